@@ -1,0 +1,61 @@
+"""The command group, and how errors end a command."""
+
+from typing import Any
+
+import click
+
+from neuromusic import __version__
+from neuromusic.cli import (
+    augment,
+    crossval,
+    demo,
+    evaluate,
+    export,
+    lists,
+    models,
+    orders,
+    predict,
+    prepare,
+    run,
+    stimuli,
+    train,
+)
+from neuromusic.errors import InputError
+
+
+class _BadInput(click.ClickException):
+    exit_code = 2
+
+
+class _Group(click.Group):
+    """Ends with one line and exit code 2 on bad input, and with 130 on Ctrl-C."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except InputError as error:
+            raise _BadInput(str(error)) from None
+        except OSError as error:
+            if error.filename is None and error.strerror is None:
+                raise
+            raise _BadInput(f"{error.filename or 'output'}: {error.strerror}") from None
+        except KeyboardInterrupt:
+            click.echo("stopped; nothing half-written is left", err=True)
+            ctx.exit(130)
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="neuromusic")
+def cli() -> None:
+    """Networks beside a brain: from order files to numbers on the scanner's time grid.
+
+    orders -> lists -> prepare -> train -> evaluate -> export. Try `neuromusic demo` first.
+    """
+
+
+for _module in (
+    orders, stimuli, lists, augment, prepare, models, train, evaluate, crossval, predict, export,
+    run, demo,
+):  # fmt: skip
+    cli.add_command(_module.command)

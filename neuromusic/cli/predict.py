@@ -1,0 +1,40 @@
+"""neuromusic predict: the genre of sound files."""
+
+from pathlib import Path
+
+import click
+
+from neuromusic.cli import options
+
+
+@click.command("predict")
+@click.argument("run", type=options.DIRECTORY)
+@click.argument("files", type=options.DIRECTORY, nargs=-1, required=True, metavar="FILE...")
+@click.option("--out", type=options.DIRECTORY, help="Table to write; stdout without it.")
+def command(run: Path, files: tuple[Path, ...], out: Path | None) -> None:
+    """Say which genre sound files are: any format, length and rate.
+
+    Columns: file, predicted, probability, and one a genre.
+
+    \b
+    Example:
+      neuromusic predict runs/a song.mp3 other.wav --out p.tsv
+    """
+    import numpy as np
+    import pandas as pd
+
+    from neuromusic.inference import predict_file, prediction_table
+    from neuromusic.progress import track
+    from neuromusic.provenance import write_text
+    from neuromusic.rundir import load_run
+
+    loaded = load_run(run)
+    log_p = np.stack([predict_file(path, loaded) for path in track(files, "predict", len(files))])
+    names = pd.DataFrame({"file": [str(path) for path in files]})
+    table = prediction_table(names, log_p, loaded.classes)
+    text = table.to_csv(sep="\t", index=False, float_format="%.6f")
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    write_text(out, text)
+    click.echo(f"wrote {out}: {len(files)} files")

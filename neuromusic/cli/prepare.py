@@ -1,0 +1,45 @@
+"""neuromusic prepare: lists and sound, or ready-made log-mel, to a prepared set."""
+
+from pathlib import Path
+
+import click
+
+from neuromusic.cli import options
+
+
+@click.command("prepare")
+@click.argument("lists", type=options.DIRECTORY, required=False)
+@click.option("--features", type=options.DIRECTORY, help="Ready-made log-mel (.npz) to train on.")
+@click.option("--test-features", type=options.DIRECTORY, help="Ready-made log-mel to be scored.")
+@options.seed
+@options.workers
+@options.out("the prepared set")
+def command(
+    lists: Path | None,
+    features: Path | None,
+    test_features: Path | None,
+    seed: int,
+    workers: int,
+    out: Path,
+) -> None:
+    """Turn lists and their sound into log-mel, the training clips in ten variants.
+
+    Or take ready-made log-mel instead: .npz files with features (clips, bands, frames) in dB, clip,
+    genre, frame_s and, if there are runs, run and trial.
+
+    \b
+    Examples:
+      neuromusic prepare run_dataset --out prepared
+      neuromusic prepare --features train.npz --test-features test.npz --out prepared
+    """
+    from neuromusic import pipeline
+
+    if (lists is None) == (features is None) or (test_features and not features):
+        raise click.UsageError("give either LISTS or --features (and --test-features)")
+    if lists is not None:
+        pipeline.make_prepared(lists, out, seed, workers, options.say)
+    elif features is not None:
+        pipeline.make_prepared_features(features, test_features, out, options.say)
+    options.next_step(
+        f"neuromusic train experiments/cortex.toml --prepared {out} --out runs/cortex"
+    )

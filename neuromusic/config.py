@@ -1,0 +1,155 @@
+"""All settings of an experiment: one validated tree, read from TOML."""
+
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from neuromusic.augment import VARIANTS
+from neuromusic.errors import InputError, did_you_mean
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Paths(_Section):
+    """Where `neuromusic run` finds its input and puts its output; other commands name their own.
+
+    The input is one of: order files and clips; a class/file tree and its split; ready-made log-mel.
+    """
+
+    train_order: str = ""
+    test_order: str = ""
+    clips: str = ""
+    folder: str = ""
+    split: str = "70:15:15"
+    features: str = ""
+    test_features: str = ""
+    out: str = "runs/cortex"  # holds run_dataset, prepared, run and export
+
+
+class Data(_Section):
+    """What the network sees."""
+
+    window_s: float = Field(10.0, gt=0)
+    hop_s: float = Field(2.5, gt=0)  # between the windows of a clip that is scored
+    windows_per_epoch: int = Field(480, ge=1)  # shared out evenly over the training clips
+    variants: list[int] = list(range(len(VARIANTS)))  # drawn from, for each window
+    validation_runs: int | list[int] = 1  # runs of the training order, or how many at its end
+    test_runs: list[int] = []  # runs of the training order scored instead of the test clips
+
+
+class Model(_Section):
+    """Which network of the registry, and its own options."""
+
+    name: str = "cortex-z"
+    options: dict[str, Any] = {}
+
+
+class Train(_Section):
+    """How it is trained."""
+
+    seed: int = Field(0, ge=0)
+    epochs: int = Field(60, ge=1)
+    batch_size: int = Field(32, ge=2)
+    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"  # sgd with Nesterov's momentum
+    lr: float = Field(1e-3, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(0.01, ge=0)
+    schedule: Literal["constant", "cosine", "plateau"] = "cosine"
+    warmup: float = Field(0.05, ge=0, lt=1)  # share of the steps in which cosine rises
+    plateau_factor: float = Field(0.2, gt=0, lt=1)
+    plateau_patience: int = Field(5, ge=0)
+    early_stop: int = Field(0, ge=0)  # epochs without a better validation loss; 0: never
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    ema: float = Field(0.0, ge=0, lt=1)  # decay of the averaged weights; 0: none
+    clip_norm: float = Field(0.0, ge=0)  # largest norm of the gradient; 0: no limit
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    devices: int = Field(1, ge=1)
+
+
+class Augment(_Section):
+    """What is done to the windows of a training batch; each 0 is off. See spectral.py."""
+
+    mixup: float = Field(0.0, ge=0)  # alpha of the beta distribution
+    time_masks: int = Field(0, ge=0)
+    time_mask_s: float = Field(1.0, ge=0)  # longest
+    mel_masks: int = Field(0, ge=0)
+    mel_mask_share: float = Field(0.15, ge=0, le=1)  # widest, as a share of the bands
+    gain_db: float = Field(0.0, ge=0)  # up or down by at most
+    tilt_db: float = Field(0.0, ge=0)  # smooth random equaliser, standard deviation
+    mel_shift: int = Field(0, ge=0)  # bands up or down by at most
+    time_scale: float = Field(0.0, ge=0, lt=1)  # tempo up or down by at most this share
+
+
+class Config(_Section):
+    """The whole tree."""
+
+    paths: Paths = Paths()
+    data: Data = Data()
+    model: Model = Model()
+    train: Train = Train()
+    augment: Augment = Augment()
+
+    def to_toml(self) -> str:
+        """Return the settings as TOML, all of them."""
+        return tomli_w.dumps(self.model_dump())
+
+
+def load_config(path: Path, changes: tuple[str, ...] = ()) -> Config:
+    """Read a TOML file and apply changes such as ``train.epochs=5``.
+
+    Raises InputError for a key that does not exist (with the nearest that does) or a wrong value.
+    """
+    path = Path(path)
+    try:
+        tree = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; see experiments/ for examples") from None
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InputError(f"{path}: is no readable TOML ({error})") from None
+    return make_config(tree, str(path), changes)
+
+
+def make_config(tree: dict[str, Any], where: str, changes: tuple[str, ...] = ()) -> Config:
+    """Validate a tree of settings, after changes such as ``train.epochs=5``; see `load_config`."""
+    for change in changes:
+        key, equals, value = change.partition("=")
+        parts = key.strip().split(".")
+        if not equals or len(parts) < 2:
+            raise InputError(f"--set {change}: expected section.key=value, as train.epochs=5")
+        section = tree
+        for part in parts[:-1]:
+            section = section.setdefault(part, {})
+            if not isinstance(section, dict):
+                raise InputError(f"--set {change}: {part!r} is no section")
+        section[parts[-1]] = _parse(value.strip())
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise InputError(f"{where}: {_explain(error)}") from None
+
+
+def _parse(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"{key}: {first['msg']} (got {first['input']!r})"
+    known = list(Config.model_fields)
+    for name, field in Config.model_fields.items():
+        section = field.annotation
+        assert isinstance(section, type) and issubclass(section, BaseModel)
+        known += [f"{name}.{child}" for child in section.model_fields]
+    near = did_you_mean(key, known) or f"; known: {', '.join(Config.model_fields)}"
+    return f"unknown key {key!r}{near}"

@@ -1,0 +1,54 @@
+"""The demo: a synthetic corpus, an order pair designed for it, and then the ordinary pipeline."""
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+from neuromusic import audio, synth
+from neuromusic.config import make_config
+from neuromusic.orders import design_orders, write_order
+from neuromusic.pipeline import Say, run_all
+from neuromusic.progress import track
+from neuromusic.provenance import is_current, new_directory, record
+
+CLIPS_PER_GENRE = 14  # 12 + 2 after the published proportion: three training runs, two test runs
+
+
+def run_demo(out: Path, seed: int, workers: int, say: Say) -> None:
+    """Make a corpus and its orders below ``out``, then do every step of the demo's experiment."""
+    clips, orders = out / "clips", out / "orders"
+    names = [(genre, number) for genre in synth.FAMILIES for number in range(CLIPS_PER_GENRE)]
+    made = record("demo clips", {"seed": seed}, {})
+    if not is_current(clips, made):
+        with new_directory(clips, made) as part:
+            for genre, number in track(names, "synthesise", len(names)):
+                wave = synth.make_clip(genre, number, seed)
+                audio.write(part / synth.clip_name(genre, number), wave)
+    say(f"{clips}: {len(names)} synthetic clips of {len(synth.FAMILIES)} families")
+    made = record("demo orders", {"seed": seed}, {})
+    with new_directory(orders, made) as part:
+        pair = design_orders([synth.clip_name(*name) for name in names], seed)
+        for order, file in zip(pair, ("ExpTrnOrder.mat", "ExpValOrder.mat"), strict=True):
+            write_order(order, part / file)
+            say(f"{orders / file}: {order.n_runs} runs of {order.n_trials} trials")
+    tree = tomllib.loads(resources.files("neuromusic").joinpath("demo.toml").read_text("utf-8"))
+    tree["paths"] = {
+        "train_order": str(orders / "ExpTrnOrder.mat"),
+        "test_order": str(orders / "ExpValOrder.mat"),
+        "clips": str(clips),
+        "out": str(out),
+    }
+    tree["train"]["seed"] = seed
+    config = make_config(tree, "demo.toml")
+    run_all(config, workers, say)
+    say(
+        f"\nfigures: {out / 'run' / 'figures'}\n"
+        f"export:  {out / 'export'}\n\n"
+        "with your own data:\n"
+        "  neuromusic lists --train-order ExpTrnOrder.mat --test-order ExpValOrder.mat "
+        "--clips CLIPS --out run_dataset\n"
+        "  neuromusic prepare run_dataset --out prepared\n"
+        "  neuromusic train experiments/cortex.toml --prepared prepared --out runs/cortex\n"
+        "  neuromusic evaluate runs/cortex\n"
+        "  neuromusic export runs/cortex --lists run_dataset --out derivatives/neuromusic"
+    )

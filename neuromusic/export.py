@@ -1,0 +1,221 @@
+"""Predictions and activations of a run on the scanner's time grid, as files for other programs."""
+
+import gzip
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from neuromusic import __version__, audio, timing
+from neuromusic.errors import InputError
+from neuromusic.features import log_mel
+from neuromusic.inference import clip_volumes
+from neuromusic.orders import TASK
+from neuromusic.prepare import unique_clips
+from neuromusic.progress import track
+from neuromusic.rundir import Run, best_device
+from neuromusic.store import PreparedSet, open_prepared
+
+Responses = dict[str, NDArray[np.floating]]  # "probability" and one a stage, (n_vol, units) each
+POLICY = (
+    "No delay and no haemodynamic response is applied: volume v holds what sounds while v is "
+    "acquired. A frame belongs to the volume in which its centre lies; a volume is the mean of its "
+    "frames. Probabilities are the mean log-probability of the windows that overlap the volume, "
+    "weighted by the overlap, normalised."
+)
+
+
+def listen(run: Run, features: NDArray[np.float32]) -> Responses:
+    """Return the responses to one clip, log-mel (mels, frames), on its volumes."""
+    probability, stages = clip_volumes(run.network, features, run.hop_frames)
+    return {"probability": probability.astype(np.float32), **stages}
+
+
+def clip_features(
+    run: Run, clips: pd.DataFrame, lists: Path
+) -> Iterator[tuple[str, NDArray[np.float32] | None]]:
+    """Yield (clip, log-mel or None where it is missing) for a table of unique clips.
+
+    From the sound in the lists; for a run trained on ready-made features, from its prepared set.
+    """
+    if run.meta["source"] == "audio":
+        for row in clips.itertuples():
+            if pd.isna(row.path):
+                yield row.clip, None
+            else:
+                yield row.clip, log_mel(audio.read(lists / row.path, timing.CLIP_S), run.mel)
+        return
+    data = open_prepared(run.prepared)
+    row_of = row_of_clip(data)
+    for clip in clips["clip"]:
+        yield clip, data.row_features(row_of[clip]) if clip in row_of else None
+
+
+def row_of_clip(data: PreparedSet) -> dict[str, int]:
+    """Return clip -> row of its original in a prepared set."""
+    rows = data.rows[data.rows["variant"] == 0]
+    return dict(zip(rows["clip"], rows["row"].astype(int), strict=True))
+
+
+def on_run_grid(
+    trials: pd.DataFrame, responses: dict[str, Responses], names: dict[str, int]
+) -> dict[str, NDArray[np.float32]]:
+    """Lay the responses to clips on the volumes of one run: name -> (n_volumes, units).
+
+    ``trials`` are the presentations of the run, the dummy included; ``names`` name -> units. Where
+    a clip is missing the rows are NaN.
+    """
+    n_vol = timing.n_volumes(len(trials) - 1)
+    out = {name: np.full((n_vol, units), np.nan, dtype=np.float32) for name, units in names.items()}
+    for row in trials.itertuples():
+        if row.clip in responses:
+            span = slice(row.volume, row.volume + timing.VOLUMES_PER_CLIP)
+            for name, block in out.items():
+                block[span] = responses[row.clip][name]
+    return out
+
+
+def volume_table(trials: pd.DataFrame) -> pd.DataFrame:
+    """Return volume, onset_s, trial, repeat, dummy, genre and clip of each volume of a run."""
+    table = trials.loc[
+        trials.index.repeat(timing.VOLUMES_PER_CLIP), ["trial", "repeat", "genre", "clip"]
+    ].reset_index(drop=True)
+    table.insert(0, "volume", range(len(table)))
+    table.insert(1, "onset_s", table["volume"] * timing.TR_S)
+    table.insert(4, "dummy", (table["trial"] == 0).astype(int))
+    return table
+
+
+def export(run: Run, table: pd.DataFrame, lists: Path, directory: Path) -> list[str]:
+    """Write the responses of a run to every run of stimulus lists into a directory.
+
+    For each run: ``_stim.tsv.gz`` with the class probabilities, ``_stage-NAME_activations.npy``
+    (n_volumes, units) float32, ``_volumes.tsv`` saying which clip each volume holds, JSON sidecars;
+    and ``activations.mat`` with all of it. Every unique clip is computed once.
+
+    Returns the names of the clips that are missing; their volumes are NaN.
+    Raises InputError for lists without runs, or if no clip at all is there.
+    """
+    if table["run"].isna().all():
+        raise InputError(f"{lists}: comes from a folder and has no scanner runs to export to")
+    clips = unique_clips(table)
+    run.network.to(best_device())
+    responses: dict[str, Responses] = {}
+    missing = []
+    for clip, features in track(clip_features(run, clips, lists), "listen", len(clips)):
+        if features is None:
+            missing.append(clip)
+        else:
+            responses[clip] = listen(run, features)
+    if not responses:
+        raise InputError(f"{lists}: none of the {len(clips)} clips is there; nothing to export")
+    units = {name: block.shape[1] for name, block in next(iter(responses.values())).items()}
+    structs = []
+    groups = list(table.groupby(["split", "run"], sort=False))
+    for (split, number), rows in track(groups, "write runs", len(groups)):
+        trials = rows.sort_values("trial").reset_index(drop=True)
+        stem = f"task-{TASK[split]}_run-{number:02d}"
+        grid = on_run_grid(trials, responses, units)
+        volumes = volume_table(trials)
+        _write_run(directory, stem, run, grid, volumes)
+        structs.append(_matlab_struct(split, int(number), grid, volumes))
+    _write_dataset(directory, run, missing)
+    _write_matlab(directory / "activations.mat", run.classes, structs)
+    return missing
+
+
+def _write_run(
+    directory: Path,
+    stem: str,
+    run: Run,
+    grid: dict[str, NDArray[np.float32]],
+    volumes: pd.DataFrame,
+) -> None:
+    volumes.to_csv(directory / f"{stem}_volumes.tsv", sep="\t", index=False)
+    common = {
+        "RepetitionTime": timing.TR_S,
+        "DelayPolicy": POLICY,
+        "DummyVolumes": volumes.loc[volumes["dummy"] == 1, "volume"].tolist(),
+        "MissingVolumes": np.flatnonzero(np.isnan(grid["probability"][:, 0])).tolist(),
+        "VolumeTable": f"{stem}_volumes.tsv",
+    }
+    for name, block in grid.items():
+        if name == "probability":
+            continue
+        stage = next(stage for stage in run.network.stages if stage.name == name)
+        path = directory / f"{stem}_stage-{name}_activations.npy"
+        np.save(path, block)
+        sidecar = {
+            **common,
+            "Stage": name,
+            "Area": stage.area or "n/a",
+            "BrodmannAreas": list(stage.brodmann),
+            "Shape": ["volumes", "units"],
+            "NumberOfUnits": block.shape[1],
+            "Units": "activation after the stage's last operation, arbitrary",
+        }
+        _write_json(path.with_suffix(".json"), sidecar)
+    columns = pd.DataFrame(grid["probability"])
+    text = columns.to_csv(sep="\t", index=False, header=False, na_rep="n/a", float_format="%.6f")
+    # mtime=0: the same run gives the same bytes.
+    with (
+        open(directory / f"{stem}_stim.tsv.gz", "wb") as raw,
+        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file,
+    ):
+        file.write(text.encode())
+    stim = {
+        "SamplingFrequency": 1 / timing.TR_S,
+        "StartTime": 0.0,
+        "Columns": run.classes,
+        **{name: {"Description": f"probability of {name}", "Units": "1"} for name in run.classes},
+        **common,
+    }
+    _write_json(directory / f"{stem}_stim.json", stim)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+
+
+def _write_dataset(directory: Path, run: Run, missing: list[str]) -> None:
+    _write_json(
+        directory / "dataset_description.json",
+        {
+            "Name": f"neuromusic {run.config.model.name} on the scanner's time grid",
+            "BIDSVersion": "1.10.0",
+            "DatasetType": "derivative",
+            "GeneratedBy": [{"Name": "neuromusic", "Version": __version__}],
+            "MissingClips": missing,
+        },
+    )
+
+
+def _matlab_struct(
+    split: str, number: int, grid: dict[str, NDArray[np.float32]], volumes: pd.DataFrame
+) -> dict[str, Any]:
+    return {
+        "task": TASK[split],  # type: ignore[index]
+        "run": float(number),
+        "tr_s": timing.TR_S,
+        "trial": volumes["trial"].to_numpy(np.float64)[:, None],
+        "dummy": volumes["dummy"].to_numpy(bool)[:, None],
+        "genre": volumes["genre"].to_numpy(object)[:, None],
+        "clip": volumes["clip"].to_numpy(object)[:, None],
+        **grid,
+    }
+
+
+def _write_matlab(path: Path, classes: list[str], structs: list[dict[str, Any]]) -> None:
+    import scipy.io
+
+    fields = list(structs[0])
+    runs = np.zeros(len(structs), dtype=[(field, object) for field in fields])
+    for index, struct in enumerate(structs):
+        for field in fields:
+            runs[index][field] = struct[field]
+    content = {"runs": runs, "genres": np.array(classes, dtype=object), "delay_policy": POLICY}
+    scipy.io.savemat(path, content, oned_as="column")

@@ -1,0 +1,407 @@
+"""The steps, each from what lies on disk to a directory; commands, demo and `run` all call these.
+
+Every step returns its output directory, does nothing if that is there already and unchanged, and
+tells what it did through ``say``.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from neuromusic import audio, stimuli, timing
+from neuromusic.augment import VARIANTS, variant_file_name
+from neuromusic.config import Config
+from neuromusic.errors import InputError
+from neuromusic.orders import read_order
+from neuromusic.progress import track
+from neuromusic.provenance import (
+    check_target,
+    hash_inputs,
+    is_current,
+    new_directory,
+    record,
+    sha256,
+    write_text,
+)
+
+Say = Callable[[str], None]
+
+
+def _hash_list_sounds(lists: Path) -> dict[str, str]:
+    table = stimuli.read_lists(lists)
+    paths = {lists / path for path in table["path"].dropna()}
+    absent = sorted(path for path in paths if not path.is_file())
+    if absent:
+        raise InputError(f"{absent[0]}: is listed but not there; make the lists again")
+    tsv = [lists / name for name in stimuli.LIST_FILES.values() if (lists / name).is_file()]
+    return hash_inputs([*tsv, *paths])
+
+
+def cut_clips(tracks: Path, bids: Path, out: Path, say: Say) -> Path:
+    """Cut every clip that the events name out of its track; see `stimuli.cut_clip`."""
+    cuts = stimuli.cut_list(bids)
+    found = stimuli.find_tracks(tracks)
+    absent = sorted(set(cuts["track"]) - set(found))
+    if absent:
+        raise InputError(
+            f"{tracks}: lacks {len(absent)} of {cuts['track'].nunique()} tracks: "
+            f"{', '.join(absent)}"
+        )
+    wanted = {found[name] for name in cuts["track"]}
+    made = record("stimuli cut", {"fade_s": stimuli.FADE_S}, hash_inputs(wanted))
+    if is_current(out, made):
+        say(f"{out} is there already and unchanged")
+        return out
+    with new_directory(out, made) as part:
+        waves = {}
+        for row in track(cuts.itertuples(), "cut", len(cuts)):
+            waves[row.clip] = stimuli.cut_clip(found[row.track], row.start_s, row.end_s)
+        rms = float(np.mean([np.sqrt(np.mean(wave**2)) for wave in waves.values()]))
+        limited = []
+        for clip, wave in waves.items():
+            scaled, is_limited = stimuli.set_rms(wave, rms)
+            if is_limited:
+                limited.append(clip)
+            folder = part / clip.split(".")[0]
+            folder.mkdir(exist_ok=True)
+            audio.write(folder / clip, scaled)
+    say(f"cut {len(cuts)} clips to the set's mean RMS of {rms:.4f} into {out}")
+    if limited:
+        say(f"{len(limited)} clips stay softer, or they would clip: {', '.join(limited)}")
+    return out
+
+
+def make_lists(
+    train_order: Path, test_order: Path, clips: Path, out: Path, allow_missing: bool,
+    link: stimuli.Link, say: Say,
+) -> Path:  # fmt: skip
+    """Stage the clips of an order pair under their run names and write the lists."""
+    tables = {
+        "train": stimuli.list_order(read_order(train_order, "train")),
+        "test": stimuli.list_order(read_order(test_order, "test")),
+    }
+    found = stimuli.find_clips(clips)
+    absent = stimuli.missing_clips(tables.values(), found)
+    wanted = sorted({clip for table in tables.values() for clip in table["clip"]})
+    if absent:
+        say("\n".join(f"missing: {clip}" for clip in absent))
+        if not allow_missing:
+            raise InputError(
+                f"{clips}: lacks {len(absent)} of the {len(wanted)} clips (named above); add them, "
+                "or go on without them with --allow-missing"
+            )
+    here = {clip: found[clip] for clip in wanted if clip in found}
+    stimuli.check_clips(here.values())
+    made = record(
+        "lists",
+        {"allow_missing": allow_missing, "link": link},
+        hash_inputs([train_order, test_order, *here.values()]),
+    )
+    if is_current(out, made):
+        say(f"{out} is there already and unchanged")
+        return out
+    with new_directory(out, made) as part:
+        staged = {}
+        for split, table in tables.items():
+            gone = ~table["clip"].isin(here)
+            played = table[~gone & (table["trial"] > 0)]
+            for row in played.itertuples():
+                staged[row.path] = row.clip
+            tables[split] = table.assign(path=table["path"].mask(gone))
+        how = {
+            stimuli.stage(here[clip], part / path, link)
+            for path, clip in track(staged.items(), "stage", len(staged))
+        }
+        stimuli.write_lists(part, tables)
+    counts = ", ".join(f"{(t['trial'] > 0).sum()} {split}" for split, t in tables.items())
+    say(f"wrote {out}: {counts} presentations of {len(here)} clips ({', '.join(how)})")
+    if absent:
+        say(f"{len(absent)} of {len(wanted)} clips are missing; their rows have the path n/a")
+    return out
+
+
+def make_folder_lists(
+    folder: Path, split: str, seed: int, clip_s: float, out: Path, link: stimuli.Link, say: Say
+) -> Path:
+    """Split a class/file tree by track, stage its files and write the lists."""
+    try:
+        parts = [float(part) for part in split.split(":")]
+    except ValueError:
+        parts = []
+    if len(parts) != 3 or min(parts) < 0 or not np.isfinite(parts).all() or sum(parts) <= 0:
+        raise InputError(f"--split {split}: expected train:valid:test, such as 70:15:15")
+    whole = stimuli.list_folder(folder, (parts[0], parts[1], parts[2]), seed)
+    sources = [Path(source) for source in whole["source"]]
+    stimuli.check_clips(sources, clip_s)
+    settings = {"split": split, "seed": seed, "clip_s": clip_s, "link": link}
+    made = record("lists", settings, hash_inputs(sources))
+    if is_current(out, made):
+        say(f"{out} is there already and unchanged")
+        return out
+    tables = {name: whole[whole["split"] == name] for name in stimuli.LIST_FILES}
+    with new_directory(out, made) as part:
+        for row in track(whole.itertuples(), "stage", len(whole)):
+            stimuli.stage(Path(row.source), part / row.path, link)
+        stimuli.write_lists(part, tables)
+    counts = ", ".join(f"{len(table)} {name}" for name, table in tables.items())
+    say(f"wrote {out}: {counts} clips in {whole['genre'].nunique()} classes, split by track")
+    return out
+
+
+def write_variants(lists: Path, seed: int, workers: int, say: Say) -> Path:
+    """Write the nine variants of every training clip as wav beside it, and variants.tsv."""
+    from neuromusic.prepare import map_variants, unique_clips
+
+    table = stimuli.read_lists(lists)
+    clips = unique_clips(table[table["path"].notna() & (table["split"] == "train")])
+    if clips.empty:
+        raise InputError(f"{lists}: has no training clips to augment")
+    rows: list[dict[str, Any]] = []
+    results = map_variants(clips, lists, seed, _write_clip_variants, workers)
+    for row, made in zip(clips.itertuples(), track(results, "augment", len(clips)), strict=True):
+        for variant, parameters in enumerate(made, start=1):
+            rows.append(
+                {
+                    "path": variant_file_name(row.path, variant),
+                    "clip": row.clip,
+                    "variant": variant,
+                    "name": VARIANTS[variant],
+                    "parameters": json.dumps(parameters),
+                    "seed": seed,
+                }
+            )
+    write_text(lists / "variants.tsv", pd.DataFrame(rows).to_csv(sep="\t", index=False))
+    say(f"wrote {len(rows)} variants of {len(clips)} clips into {lists}, listed in variants.tsv")
+    return lists
+
+
+def _write_clip_variants(path: Path, clip: str, variants: range, seed: int) -> list[dict[str, Any]]:
+    from neuromusic.prepare import variant_waves
+
+    drawn = []
+    for variant, (wave, parameters) in enumerate(variant_waves(path, clip, variants, seed)):
+        if variant == 0:
+            continue
+        target = path.with_name(variant_file_name(path.name, variant))
+        part = target.with_name(f".{target.stem}.partial.wav")
+        audio.write(part, wave)
+        part.replace(target)
+        drawn.append(parameters)
+    return drawn
+
+
+def make_prepared(lists: Path, out: Path, seed: int, workers: int, say: Say) -> Path:
+    """Prepare stimulus lists: every clip, the training clips in ten variants."""
+    from neuromusic.prepare import prepare_audio
+
+    check_target(out, "prepare")
+    made = record("prepare", {"seed": seed}, _hash_list_sounds(lists))
+    if is_current(out, made):
+        say(f"{out} is there already and unchanged")
+        return out
+    with new_directory(out, made) as part:
+        prepare_audio(lists, part, seed, workers)
+    _say_prepared(out, say)
+    return out
+
+
+def make_prepared_features(train: Path, test: Path | None, out: Path, say: Say) -> Path:
+    """Prepare ready-made log-mel."""
+    from neuromusic.prepare import prepare_features
+
+    check_target(out, "prepare")
+    files = [path for path in (train, test) if path is not None]
+    for path in files:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; expected an .npz with log-mel features")
+    made = record("prepare", {}, hash_inputs(files))
+    if is_current(out, made):
+        say(f"{out} is there already and unchanged")
+        return out
+    with new_directory(out, made) as part:
+        prepare_features(train, test, part)
+    _say_prepared(out, say)
+    return out
+
+
+def _say_prepared(out: Path, say: Say) -> None:
+    from neuromusic.store import open_prepared
+
+    data = open_prepared(out)
+    clips = data.rows.drop_duplicates("clip")["split"].value_counts().to_dict()
+    counts = ", ".join(f"{n} {split} clips" for split, n in clips.items())
+    say(f"wrote {out}: {len(data.rows)} rows of {data.features.shape[1:]} from {counts}")
+
+
+def make_run(config: Config, prepared: Path, out: Path, resume: bool, say: Say) -> Path:
+    """Train a network on a prepared set."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from neuromusic.store import open_prepared
+    from neuromusic.training import fit
+
+    data = open_prepared(prepared)
+    columns = (
+        TextColumn("train {task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task(config.model.name, total=config.train.epochs)
+
+        def advance(epoch: int, shown: str) -> None:
+            progress.update(task, completed=epoch, description=shown)
+
+        done = fit(config, data, out, resume, advance)
+    say(f"wrote {out}" if done else f"{out} is there already and unchanged")
+    return out
+
+
+def make_evaluation(directory: Path, prepared: Path | None, say: Say) -> dict[str, Any]:
+    """Score a run; write its evaluation.json, predictions.tsv and figures; return the scores."""
+    from neuromusic.evaluation import evaluate, write_evaluation
+    from neuromusic.report.run_figures import draw_run
+    from neuromusic.rundir import load_run
+    from neuromusic.store import open_prepared
+
+    run = load_run(directory)
+    data = open_prepared(prepared or run.prepared)
+    scores, table, counts = evaluate(run, data)
+    written, skipped = draw_run(run, data, counts, scores["clip"]["accuracy"])
+    write_evaluation(directory, scores, table)
+    say(score_text(scores))
+    say(f"wrote {directory / 'evaluation.json'} and {directory / 'predictions.tsv'}")
+    for path in written:
+        say(f"wrote {path}")
+    for reason in skipped:
+        say(f"not drawn: {reason}")
+    return scores
+
+
+def score_text(scores: dict[str, Any]) -> str:
+    """Return the scores as a short table."""
+    lines = [
+        f"{'':16}{'accuracy':>9}  {'95 % interval':<15}{'cross-entropy':>14}"
+        f"{'macro F1':>10}{'n':>7}"
+    ]
+    for key in ("clip", "window", "random_weights"):
+        s = scores[key]
+        low, high = s["accuracy_ci95"]
+        interval = f"{low:.3f} to {high:.3f}"
+        lines.append(
+            f"{key.replace('_', ' '):16}{s['accuracy']:>9.3f}  {interval:<15}"
+            f"{s['cross_entropy']:>14.3f}{s['macro_f1']:>10.3f}{s['n']:>7}"
+        )
+    lines.append(f"{'chance':16}{scores['chance']:>9.3f}")
+    genres = (f"{g} {s['accuracy']:.2f} of {s['n']}" for g, s in scores["per_genre"].items())
+    lines.append("per genre: " + ", ".join(genres))
+    return "\n".join(lines)
+
+
+def make_export(directory: Path, lists: Path, out: Path, say: Say) -> Path:
+    """Export a run's responses to every run of the lists."""
+    from neuromusic.export import export
+    from neuromusic.rundir import load_run
+
+    run = load_run(directory)
+    table = stimuli.read_lists(lists)
+    check_target(out, "export")
+    inputs = {"run": sha256(directory / "model.safetensors"), **_hash_list_sounds(lists)}
+    made = record("export", {}, inputs)
+    if is_current(out, made):
+        say(f"{out} is there already and unchanged")
+        return out
+    with new_directory(out, made) as part:
+        missing = export(run, table, lists, part)
+    runs = table[["split", "run"]].drop_duplicates()
+    say(
+        f"wrote {out}: {len(runs)} runs of {timing.n_volumes(int(table['trial'].max()))} volumes, "
+        f"stages {', '.join(stage.name for stage in run.network.stages)}"
+    )
+    if missing:
+        say(f"{len(missing)} clips are missing; their volumes are NaN: {', '.join(missing)}")
+    return out
+
+
+def run_all(config: Config, workers: int, say: Say) -> dict[str, Any]:
+    """Do every step of an experiment; return the scores."""
+    paths = config.paths
+    out = Path(paths.out)
+    lists, prepared, run = out / "run_dataset", out / "prepared", out / "run"
+    given = [name for name in ("clips", "folder", "features") if getattr(paths, name)]
+    if len(given) != 1:
+        raise InputError(
+            "paths: set one of clips (with train_order and test_order), folder or features; "
+            f"set are {', '.join(given) or 'none'}"
+        )
+    if paths.features:
+        test = Path(paths.test_features) if paths.test_features else None
+        make_prepared_features(Path(paths.features), test, prepared, say)
+    elif paths.folder:
+        make_folder_lists(
+            Path(paths.folder), paths.split, config.train.seed, timing.CLIP_S, lists, "hard", say
+        )
+    else:
+        make_lists(
+            Path(paths.train_order),
+            Path(paths.test_order),
+            Path(paths.clips),
+            lists,
+            False,
+            "hard",
+            say,
+        )
+    if not paths.features:
+        make_prepared(lists, prepared, config.train.seed, workers, say)
+    make_run(config, prepared, run, True, say)
+    scores_file = run / "evaluation.json"
+    if (
+        scores_file.is_file()
+        and scores_file.stat().st_mtime >= (run / "provenance.json").stat().st_mtime
+    ):
+        say(f"{scores_file} is there already and unchanged")
+        scores: dict[str, Any] = json.loads(scores_file.read_text("utf-8"))
+    else:
+        scores = make_evaluation(run, None, say)
+    if not paths.features and not paths.folder:
+        make_export(run, lists, out / "export", say)
+    return scores
+
+
+def make_crossval(
+    config: Config, prepared: Path, folds: int, out: Path, say: Say
+) -> dict[str, Any]:
+    """Cross-validate an experiment over the training runs; return the pooled scores."""
+    from neuromusic.crossval import cross_validate
+    from neuromusic.evaluation import write_evaluation
+    from neuromusic.report import figures
+    from neuromusic.store import open_prepared
+
+    data = open_prepared(prepared)
+    scores, table, counts = cross_validate(
+        config, data, folds, out, lambda fold, path: make_run(fold, prepared, path, True, say)
+    )
+    write_evaluation(out, scores, table)
+    s = scores["clip"]
+    title = f"{config.model.name}, {folds} folds: {s['accuracy']:.1%} of {s['n']} clips"
+    figures.save(figures.confusion(counts, data.classes, title), out / "confusion.png")
+    low, high = s["accuracy_ci95"]
+    say(
+        f"{config.model.name}: accuracy {s['accuracy']:.3f} ({low:.3f} to {high:.3f}) over "
+        f"{s['n']} clips; folds {', '.join(f'{a:.3f}' for a in scores['folds'])}; random weights "
+        f"{scores['random_weights']['accuracy']:.3f}, chance {scores['chance']:.3f}"
+    )
+    say(f"wrote {out / 'evaluation.json'}, {out / 'predictions.tsv'} and {out / 'confusion.png'}")
+    return scores

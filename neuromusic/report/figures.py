@@ -1,0 +1,130 @@
+"""The figures of a run: confusion, learning curves, the variants of a clip, one run's timeline."""
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from neuromusic import timing
+from neuromusic.augment import VARIANTS
+from neuromusic.features import mel_hz
+
+DPI = 130
+COLOURS = plt.get_cmap("tab10").colors
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure whole and close it."""
+    part = path.with_name(f".{path.name}")
+    figure.savefig(part, dpi=DPI, format=path.suffix[1:], bbox_inches="tight")
+    part.replace(path)
+    plt.close(figure)
+    return path
+
+
+def confusion(counts: NDArray[np.int64], classes: list[str], title: str) -> Figure:
+    """Draw a confusion matrix: rows true, colour the share of the row, numbers counts."""
+    n = len(classes)
+    figure, axis = plt.subplots(figsize=(1.8 + 0.5 * n, 1.2 + 0.5 * n))
+    share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            colour = "white" if share[row, column] > 0.6 else "black"
+            axis.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=9)
+    axis.set_xticks(range(n), classes, rotation=45, ha="right")
+    axis.set_yticks(range(n), classes)
+    axis.set(xlabel="predicted", ylabel="true", title=title)
+    figure.colorbar(image, ax=axis, label="share of the true genre", fraction=0.046)
+    return figure
+
+
+def learning_curves(metrics: pd.DataFrame) -> Figure:
+    """Draw loss and accuracy over the epochs, as far as metrics.csv has them."""
+    figure, axes = plt.subplots(1, 2, figsize=(9, 3.2))
+    for axis, what in zip(axes, ("loss", "accuracy"), strict=True):
+        for side, colour in (("train", "0.55"), ("valid", COLOURS[0])):
+            if f"{side}_{what}" in metrics:
+                label = "training windows (augmented)" if side == "train" else "validation clips"
+                axis.plot(metrics["epoch"], metrics[f"{side}_{what}"], color=colour, label=label)
+        axis.set(xlabel="epoch", ylabel="cross-entropy (nats)" if what == "loss" else what)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[1].set_ylim(0, 1)
+    if "valid_loss" in metrics:
+        best = metrics["epoch"][metrics["valid_loss"].idxmin()]
+        for axis in axes:
+            axis.axvline(best, color="0.8", lw=1, zorder=0)
+        axes[0].annotate(
+            f"kept: epoch {best:.0f}", (best, 1), xycoords=("data", "axes fraction"),
+            ha="right", va="bottom", fontsize=8, color="0.4",
+        )  # fmt: skip
+    axes[0].legend(frameon=False)
+    figure.tight_layout()
+    return figure
+
+
+def variants(
+    mels: list[NDArray[np.float32]], frame_s: float, texts: list[str], clip: str
+) -> Figure:
+    """Draw the log-mel (mels, frames) of a clip's variants, each with its drawn parameters."""
+    figure, axes = plt.subplots(2, 5, figsize=(15, 5.2), sharex=True, sharey=True)
+    high = max(float(mel.max()) for mel in mels)
+    longest_s = max(mel.shape[1] for mel in mels) * frame_s
+    n_mels = mels[0].shape[0]
+    hz = mel_hz(n_mels)
+    for index, (axis, mel) in enumerate(zip(axes.flat, mels, strict=False)):
+        image = axis.imshow(
+            mel, origin="lower", aspect="auto", cmap="magma", vmin=high - 70, vmax=high,
+            extent=(0, mel.shape[1] * frame_s, 0, n_mels), interpolation="nearest",
+        )  # fmt: skip
+        axis.set_title(f"{index} {VARIANTS[index]}\n{texts[index]}", fontsize=9)
+        axis.set_xlim(0, longest_s)
+        marks = [200, 1000, 4000]
+        axis.set_yticks([int(np.abs(hz - mark).argmin()) for mark in marks], marks)
+    for axis in axes[1]:
+        axis.set_xlabel("time (s)")
+    for axis in axes[:, 0]:
+        axis.set_ylabel("frequency (Hz)")
+    figure.suptitle(clip)
+    figure.tight_layout()
+    figure.colorbar(image, ax=axes, label="dB", fraction=0.02, pad=0.01)
+    return figure
+
+
+def timeline(
+    probability: NDArray[np.float32], trials: pd.DataFrame, classes: list[str], title: str
+) -> Figure:
+    """Draw genre probabilities (volumes, classes) over a run, the true genre marked on top."""
+    n_vol = len(probability)
+    figure, axis = plt.subplots(figsize=(14, 3.6))
+    edge_s = n_vol * timing.TR_S
+    image = axis.imshow(
+        probability.T, aspect="auto", cmap="Greys", vmin=0, vmax=1, interpolation="nearest",
+        extent=(0, edge_s, len(classes) - 0.5, -0.5),
+    )  # fmt: skip
+    for row in trials.itertuples():
+        label = classes.index(row.genre)
+        axis.add_patch(
+            plt.Rectangle(
+                (row.onset_s, label - 0.5),
+                timing.CLIP_S,
+                1,
+                fill=False,
+                lw=1.6,
+                ec=COLOURS[label % 10],
+                ls=":" if row.trial == 0 else "-",
+            )
+        )
+    axis.axvline(timing.CLIP_S, color="0.3", lw=0.8, ls="--")
+    axis.text(timing.CLIP_S / 2, -0.7, "dummy", ha="center", va="bottom", fontsize=8)
+    axis.set_yticks(range(len(classes)), classes)
+    axis.set(xlabel=f"time (s); {n_vol} volumes of {timing.TR_S} s", xlim=(0, edge_s))
+    axis.set_title(f"{title}: grey = predicted probability, boxes = what was played", pad=14)
+    figure.colorbar(image, ax=axis, label="probability", pad=0.01)
+    return figure

@@ -1,0 +1,439 @@
+"""Train a network: PyTorch Lightning runs the loop, everything random comes from (seed, step).
+
+The prepared set lies on the device; a batch is row numbers and starts, and the windows are cut
+there. Each epoch ends with a checkpoint that is written whole, so a killed training goes on as if
+nothing had happened.
+"""
+
+import copy
+import logging
+import math
+import os
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+# cuBLAS is only deterministic with this, and only if it is set before its first use.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+import pytorch_lightning as pl
+
+from neuromusic import rundir, timing
+from neuromusic.config import Config
+from neuromusic.errors import InputError
+from neuromusic.models import InputSpec, Network, build_model
+from neuromusic.provenance import read_record, record, sha256, write_record, write_text
+from neuromusic.selection import Selection, labels, select, window_frames
+from neuromusic.spectral import augment_batch
+from neuromusic.store import PreparedSet
+
+Batch = tuple[Tensor, Tensor]  # rows (B,), starts (B,)
+
+
+def derive_seed(*parts: int) -> int:
+    """Return one 63-bit seed from several numbers."""
+    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def band_statistics(data: PreparedSet, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of every mel band over rows, (n_mels,) each."""
+    total = np.zeros(data.features.shape[1])
+    squares = np.zeros_like(total)
+    count = 0
+    for row in rows:
+        x = data.row_features(int(row)).astype(np.float64)
+        total += x.sum(1)
+        squares += np.square(x).sum(1)
+        count += x.shape[1]
+    mean = total / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
+    # A band that never moves (above the sound's own bandwidth) carries nothing.
+    return torch.from_numpy(mean).float(), torch.from_numpy(deviation).float().clamp_min(1e-3)
+
+
+def draw_windows(
+    data: PreparedSet, rows: NDArray[np.int64], config: Config, window: int, epoch: int
+) -> list[Batch]:
+    """Draw the batches of one epoch: ``windows_per_epoch`` windows, evenly from all clips.
+
+    For each window a clip (every clip equally often, up to one), one of its variants, and a start.
+    The last batch takes what is left over, so that none is too small for batch normalisation.
+    """
+    rng = np.random.default_rng([config.train.seed, 1, epoch])
+    clips = data.rows["clip"].to_numpy()[rows]
+    _, clip_of = np.unique(clips, return_inverse=True)
+    by_clip = np.split(
+        rows[np.argsort(clip_of, kind="stable")], np.cumsum(np.bincount(clip_of))[:-1]
+    )
+    n = config.data.windows_per_epoch
+    turns = [rng.permutation(len(by_clip)) for _ in range(-(-n // len(by_clip)))]
+    chosen = np.array([rng.choice(by_clip[clip]) for clip in np.concatenate(turns)[:n]])
+    room = data.rows["frames"].to_numpy()[chosen] - window
+    starts = rng.integers(0, room + 1)
+    size = config.train.batch_size
+    cuts = list(range(size, n - size + 1, size))
+    return [
+        (torch.from_numpy(r), torch.from_numpy(s))
+        for r, s in zip(np.split(chosen, cuts), np.split(starts, cuts), strict=True)
+    ]
+
+
+def score_windows(data: PreparedSet, rows: NDArray[np.int64], window: int, hop: int) -> list[Batch]:
+    """Return one batch a row: all of its windows."""
+    batches = []
+    for row in rows:
+        starts = timing.window_starts(int(data.rows["frames"].iat[row]), window, hop)
+        batches.append((torch.full((len(starts),), int(row)), torch.tensor(starts)))
+    return batches
+
+
+def cut(features: Tensor, rows: Tensor, starts: Tensor, window: int) -> Tensor:
+    """Cut windows (B, mels, window) float32 out of features (rows, mels, frames) on the device."""
+    frames = starts[:, None] + torch.arange(window, device=starts.device)  # (B, window)
+    return features[rows[:, None], :, frames].transpose(1, 2).float()
+
+
+class GenreTask(pl.LightningModule):
+    """The network, its averaged copy and one step of its training."""
+
+    def __init__(
+        self, network: Network, data: PreparedSet, chosen: Selection, config: Config
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.average = copy.deepcopy(network).requires_grad_(False) if config.train.ema else None
+        self.config = config
+        self.data = data
+        self.chosen = chosen
+        self.window = network.spec.n_frames
+        self.register_buffer(
+            "features", torch.from_numpy(np.array(data.features)), persistent=False
+        )
+        self.register_buffer(
+            "labels", torch.from_numpy(labels(data, data.classes)), persistent=False
+        )
+        self.metrics: dict[str, float] = {}
+
+    @property
+    def scored(self) -> Network:
+        """The network that is validated and kept: the averaged one where there is one."""
+        return self.average if self.average is not None else self.network
+
+    # Lightning asks for both anew in every epoch (reload_dataloaders_every_n_epochs).
+    def train_dataloader(self) -> DataLoader[Batch]:
+        """Return the batches of the current epoch; with several devices this one's share."""
+        batches = draw_windows(
+            self.data, self.chosen.train, self.config, self.window, self.current_epoch
+        )
+        rank, world = self.global_rank, self.trainer.world_size
+        return _loader([(r[rank::world], s[rank::world]) for r, s in batches])
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        """Return the windows of the validation clips, one clip a batch."""
+        hop = max(1, round(self.config.data.hop_s / self.data.frame_s))
+        return _loader(score_windows(self.data, self.chosen.valid, self.window, hop))
+
+    def training_step(self, batch: Batch, _: int) -> Tensor:
+        """Cut, augment, and return the cross-entropy with the (mixed) labels."""
+        settings = self.config.train
+        # Dropout takes torch's global generators: set them from the step, so that a resumed
+        # training draws what an undisturbed one would have drawn.
+        seed = derive_seed(settings.seed, 2, self.global_step, self.global_rank)
+        torch.manual_seed(seed)
+        rng = torch.Generator(self.device).manual_seed(seed)
+        rows, starts = batch
+        n_classes = self.network.spec.n_classes
+        x = cut(self.features, rows, starts, self.window)
+        y = F.one_hot(self.labels[rows], n_classes).float()
+        x, y = augment_batch(x, y, self.config.augment, self.data.frame_s, rng)
+        logits = self.network(x)
+        loss = F.cross_entropy(logits, y, label_smoothing=settings.label_smoothing)
+        self.sums += torch.stack(
+            [
+                loss.detach() * len(x),
+                (logits.argmax(1) == y.argmax(1)).sum(),
+                loss.new_tensor(len(x)),
+            ]
+        )
+        return loss
+
+    def on_train_epoch_start(self) -> None:
+        """Begin the epoch's sums: loss, hits, windows."""
+        self.sums = torch.zeros(3, device=self.device)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Move the averaged weights."""
+        if self.average is None:
+            return
+        # Early on the average follows quickly, as in Tarvainen and Valpola 2017, appendix.
+        decay = min(self.config.train.ema, (1 + self.global_step) / (10 + self.global_step))
+        with torch.no_grad():
+            pairs = zip(
+                self.average.state_dict().values(), self.network.state_dict().values(), strict=True
+            )
+            for kept, new in pairs:
+                if kept.is_floating_point():
+                    kept.lerp_(new, 1 - decay)
+                else:
+                    kept.copy_(new)
+
+    def on_validation_epoch_start(self) -> None:
+        """Begin the list of clips."""
+        self.heard: list[Tensor] = []
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        """Score one clip: the mean of its windows' log-probabilities."""
+        rows, starts = batch
+        logits = self.scored(cut(self.features, rows, starts, self.window))
+        log_p = torch.log_softmax(torch.log_softmax(logits.float(), 1).mean(0), 0)
+        label = self.labels[rows[0]]
+        self.heard.append(torch.stack([-log_p[label], (log_p.argmax() == label).float()]))
+
+    def on_validation_epoch_end(self) -> None:
+        """Average over the clips."""
+        loss, accuracy = torch.stack(self.heard).mean(0).tolist()
+        self.metrics = {"valid_loss": loss, "valid_accuracy": accuracy}
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        """Return the optimiser and the schedule of the settings."""
+        s = self.config.train
+        parameters = [p for p in self.network.parameters() if p.requires_grad]
+        optimizer: torch.optim.Optimizer
+        if s.optimizer == "sgd":
+            optimizer = torch.optim.SGD(
+                parameters, s.lr, s.momentum, weight_decay=s.weight_decay, nesterov=s.momentum > 0
+            )
+        else:
+            kind = torch.optim.Adam if s.optimizer == "adam" else torch.optim.AdamW
+            optimizer = kind(parameters, s.lr, weight_decay=s.weight_decay)
+        scheduler: Any
+        if s.schedule == "plateau":
+            scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
+                optimizer, factor=s.plateau_factor, patience=s.plateau_patience
+            )
+            # Stepped by Keeper, which knows the loss that is watched.
+            self.plateau = scheduler
+            return {"optimizer": optimizer}
+        steps = s.epochs * max(1, self.config.data.windows_per_epoch // s.batch_size)
+        scheduler = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lr_curve(s.schedule, s.warmup, steps)
+        )
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
+        }
+
+
+def _loader(batches: list[Batch]) -> DataLoader[Batch]:
+    return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]  # a list will do
+
+
+def lr_curve(schedule: str, warmup: float, steps: int) -> Callable[[int], float]:
+    """Return step -> factor of the learning rate: 1, or a linear rise and half a cosine to 0."""
+    rise = max(1, round(warmup * steps))
+
+    def factor(step: int) -> float:
+        if schedule == "constant":
+            return 1.0
+        if step < rise:
+            return (step + 1) / rise
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
+
+    return factor
+
+
+class Keeper(pl.Callback):
+    """At the end of an epoch: the row of metrics, the best weights, the checkpoint; each whole."""
+
+    def __init__(self, out: Path, advance: Callable[[int, str], None]) -> None:
+        self.out = out
+        self.advance = advance
+        self.rows: list[dict[str, float]] = []
+        self.best = math.inf
+        self.best_epoch = -1
+        self.plateau: dict[str, Any] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what a resumed training needs of this."""
+        return {
+            "rows": self.rows,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "plateau": self.plateau,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the state of a checkpoint."""
+        self.__dict__.update(state_dict)
+
+    def on_fit_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        """Give the plateau schedule its memory back."""
+        if self.plateau and hasattr(task, "plateau"):
+            task.plateau.load_state_dict(self.plateau)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        """Write everything; ask to stop when the validation loss has not improved for long."""
+        assert isinstance(task, GenreTask)
+        settings = task.config.train
+        sums = trainer.strategy.reduce(task.sums, reduce_op="sum").tolist()
+        row = {
+            "epoch": trainer.current_epoch + 1,
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "train_loss": sums[0] / sums[2],
+            "train_accuracy": sums[1] / sums[2],
+            **task.metrics,
+        }
+        self.rows.append(row)
+        # Without validation clips the last epoch is the one that is kept.
+        watched = row.get("valid_loss", -float(len(self.rows)))
+        if watched < self.best:
+            self.best, self.best_epoch = watched, trainer.current_epoch
+            if trainer.is_global_zero:
+                rundir.save_weights(self.out / BEST, task.scored, task.config, task.data)
+        if hasattr(task, "plateau"):
+            task.plateau.step(row.get("valid_loss", row["train_loss"]))
+            self.plateau = task.plateau.state_dict()
+        if settings.early_stop and trainer.current_epoch - self.best_epoch >= settings.early_stop:
+            trainer.should_stop = True
+        if trainer.is_global_zero:
+            write_text(self.out / rundir.METRICS, pd.DataFrame(self.rows).to_csv(index=False))
+        part = self.out / f".{rundir.LAST}.partial"
+        trainer.save_checkpoint(part)
+        if trainer.is_global_zero:
+            os.replace(part, self.out / rundir.LAST)
+        shown = " ".join(
+            f"{key} {row[key]:.3f}"
+            for key in ("train_loss", "valid_loss", "valid_accuracy")
+            if key in row
+        )
+        self.advance(trainer.current_epoch + 1, shown)
+
+
+BEST = ".best.safetensors"
+
+
+def fit(
+    config: Config,
+    data: PreparedSet,
+    out: Path,
+    resume: bool = False,
+    advance: Callable[[int, str], None] = lambda epoch, shown: None,
+) -> bool:
+    """Train a network into a run directory; return False if it was there already, unchanged.
+
+    The directory is the one exception to "whole or not there": last.ckpt and metrics.csv grow in
+    it. It has no ``model.safetensors`` and no ``provenance.json`` before the training is complete.
+
+    Parameters
+    ----------
+    config, data
+        The settings and the prepared set.
+    out : Path
+    resume : bool
+        Go on from ``last.ckpt``, if there is one.
+    advance : callable
+        Called after each epoch with its number and a short text of its losses.
+
+    Raises
+    ------
+    InputError
+        Where settings do not fit the set, or ``out`` holds something else, or an unfinished
+        training and ``resume`` is False.
+    """
+    settings = config.model_dump(exclude={"paths"})
+    inputs = {"prepared": sha256(data.directory / "provenance.json")}
+    made = record("train", settings, inputs)
+    if resume_point(out, config, made, resume) is None:
+        return False
+    chosen = select(data, config.data)
+    window = window_frames(data, config.data)
+    spec = InputSpec(data.features.shape[1], window, data.frame_s, len(data.classes))
+    network = build_model(config.model.name, spec, config.train.seed, **config.model.options)
+    network.band_mean, network.band_std = band_statistics(data, chosen.train)
+
+    out.mkdir(parents=True, exist_ok=True)
+    last = out / rundir.LAST
+    resumed = resume and last.is_file()
+    if not resumed:
+        write_text(out / rundir.CONFIG, config.to_toml())
+    task = GenreTask(network, data, chosen, config)
+    trainer = _trainer(config, Keeper(out, advance), validate=len(chosen.valid) > 0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        # weights_only: a checkpoint is data; nothing in it is ever run.
+        trainer.fit(task, ckpt_path=str(last) if resumed else None, weights_only=True)
+    if trainer.interrupted:
+        raise KeyboardInterrupt
+    if trainer.is_global_zero:
+        os.replace(out / BEST, out / rundir.WEIGHTS)
+        device = str(trainer.strategy.root_device)
+        write_record(out, made | {"device": device})
+    return True
+
+
+def resume_point(out: Path, config: Config, made: dict[str, Any], resume: bool) -> str | None:
+    """Say whether to start ("start"), go on ("resume"), or that all is done (None).
+
+    Removes an older finished run. Raises InputError as `fit` says.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; --out must name a directory")
+    old = read_record(out)
+    keys = ("command", "settings", "inputs", "code_version")
+    if old is not None and old.get("command") == "train":
+        if all(old.get(key) == made[key] for key in keys):
+            return None
+        for name in (rundir.WEIGHTS, rundir.LAST, rundir.METRICS, "provenance.json"):
+            (out / name).unlink(missing_ok=True)
+        return "start"
+    if old is None and (out / rundir.LAST).is_file():
+        if not resume:
+            raise InputError(f"{out}: holds an unfinished training; add --resume to go on with it")
+        if rundir_settings(out) != config.model_dump(exclude={"paths"}):
+            raise InputError(
+                f"{out}: was begun with other settings; resume with the same, or remove it"
+            )
+        return "resume"
+    begun = {rundir.CONFIG, BEST, f".{rundir.CONFIG}.partial", f".{rundir.LAST}.partial"}
+    if out.is_dir() and {path.name for path in out.iterdir()} - begun - {rundir.METRICS}:
+        raise InputError(f"{out}: holds something else; choose another --out")
+    return "start"
+
+
+def rundir_settings(out: Path) -> dict[str, Any]:
+    """Return the settings that a run directory was begun with."""
+    from neuromusic.config import load_config
+
+    return load_config(out / rundir.CONFIG).model_dump(exclude={"paths"})
+
+
+def _trainer(config: Config, keeper: Keeper, validate: bool) -> pl.Trainer:
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    settings = config.train
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        return pl.Trainer(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            precision=settings.precision,
+            max_epochs=settings.epochs,
+            gradient_clip_val=settings.clip_norm or None,
+            deterministic=True,
+            callbacks=[keeper],
+            limit_val_batches=1.0 if validate else 0,
+            num_sanity_val_steps=0,
+            reload_dataloaders_every_n_epochs=1,
+            use_distributed_sampler=False,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
