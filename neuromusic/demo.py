@@ -4,6 +4,8 @@ import tomllib
 from importlib import resources
 from pathlib import Path
 
+from joblib import Parallel, delayed
+
 from neuromusic import audio, synth
 from neuromusic.config import make_config
 from neuromusic.orders import design_orders, write_order
@@ -14,6 +16,10 @@ from neuromusic.provenance import is_current, new_directory, record
 CLIPS_PER_GENRE = 14  # 12 + 2 after the published proportion: three training runs, two test runs
 
 
+def _write_clip(directory: Path, genre: str, number: int, seed: int) -> None:
+    audio.write(directory / synth.clip_name(genre, number), synth.make_clip(genre, number, seed))
+
+
 def run_demo(out: Path, seed: int, workers: int, say: Say) -> None:
     """Make a corpus and its orders below ``out``, then do every step of the demo's experiment."""
     clips, orders = out / "clips", out / "orders"
@@ -21,9 +27,10 @@ def run_demo(out: Path, seed: int, workers: int, say: Say) -> None:
     made = record("demo clips", {"seed": seed}, {})
     if not is_current(clips, made):
         with new_directory(clips, made) as part:
-            for genre, number in track(names, "synthesise", len(names)):
-                wave = synth.make_clip(genre, number, seed)
-                audio.write(part / synth.clip_name(genre, number), wave)
+            calls = (delayed(_write_clip)(part, genre, number, seed) for genre, number in names)
+            done = Parallel(n_jobs=workers, return_as="generator")(calls)
+            for _ in track(done, "synthesise", len(names)):
+                pass
     say(f"{clips}: {len(names)} synthetic clips of {len(synth.FAMILIES)} families")
     made = record("demo orders", {"seed": seed}, {})
     with new_directory(orders, made) as part:

@@ -120,7 +120,7 @@ def clip_volumes(
     for first in range(0, len(windows), BATCH):
         batch = torch.from_numpy(windows[first : first + BATCH]).to(device)
         active = network.activations(batch)
-        logits = network.readout(active[network.stages[-1].name])
+        logits = network.readout(active)
         window_log_p = torch.log_softmax(logits.double(), 1).cpu().numpy()
         stages = {s.name: active[s.name].flatten(1, -2).cpu().numpy() for s in network.stages}
         for index, start in enumerate(starts[first : first + BATCH]):
@@ -131,7 +131,7 @@ def clip_volumes(
             weight += overlap
             for stage in network.stages:
                 frames = stages[stage.name][index].T  # (time, units)
-                centre = start + np.arange(len(frames)) * stage.pool + (stage.pool - 1) / 2
+                centre = start + np.arange(len(frames)) * stage.pool + stage.centre
                 total, count = timing.sum_into_volumes(frames, centre * spec.frame_s, n_vol)
                 totals[stage.name] = totals.get(stage.name, 0) + total
                 counts[stage.name] = counts.get(stage.name, 0) + count

@@ -57,7 +57,7 @@ def mixup(x: Tensor, labels: Tensor, alpha: float, rng: torch.Generator) -> tupl
 
 
 def mask(x: Tensor, dim: int, longest: float, rng: torch.Generator) -> Tensor:
-    """Set one stretch of up to ``longest`` frames or bands to each window's own mean.
+    """Set one stretch of up to ``longest`` frames or bands to the batch's mean in each band.
 
     SpecAugment (Park et al. 2019, section 2) without its time warp.
     """
@@ -67,7 +67,7 @@ def mask(x: Tensor, dim: int, longest: float, rng: torch.Generator) -> Tensor:
     index = torch.arange(size, device=x.device)
     hidden = (index >= first) & (index < first + length)  # (batch, size)
     hidden = hidden[:, None, :] if dim == 2 else hidden[:, :, None]
-    return torch.where(hidden, x.mean((1, 2), keepdim=True), x)
+    return torch.where(hidden, x.mean((0, 2), keepdim=True), x)
 
 
 def tilt(n: int, n_mels: int, deviation_db: float, like: Tensor, rng: torch.Generator) -> Tensor:

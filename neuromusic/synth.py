@@ -6,6 +6,7 @@ they caricature; within a family tempo, key, pattern, balance and melody vary fr
 
 import hashlib
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -73,55 +74,68 @@ def make_clip(genre: str, number: int, seed: int) -> Wave:
     step_s = 15 / (family.tempo_bpm * rng.uniform(0.9, 1.1))
     key_hz = 110 * 2 ** (rng.integers(-5, 7) / 12)
     level = dict(zip(("drums", "bass", "chord", "lead"), rng.uniform(0.5, 1.3, 4), strict=True))
+    swing, vibrato_hz = rng.uniform(0, 0.1), rng.uniform(4.5, 6.5)
     out = np.zeros(round(CLIP_S * RATE_HZ))
-    steps = int(CLIP_S / step_s)
-    swing = rng.uniform(0, 0.1)
-    for step in range(steps):
+    for step in range(int(CLIP_S / step_s)):
         at = round((step + swing * (step % 2)) * step_s * RATE_HZ)
-        bar, beat = divmod(step, 16)
-        root = key_hz * 2 ** (family.roots[bar % len(family.roots)] / 12)
-        sounds: list[Wave] = []
-        played = {
-            part: getattr(family, part)[beat] == "x" and rng.random() > 0.06
-            for part in ("kick", "snare", "hat", "bass", "comp")
-        }
-        if played["kick"]:
-            sounds.append(level["drums"] * _kick())
-        if played["snare"]:
-            sounds.append(level["drums"] * 0.5 * _noise(rng, 0.12, 1))
-        if played["hat"]:
-            sounds.append(level["drums"] * 0.2 * _noise(rng, 0.04, 2))
-        if played["bass"]:
-            sounds.append(
-                level["bass"] * 0.6 * _note(root / 2, (1, 0.4, 0.1), 2 * step_s, 0.3, 0, rng)
-            )
-        if played["comp"]:
-            tones = [
-                _note(root * 2 ** (t / 12), family.partials, 1.2, family.decay_s, 0, rng)
-                for t in family.chord
-            ]
-            sounds.append(level["chord"] * 0.25 * np.sum(tones, axis=0))
-        if rng.random() < family.lead * 0.5:
-            pitch = 2 * root * 2 ** (rng.choice(family.chord) / 12)
-            tone = _note(pitch, family.partials, 0.6, 0.4, family.vibrato, rng)
-            sounds.append(level["lead"] * 0.5 * tone)
-        for sound in sounds:
+        for sound in _step(family, step, key_hz, step_s, level, vibrato_hz, rng):
             end = min(len(out), at + len(sound))
             out[at:end] += sound[: end - at]
     if family.drive:
         out = np.tanh(family.drive * out / np.abs(out).max() * 3)
     out += 10 ** (-rng.uniform(2.2, 3.2)) * np.abs(out).max() * rng.standard_normal(len(out))
+    _note.cache_clear()
     return set_rms(fade(out), SET_RMS)[0]
 
 
-def _note(
-    hz: float, partials: tuple[float, ...], length_s: float, decay_s: float, vibrato: float,
+def _step(
+    family: Family,
+    step: int,
+    key_hz: float,
+    step_s: float,
+    level: dict[str, float],
+    vibrato_hz: float,
     rng: np.random.Generator,
-) -> Wave:  # fmt: skip
+) -> list[Wave]:
+    """Return the sounds that begin on one step; one in seventeen is left out."""
+    bar, beat = divmod(step, 16)
+    root = key_hz * 2 ** (family.roots[bar % len(family.roots)] / 12)
+    played = {
+        part: getattr(family, part)[beat] == "x" and rng.random() > 0.06
+        for part in ("kick", "snare", "hat", "bass", "comp")
+    }
+    sounds: list[Wave] = []
+    if played["kick"]:
+        sounds.append(level["drums"] * _kick())
+    if played["snare"]:
+        sounds.append(level["drums"] * 0.5 * _noise(rng, 0.12, 1))
+    if played["hat"]:
+        sounds.append(level["drums"] * 0.2 * _noise(rng, 0.04, 2))
+    if played["bass"]:
+        sounds.append(level["bass"] * 0.6 * _note(root / 2, (1, 0.4, 0.1), 2 * step_s, 0.3))
+    if played["comp"]:
+        for tone in family.chord:
+            note = _note(root * 2 ** (tone / 12), family.partials, 1.2, family.decay_s)
+            sounds.append(level["chord"] * 0.25 * note)
+    if rng.random() < family.lead * 0.5:
+        hz = 2 * root * 2 ** (rng.choice(family.chord) / 12)
+        note = _note(hz, family.partials, 0.6, 0.4, family.vibrato, vibrato_hz)
+        sounds.append(level["lead"] * 0.5 * note)
+    return sounds
+
+
+@lru_cache(maxsize=256)  # a clip strikes few notes many times
+def _note(
+    hz: float,
+    partials: tuple[float, ...],
+    length_s: float,
+    decay_s: float,
+    vibrato: float = 0.0,
+    vibrato_hz: float = 0.0,
+) -> Wave:
     t = np.arange(round(length_s * RATE_HZ)) / RATE_HZ
     phase = 2 * np.pi * hz * t
-    if vibrato:
-        phase += vibrato * np.sin(2 * np.pi * rng.uniform(4.5, 6.5) * t) * np.minimum(t / 0.2, 1)
+    phase += vibrato * np.sin(2 * np.pi * vibrato_hz * t) * np.minimum(t / 0.2, 1)
     tone = np.zeros_like(t)
     for number, amplitude in enumerate(partials, start=1):
         if number * hz < RATE_HZ / 2:

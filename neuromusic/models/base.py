@@ -28,7 +28,8 @@ class Stage:
     name: str
     area: str  # of auditory cortex, or "" for none
     brodmann: tuple[int, ...]
-    pool: int  # input frames in one frame of the stage
+    pool: int  # input frames from one frame of the stage to the next
+    centre: float  # input frame on which the stage's frame 0 is centred
 
 
 class Network(nn.Module):
@@ -56,13 +57,13 @@ class Network(nn.Module):
         """Return stage -> (batch, ..., time) for log-mel windows (batch, mels, frames) in dB."""
         raise TypeError(f"{type(self).__name__} does not define its activations")
 
-    def readout(self, last: Tensor) -> Tensor:
-        """Return logits (batch, classes) from the activations of the last stage."""
+    def readout(self, active: dict[str, Tensor]) -> Tensor:
+        """Return logits (batch, classes) from the activations of the stages."""
         raise TypeError(f"{type(self).__name__} does not define its readout")
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (batch, classes) for log-mel windows (batch, mels, frames) in dB."""
-        return self.readout(self.activations(x)[self.stages[-1].name])
+        return self.readout(self.activations(x))
 
 
 Builder = Callable[..., Network]

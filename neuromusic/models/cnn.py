@@ -24,10 +24,11 @@ class Cnn4(Network):
             _block(n_in, n_out, pool)
             for n_in, n_out, pool in zip((1, *WIDTHS), WIDTHS, pools, strict=False)
         )
-        stages, bands, frames, pooled = [], spec.n_mels, spec.n_frames, 1
+        stages, bands, frames, pooled, centre = [], spec.n_mels, spec.n_frames, 1, 0.0
         for index, (band_pool, time_pool) in enumerate(pools, start=1):
+            centre += pooled * (time_pool - 1) / 2
             bands, frames, pooled = bands // band_pool, frames // time_pool, pooled * time_pool
-            stages.append(Stage(f"conv{index}", "", (), pooled))
+            stages.append(Stage(f"conv{index}", "", (), pooled, centre))
         if bands < 1 or frames < 1:
             raise InputError(
                 f"a window of {spec.n_frames} frames and {spec.n_mels} bands is too small for this "
@@ -37,7 +38,7 @@ class Cnn4(Network):
         width = WIDTHS[-1] * bands
         self.gru = nn.GRU(width, gru, batch_first=True, bidirectional=True) if gru else None
         if gru:
-            stages.append(Stage("GRU", "", (), pooled))
+            stages.append(Stage("GRU", "", (), pooled, centre))
         self.stages = tuple(stages)
         self.dense = nn.Sequential(
             nn.Linear(2 * gru if gru else width * frames, dense),
@@ -58,9 +59,11 @@ class Cnn4(Network):
             out["GRU"] = sequence.transpose(1, 2)
         return out
 
-    def readout(self, last: Tensor) -> Tensor:
-        """Dense layers on the whole map, or on the mean of the GRU over time."""
-        return self.dense(last.mean(-1) if self.gru is not None else torch.flatten(last, 1))
+    def readout(self, active: dict[str, Tensor]) -> Tensor:
+        """Dense layers on the whole last map, or on the mean of the GRU over time."""
+        if self.gru is not None:
+            return self.dense(active["GRU"].mean(-1))
+        return self.dense(torch.flatten(active["conv4"], 1))
 
 
 @register("cnn4")
