@@ -83,7 +83,7 @@ class Augment(_Section):
     gain_db: float = Field(0.0, ge=0)  # up or down by at most
     tilt_db: float = Field(0.0, ge=0)  # smooth random equaliser, standard deviation
     mel_shift: int = Field(0, ge=0)  # bands up or down by at most
-    time_scale: float = Field(0.0, ge=0, lt=1)  # tempo up or down by at most this share
+    time_scale: float = Field(0.0, ge=0, lt=1)  # tempo faster or slower by up to 1 + this
 
 
 class Config(_Section):

@@ -14,14 +14,16 @@ from neuromusic.config import Augment
 
 
 def augment_batch(
-    x: Tensor, labels: Tensor, settings: Augment, frame_s: float, rng: torch.Generator
+    x: Tensor, labels: Tensor, settings: Augment, window: int, frame_s: float, rng: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Apply everything that the settings switch on.
 
-    ``x`` (batch, mels, frames) dB; ``labels`` (batch, classes) probabilities. Returns both, new.
+    ``x`` (batch, mels, frames) dB, of at least ``window`` frames: a faster tempo needs more sound
+    to fill the window; ``labels`` (batch, classes) probabilities. Returns (batch, mels, window) and
+    the new labels.
     """
     if settings.time_scale or settings.mel_shift:
-        x = warp(x, settings.time_scale, settings.mel_shift, rng)
+        x = warp(x, window, settings.time_scale, settings.mel_shift, rng)
     if settings.gain_db:
         x = x + settings.gain_db * (2 * _rand(x, len(x), 1, 1, rng=rng) - 1)
     if settings.tilt_db:
@@ -78,17 +80,17 @@ def tilt(n: int, n_mels: int, deviation_db: float, like: Tensor, rng: torch.Gene
     return (weights @ waves)[:, :, None]
 
 
-def warp(x: Tensor, time_scale: float, mel_shift: int, rng: torch.Generator) -> Tensor:
-    """Change the tempo about the window's centre and shift the bands, by bilinear interpolation.
+def warp(x: Tensor, window: int, time_scale: float, mel_shift: int, rng: torch.Generator) -> Tensor:
+    """Change the tempo and shift the bands, by bilinear interpolation: (batch, mels, window).
 
-    A window that is squeezed is mirrored at its ends, so that no silence comes in.
+    The tempo changes by up to a factor 1 + time_scale, as far as the frames of ``x`` go; the bands
+    that a shift uncovers repeat the outermost one.
     """
     n, mels, frames = x.shape
     scale = torch.exp(math.log1p(time_scale) * (2 * _rand(x, n, rng=rng) - 1))
-    shift = mel_shift * (2 * _rand(x, n, rng=rng) - 1) * 2 / mels
     matrix = torch.zeros(n, 2, 3, device=x.device)
-    matrix[:, 0, 0] = scale
+    matrix[:, 0, 0] = (scale * window / frames).clamp(max=1.0)  # share of x that is seen
     matrix[:, 1, 1] = 1
-    matrix[:, 1, 2] = shift
-    grid = F.affine_grid(matrix, [n, 1, mels, frames], align_corners=False)
-    return F.grid_sample(x[:, None], grid, padding_mode="reflection", align_corners=False)[:, 0]
+    matrix[:, 1, 2] = mel_shift * (2 * _rand(x, n, rng=rng) - 1) * 2 / mels
+    grid = F.affine_grid(matrix, [n, 1, mels, window], align_corners=False)
+    return F.grid_sample(x[:, None], grid, padding_mode="border", align_corners=False)[:, 0]

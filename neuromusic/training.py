@@ -116,6 +116,9 @@ class GenreTask(pl.LightningModule):
         self.data = data
         self.chosen = chosen
         self.window = network.spec.n_frames
+        # A faster tempo needs more sound than one window, as far as the shortest clip has it.
+        reach = math.ceil(self.window * (1 + config.augment.time_scale))
+        self.reach = min(reach, int(data.rows["frames"].iloc[chosen.train].min()))
         self.register_buffer(
             "features", torch.from_numpy(np.array(data.features)), persistent=False
         )
@@ -131,7 +134,7 @@ class GenreTask(pl.LightningModule):
     def train_dataloader(self) -> DataLoader[Batch]:
         """Return the batches of the current epoch; with several devices this one's share."""
         batches = draw_windows(
-            self.data, self.chosen.train, self.config, self.window, self.current_epoch
+            self.data, self.chosen.train, self.config, self.reach, self.current_epoch
         )
         rank, world = self.global_rank, self.trainer.world_size
         return _loader([(r[rank::world], s[rank::world]) for r, s in batches])
@@ -151,9 +154,9 @@ class GenreTask(pl.LightningModule):
         rng = torch.Generator(self.device).manual_seed(seed)
         rows, starts = batch
         n_classes = self.network.spec.n_classes
-        x = cut(self.features, rows, starts, self.window)
+        x = cut(self.features, rows, starts, self.reach)
         y = F.one_hot(self.labels[rows], n_classes).float()
-        x, y = augment_batch(x, y, self.config.augment, self.data.frame_s, rng)
+        x, y = augment_batch(x, y, self.config.augment, self.window, self.data.frame_s, rng)
         logits = self.network(x)
         loss = F.cross_entropy(logits, y, label_smoothing=settings.label_smoothing)
         self.sums += torch.stack(
