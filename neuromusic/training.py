@@ -371,6 +371,8 @@ def fit(
     resumed = resume and last.is_file()
     if not resumed:
         write_text(out / rundir.CONFIG, config.to_toml())
+    # Convolutions are faster on this layout, on a CPU and with a GPU's mixed precision.
+    network = network.to(memory_format=torch.channels_last)
     task = GenreTask(network, data, chosen, config)
     trainer = _trainer(config, Keeper(out, advance), validate=len(chosen.valid) > 0)
     with warnings.catch_warnings():

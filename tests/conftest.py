@@ -1,0 +1,43 @@
+"""Fixtures that several tests share."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from neuromusic.orders import GENRES
+
+RATE_HZ = 22_050
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with the real data; the test is skipped where it is missing."""
+    path = Path(os.environ.get("NEUROMUSIC_SHARED", Path(__file__).parents[2] / "shared"))
+    if not (path / "data").is_dir():
+        pytest.skip("the real data is not here; NEUROMUSIC_SHARED names its folder")
+    return path
+
+
+def tone_clip(genre: int, number: int, seconds: float = 15.0) -> np.ndarray:
+    """Pulsed tones whose pitch and tempo go with the genre, in noise; cheap and learnable."""
+    rng = np.random.default_rng([genre, number])
+    t = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
+    hz = 110 * 2 ** (genre / 3) * rng.uniform(0.97, 1.03)
+    pulse = np.mod(t * (1 + genre / 2), 1) < 0.5
+    wave = pulse * (np.sin(2 * np.pi * hz * t) + 0.5 * np.sin(4 * np.pi * hz * t))
+    wave = wave + 0.1 * rng.standard_normal(len(t))
+    return wave * 0.1321 / np.sqrt(np.mean(wave**2))
+
+
+@pytest.fixture(scope="session")
+def small_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of ten genres x three 15-s clips."""
+    folder = tmp_path_factory.mktemp("clips")
+    for index, genre in enumerate(GENRES):
+        for number in range(3):
+            path = folder / f"{genre}.{number:05d}_15s.wav"
+            soundfile.write(path, tone_clip(index, number), RATE_HZ, subtype="PCM_16")
+    return folder

@@ -1,0 +1,59 @@
+"""Settings and files that several tests share."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from neuromusic.orders import GENRES
+
+# The smallest cortex-z: for tests of what is around a network.
+TINY = {"widths": [4, 8, 8, 8], "joint": 8, "gru": 8}
+TINY_TOML = """
+[data]
+window_s = 5.0
+hop_s = 2.5
+windows_per_epoch = 64
+validation_runs = 1
+[model.options]
+widths = [4, 8, 8, 8]
+joint = 8
+gru = 8
+[train]
+epochs = 3
+batch_size = 16
+ema = 0.9
+[augment]
+mixup = 0.3
+time_masks = 1
+mel_masks = 1
+time_scale = 0.1
+"""
+
+
+def write_features(path: Path, runs: int = 3, seed: int = 0, first: int = 0) -> Path:
+    """Write ready-made log-mel of whole runs, ten clips each; the genre is a raised band."""
+    rng = np.random.default_rng(seed)
+    genre = np.tile(GENRES, runs)
+    features = rng.normal(-40, 5, (len(genre), 64, 97))
+    for row, name in enumerate(genre):
+        features[row, 6 * GENRES.index(name) : 6 * GENRES.index(name) + 6] += 15
+    np.savez(
+        path,
+        features=features.astype(np.float16),
+        clip=np.array([f"{g}.{first + i // 10:05d}_15s.wav" for i, g in enumerate(genre)]),
+        genre=genre,
+        run=np.repeat(np.arange(1, runs + 1), 10),
+        trial=np.tile(np.arange(1, 11), runs),
+        frame_s=0.155,
+    )
+    return path
+
+
+def neuromusic(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user would."""
+    return subprocess.run(
+        [sys.executable, "-m", "neuromusic", *map(str, arguments)],
+        cwd=cwd, capture_output=True, text=True, timeout=600, check=False,
+    )  # fmt: skip

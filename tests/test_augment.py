@@ -1,0 +1,123 @@
+"""The ten variants: one test over all of them, and each against an independent library."""
+
+import itertools
+
+import librosa
+import numpy as np
+import pytest
+import scipy.signal
+import soundfile
+
+from neuromusic import augment
+from neuromusic.features import log_mel
+
+CLIP = "blues.00000_15s.wav"
+
+
+@pytest.fixture(scope="module")
+def wave(small_clips):
+    """Three seconds, so that the vocoder is quick."""
+    return soundfile.read(small_clips / CLIP, dtype="float32")[0][: 3 * 22050]
+
+
+def variant(wave, name):
+    index = augment.VARIANTS.index(name)
+    parameters = augment.draw(0, CLIP, index)
+    return augment.apply(wave, index, parameters), parameters
+
+
+def correlation(a, b):
+    n = min(len(a), len(b))
+    return np.corrcoef(log_mel(a[:n]).ravel(), log_mel(b[:n].astype(np.float32)).ravel())[0, 1]
+
+
+@pytest.mark.parametrize("index", range(10))
+def test_every_variant(wave, index):
+    parameters = augment.draw(0, CLIP, index)
+    out = augment.apply(wave, index, parameters)
+    assert out.dtype == np.float32
+    assert 0 < len(out) <= len(wave)
+    assert np.isfinite(out).all()
+    assert np.abs(out).max() <= 1
+    # From (seed, clip, variant) alone: drawing others in between changes nothing.
+    augment.draw(1, "other", index)
+    assert augment.draw(0, CLIP, index) == parameters
+    assert (augment.apply(wave, index, parameters) == out).all()
+    if index:
+        assert augment.draw(1, CLIP, index) != parameters
+        assert augment.draw(0, "rock.00001_15s.wav", index) != parameters
+
+
+def test_all_ten_really_differ(wave):
+    mels = [log_mel(augment.apply(wave, i, augment.draw(0, CLIP, i))) for i in range(10)]
+    for a, b in itertools.combinations(mels, 2):
+        n = min(a.shape[1], b.shape[1])
+        assert np.abs(a[:, :n] - b[:, :n]).mean() > 0.5  # dB
+
+
+def test_noise_has_the_ratio_that_was_drawn(wave):
+    out, parameters = variant(wave, "noise")
+    ratio = 10 * np.log10(np.mean(wave**2) / np.mean((out - wave) ** 2))
+    assert ratio == pytest.approx(parameters["snr_db"], abs=0.1)
+
+
+def test_shift_gain_and_original(wave):
+    out, parameters = variant(wave, "shift")
+    assert (out == np.roll(wave, round(parameters["shift"] * len(wave)))).all()
+    out, parameters = variant(wave, "gain")
+    assert 20 * np.log10(out.std() / wave.std()) == pytest.approx(parameters["gain_db"], abs=1e-3)
+    assert (variant(wave, "original")[0] == wave).all()
+
+
+def test_stretch_is_librosas(wave):
+    out, parameters = variant(wave, "stretch")
+    theirs = librosa.effects.time_stretch(wave, rate=parameters["rate"])
+    assert len(out) == min(len(theirs), len(wave))
+    assert correlation(out, theirs) > 0.99
+
+
+def test_pitch_is_librosas(wave):
+    out, parameters = variant(wave, "pitch")
+    theirs = librosa.effects.pitch_shift(
+        wave, sr=22050, n_steps=parameters["pitch_semitones"], res_type="soxr_hq"
+    )
+    assert correlation(out, theirs) > 0.99
+
+
+def test_speed_is_a_resampling(wave):
+    out, parameters = variant(wave, "speed")
+    n = round(len(wave) / parameters["rate"])
+    theirs = scipy.signal.resample(wave, n)
+    assert correlation(out, theirs) > 0.999
+
+
+def test_resample_takes_the_treble_only(wave):
+    out, parameters = variant(wave, "resample")
+    spectrum = np.abs(np.fft.rfft(out)) ** 2
+    hz = np.fft.rfftfreq(len(out), 1 / 22050)
+    original = np.abs(np.fft.rfft(wave)) ** 2
+    treble = hz > parameters["rate_hz"] / 2 * 1.05
+    bass = hz < parameters["rate_hz"] / 2 * 0.9
+    assert spectrum[treble].sum() < 1e-4 * original[treble].sum()
+    assert spectrum[bass].sum() == pytest.approx(original[bass].sum(), rel=0.01)
+
+
+@pytest.mark.parametrize("part", ["harmonic", "percussive"])
+def test_parts_are_librosas(wave, part):
+    out, parameters = variant(wave, part)
+    theirs = getattr(librosa.effects, part)(wave, margin=parameters["margin"])
+    np.testing.assert_allclose(out, theirs, atol=2e-3)
+    assert correlation(out, theirs) > 0.999
+
+
+def test_a_real_clip_agrees_with_librosa_too(shared):
+    path = shared / "data/gtzan/genres/reggae/reggae.00003.wav"
+    wave = soundfile.read(path, dtype="float32")[0][: 4 * 22050]
+    for name, function in (
+        ("stretch", lambda p: librosa.effects.time_stretch(wave, rate=p["rate"])),
+        ("harmonic", lambda p: librosa.effects.harmonic(wave, margin=p["margin"])),
+        ("percussive", lambda p: librosa.effects.percussive(wave, margin=p["margin"])),
+    ):
+        out, parameters = variant(wave, name)
+        least = 0.99 if name == "stretch" else 0.999
+        assert correlation(out, function(parameters)) > least, name

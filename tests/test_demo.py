@@ -1,0 +1,22 @@
+"""The demo as a process."""
+
+import json
+
+import pytest
+from helpers import neuromusic
+
+
+@pytest.mark.slow
+def test_the_demo_goes_the_whole_way(tmp_path):
+    result = neuromusic("demo", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    run = tmp_path / "neuromusic-demo" / "run"
+    scores = json.loads((run / "evaluation.json").read_text())
+    assert scores["clip"]["n"] == 20
+    assert scores["clip"]["accuracy"] > 0.5 > scores["random_weights"]["accuracy"]
+    for name in ("confusion", "learning_curves", "variants", "timeline"):
+        assert (run / "figures" / f"{name}.png").stat().st_size > 10_000
+    assert "with your own data" in result.stdout
+    again = neuromusic("demo", cwd=tmp_path)
+    assert again.returncode == 0
+    assert again.stdout.count("unchanged") == 5

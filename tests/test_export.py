@@ -1,0 +1,145 @@
+"""The time grid: what is exported against a plain loop over frames."""
+
+import gzip
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.io
+import torch
+from helpers import TINY_TOML
+
+from neuromusic import pipeline
+from neuromusic.config import load_config
+from neuromusic.orders import design_orders, write_order
+from neuromusic.rundir import load_run
+from neuromusic.store import open_prepared
+from neuromusic.timing import window_starts
+
+SAID: list[str] = []
+
+
+@pytest.fixture(scope="module")
+def root(small_clips, tmp_path_factory):
+    """The whole way on thirty clips: one training run of 20 trials, one test run of 10 x 4."""
+    root = tmp_path_factory.mktemp("export")
+    pair = design_orders(sorted(path.name for path in small_clips.iterdir()), 0)
+    for order, name in zip(pair, ("trn.mat", "val.mat"), strict=True):
+        write_order(order, root / name)
+    lists = pipeline.make_lists(
+        root / "trn.mat", root / "val.mat", small_clips, root / "lists", False, "sym", SAID.append
+    )
+    pipeline.make_prepared(lists, root / "prepared", 0, 2, SAID.append)
+    (root / "tiny.toml").write_text(TINY_TOML)
+    config = load_config(root / "tiny.toml", ("data.validation_runs=0",))
+    pipeline.make_run(config, root / "prepared", root / "run", False, SAID.append)
+    pipeline.make_export(root / "run", lists, root / "out", SAID.append)
+    return root
+
+
+def volumes(root, stem):
+    return pd.read_csv(root / "out" / f"{stem}_volumes.tsv", sep="\t")
+
+
+def test_every_run_and_stage_is_on_the_grid(root):
+    run = load_run(root / "run")
+    for stem, n_vol in (("task-Training_run-01", 210), ("task-Test_run-01", 410)):
+        table = volumes(root, stem)
+        assert len(table) == n_vol
+        assert table["dummy"].sum() == 10
+        assert (table["onset_s"] == 1.5 * np.arange(n_vol)).all()
+        for stage in run.network.stages:
+            path = root / "out" / f"{stem}_stage-{stage.name}_activations.npy"
+            block = np.load(path)
+            assert block.shape[0] == n_vol
+            assert np.isfinite(block).all()
+            sidecar = json.loads(path.with_suffix(".json").read_text())
+            assert sidecar["RepetitionTime"] == 1.5
+            assert sidecar["NumberOfUnits"] == block.shape[1]
+            assert sidecar["DummyVolumes"] == list(range(10))
+            # The dummy of these runs is the run's own last clip.
+            assert (block[:10] == block[-10:]).all()
+    assert sidecar["BrodmannAreas"] == []
+
+
+def test_repeats_have_the_same_rows(root):
+    block = np.load(root / "out" / "task-Test_run-01_stage-PB_activations.npy")[10:]
+    repeats = block.reshape(4, 100, -1)
+    assert (repeats == repeats[0]).all()
+    assert repeats[0].std(0).max() > 0
+
+
+def test_a_volume_is_the_mean_of_its_frames(root):
+    """A plain loop over windows, frames and volumes, for one clip and two stages."""
+    run = load_run(root / "run")
+    data = open_prepared(root / "prepared")
+    clip = volumes(root, "task-Test_run-01")["clip"].iloc[50]
+    first = int(np.flatnonzero(volumes(root, "task-Test_run-01")["clip"] == clip)[0])
+    row = int(data.rows.query("clip == @clip")["row"].iloc[0])
+    mel = data.row_features(row)
+    spec = run.network.spec
+    for stage in run.network.stages[1:3]:
+        heard = [[] for _ in range(10)]
+        for start in window_starts(mel.shape[1], spec.n_frames, run.hop_frames):
+            x = torch.from_numpy(mel[None, :, start : start + spec.n_frames])
+            with torch.no_grad():
+                frames = run.network.activations(x)[stage.name][0].flatten(0, -2).numpy()
+            for index in range(frames.shape[1]):
+                centre_s = (start + stage.centre + index * stage.pool) * spec.frame_s
+                heard[int(centre_s // 1.5)].append(frames[:, index])
+        expected = np.array([np.mean(frames, axis=0) for frames in heard])
+        block = np.load(root / "out" / f"task-Test_run-01_stage-{stage.name}_activations.npy")
+        # Export listens to the wav, the prepared set holds float16.
+        np.testing.assert_allclose(block[first : first + 10], expected, atol=0.02)
+
+
+def test_probabilities_are_bids(root):
+    stem = root / "out" / "task-Training_run-01_stim"
+    sidecar = json.loads(stem.with_suffix(".json").read_text())
+    with gzip.open(f"{stem}.tsv.gz", "rt") as file:
+        table = pd.read_csv(file, sep="\t", header=None)
+    assert len(sidecar["Columns"]) == table.shape[1] == 10
+    assert sidecar["SamplingFrequency"] == pytest.approx(1 / 1.5)
+    assert sidecar["StartTime"] == 0
+    np.testing.assert_allclose(table.sum(axis=1), 1, atol=1e-5)
+
+
+def test_matlab_has_all_of_it(root):
+    content = scipy.io.loadmat(root / "out" / "activations.mat", squeeze_me=True)
+    runs = content["runs"]
+    assert [str(run["task"]) for run in runs] == ["Training", "Test"]
+    np.testing.assert_array_equal(
+        runs[1]["A1"], np.load(root / "out" / "task-Test_run-01_stage-A1_activations.npy")
+    )
+    assert runs[1]["dummy"].sum() == 10
+    assert list(runs[1]["clip"]) == volumes(root, "task-Test_run-01")["clip"].tolist()
+    assert len(content["genres"]) == 10
+
+
+def test_missing_clips_are_nan_and_named(root, small_clips):
+    some = root / "some"
+    some.mkdir()
+    for path in sorted(small_clips.iterdir())[1:]:
+        (some / path.name).symlink_to(path)
+    said = []
+    lists = pipeline.make_lists(
+        root / "trn.mat", root / "val.mat", some, root / "lists2", True, "sym", said.append
+    )
+    pipeline.make_export(root / "run", lists, root / "out2", said.append)
+    gone = sorted(path.name for path in small_clips.iterdir())[0]
+    assert f"missing: {gone}" in said
+    assert f"1 clips are missing; their volumes are NaN: {gone}" in said
+    for stem in ("task-Training_run-01", "task-Test_run-01"):
+        block = np.load(root / "out2" / f"{stem}_stage-GRU_activations.npy")
+        missing = (volumes(root, stem)["clip"] == gone).to_numpy()
+        assert (np.isnan(block).any(axis=1) == missing).all()
+        sidecar = json.loads((root / "out2" / f"{stem}_stim.json").read_text())
+        assert sidecar["MissingVolumes"] == np.flatnonzero(missing).tolist()
+
+
+def test_nothing_is_done_twice(root):
+    before = (root / "out" / "activations.mat").stat().st_mtime_ns
+    pipeline.make_export(root / "run", root / "lists", root / "out", SAID.append)
+    assert "unchanged" in SAID[-1]
+    assert (root / "out" / "activations.mat").stat().st_mtime_ns == before

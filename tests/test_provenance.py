@@ -1,0 +1,91 @@
+"""Directories that are whole or not there; a real process is killed for it."""
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from neuromusic import provenance
+from neuromusic.errors import InputError
+
+MADE = provenance.record("prepare", {"seed": 1}, {"a": "00"})
+
+
+def test_a_killed_process_leaves_nothing_at_the_name(tmp_path):
+    out = tmp_path / "out"
+    code = (
+        "import time, pathlib\n"
+        "from neuromusic.provenance import new_directory, record\n"
+        f"with new_directory(pathlib.Path({str(out)!r}), record('prepare', {{}}, {{}})) as part:\n"
+        "    (part / 'half').write_text('half'); print('ready', flush=True); time.sleep(60)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not out.exists()
+    assert len(list(tmp_path.iterdir())) == 1
+    with provenance.new_directory(out, MADE) as part:
+        (part / "whole").write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert sorted(path.name for path in out.iterdir()) == ["provenance.json", "whole"]
+
+
+def test_an_error_leaves_nothing(tmp_path):
+    with pytest.raises(OSError), provenance.new_directory(tmp_path / "out", MADE):
+        raise OSError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_holds_something_else_is_not_touched(tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years")
+    for out in ("mine", "mine/thesis.txt"):
+        with pytest.raises(InputError), provenance.new_directory(tmp_path / out, MADE):
+            pass
+    with provenance.new_directory(tmp_path / "lists", provenance.record("lists", {}, {})):
+        pass
+    with pytest.raises(InputError, match="neuromusic lists"):
+        provenance.check_target(tmp_path / "lists", "prepare")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"
+
+
+def test_current_means_same_command_settings_and_inputs(tmp_path):
+    out = tmp_path / "out"
+    assert not provenance.is_current(out, MADE)
+    with provenance.new_directory(out, MADE):
+        pass
+    assert provenance.is_current(out, provenance.record("prepare", {"seed": 1}, {"a": "00"}))
+    assert not provenance.is_current(out, provenance.record("prepare", {"seed": 2}, {"a": "00"}))
+    assert not provenance.is_current(out, provenance.record("prepare", {"seed": 1}, {"a": "01"}))
+
+
+def test_hash(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    assert provenance.sha256(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
+
+
+def test_a_living_process_keeps_its_directory(tmp_path):
+    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    try:
+        theirs = tmp_path / f".out.partial-{other.pid}"
+        theirs.mkdir()
+        with provenance.new_directory(tmp_path / "out", MADE):
+            pass
+        assert theirs.is_dir()
+    finally:
+        other.kill()
+        other.wait()
+    while True:
+        try:
+            os.kill(other.pid, 0)
+            time.sleep(0.01)
+        except ProcessLookupError:
+            break
+    with provenance.new_directory(tmp_path / "out", MADE):
+        pass
+    assert not theirs.exists()

@@ -1,0 +1,82 @@
+"""What is done to training windows."""
+
+import numpy as np
+import pytest
+import torch
+
+from neuromusic import spectral
+from neuromusic.config import Augment
+
+ALL = Augment(
+    mixup=0.3, time_masks=2, mel_masks=2, gain_db=3, tilt_db=3, mel_shift=3, time_scale=0.2
+)
+
+
+def rng(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def batch():
+    x = torch.randn(16, 64, 120, generator=rng(9)) * 10 - 30
+    return x, torch.eye(10)[torch.arange(16) % 10]
+
+
+def test_the_same_seed_gives_the_same_batch(batch):
+    state = torch.get_rng_state()
+    one = spectral.augment_batch(*batch, ALL, 96, 0.05, rng(1))
+    two = spectral.augment_batch(*batch, ALL, 96, 0.05, rng(1))
+    other = spectral.augment_batch(*batch, ALL, 96, 0.05, rng(2))
+    assert (torch.get_rng_state() == state).all()
+    assert torch.equal(one[0], two[0])
+    assert torch.equal(one[1], two[1])
+    assert not torch.equal(one[0], other[0])
+    assert one[0].shape == (16, 64, 96)
+    np.testing.assert_allclose(one[1].sum(1), 1, atol=1e-6)
+
+
+def test_nothing_is_done_without_settings(batch):
+    x, labels = spectral.augment_batch(*batch, Augment(), 120, 0.05, rng())
+    assert torch.equal(x, batch[0])
+    assert torch.equal(labels, batch[1])
+
+
+def test_mixup_lies_between_two_windows(batch):
+    x, labels = spectral.mixup(*batch, 0.5, rng())
+    for mixed, label, own, own_label in zip(x, labels, *batch, strict=True):
+        share = label[own_label.argmax()].item()
+        assert share >= 0.5
+        rest = mixed - share * own
+        fits = [(rest - (1 - share) * other).abs().max() < 1e-3 for other in batch[0]]
+        assert any(fits) or share == 1
+
+
+@pytest.mark.parametrize("dim", [1, 2])
+def test_a_mask_hides_one_stretch(batch, dim):
+    x = batch[0]
+    out = spectral.mask(x, dim, 12, rng())
+    hidden = (out != x).all(3 - dim)  # (batch, bands or frames)
+    assert torch.equal((out != x).any(3 - dim), hidden)
+    for row in hidden.numpy():
+        index = np.flatnonzero(row)
+        assert len(index) <= 12
+        assert len(index) == 0 or index[-1] - index[0] == len(index) - 1
+    assert hidden.any()
+
+
+def test_a_warp_of_nothing_is_the_middle(batch):
+    x = batch[0]
+    torch.testing.assert_close(spectral.warp(x, 120, 0.0, 0, rng()), x, atol=1e-3, rtol=0)
+    middle = spectral.warp(x, 100, 0.0, 0, rng())
+    torch.testing.assert_close(middle, x[..., 10:110], atol=1e-3, rtol=0)
+
+
+def test_a_warp_scales_the_tempo():
+    t = torch.arange(240.0)
+    x = torch.sin(2 * torch.pi * t / 20).expand(64, 8, 240)
+    out = spectral.warp(x, 160, 0.3, 0, rng())
+    spectrum = torch.fft.rfft(out[:, 0] * torch.hann_window(160), n=4096).abs()
+    tempo = spectrum.argmax(1) / 4096 * 20
+    assert tempo.min() > 1 / 1.31
+    assert tempo.max() < 1.31
+    assert tempo.max() - tempo.min() > 0.3

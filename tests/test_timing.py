@@ -1,0 +1,58 @@
+"""The TR grid, against plain numpy and pandas."""
+
+import numpy as np
+import pandas as pd
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from neuromusic import timing
+
+frames = hnp.arrays(
+    np.float64, st.tuples(st.integers(1, 60), st.integers(1, 3)), elements=st.floats(-1e3, 1e3)
+)
+
+
+def test_a_run_of_the_experiment_has_410_volumes():
+    assert timing.n_volumes(40) == 410
+    assert timing.first_volume(40) + timing.VOLUMES_PER_CLIP == 410
+    assert timing.trial_onset_s(40) == 600.0
+
+
+@given(frames, st.floats(0.01, 4), st.floats(-3, 3), st.integers(1, 20))
+def test_volumes_hold_what_a_groupby_gives(x, frame_s, start_s, n_vol):
+    centre_s = start_s + frame_s * np.arange(len(x))
+    total, count = timing.sum_into_volumes(x, centre_s, n_vol)
+    volume = np.floor(centre_s / timing.TR_S + 1e-9)
+    grouped = pd.DataFrame(x).groupby(volume).sum().reindex(range(n_vol), fill_value=0.0)
+    np.testing.assert_allclose(total, grouped.to_numpy(), atol=1e-8)
+    inside = (volume >= 0) & (volume < n_vol)
+    assert count.sum() == inside.sum()
+    np.testing.assert_allclose(total.sum(0), x[inside].sum(0), atol=1e-8)
+
+
+@given(st.integers(0, 409), st.floats(0, 0.999))
+def test_a_click_lands_in_its_volume(volume, phase):
+    click_s = np.array([(volume + phase) * timing.TR_S])
+    _, count = timing.sum_into_volumes(np.ones((1, 1)), click_s, 410)
+    assert count[volume] == 1
+
+
+def test_a_volume_without_frames_is_nan():
+    mean = timing.mean_in_volumes(np.ones((1, 2)), np.array([0.0]), 2)
+    assert (mean[0] == 1).all()
+    assert np.isnan(mean[1]).all()
+
+
+@given(st.integers(1, 500), st.integers(1, 200), st.integers(1, 100))
+def test_windows_cover_the_clip_and_stay_inside(n_frames, window, hop):
+    starts = timing.window_starts(n_frames, window, hop)
+    if window > n_frames:
+        assert starts == []
+        return
+    assert min(starts) == 0
+    assert max(starts) + window == n_frames or hop > window
+    assert all(0 <= start <= n_frames - window for start in starts)
+    if hop <= window:
+        covered = {frame for start in starts for frame in range(start, start + window)}
+        assert covered == set(range(n_frames))
