@@ -77,7 +77,8 @@ def check_target(directory: Path, command: str) -> None:
         return
     old = read_record(directory)
     if old is None or old.get("command") != command:
-        holds = f"the output of 'neuromusic {old['command']}'" if old else "something else"
+        made_by = (old or {}).get("command")
+        holds = f"the output of 'neuromusic {made_by}'" if made_by else "something else"
         raise InputError(
             f"{directory}: holds {holds}; choose another --out, or move that away first"
         )

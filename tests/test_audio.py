@@ -81,6 +81,31 @@ def test_what_is_no_sound_is_named(tmp_path, name, message):
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("suffix", audio.SUFFIXES)
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.9])
+def test_a_file_that_is_cut_short_is_named(tmp_path, suffix, share):
+    path = tmp_path / f"a{suffix}"
+    noise = 0.1 * np.random.default_rng(0).standard_normal(15 * 22050)
+    soundfile.write(path, noise, 22050)
+    assert len(audio.read(path, least_s=15)) >= 14.98 * 22050
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(InputError) as caught:
+        audio.read(path, least_s=15)
+    assert str(path) in str(caught.value)
+
+
+def test_what_is_written_is_16_bit_mono(tmp_path):
+    path = tmp_path / "a.wav"
+    audio.write(path, chirp(22050))
+    info = soundfile.info(path)
+    assert (info.samplerate, info.channels, info.subtype) == (22050, 1, "PCM_16")
+    np.testing.assert_allclose(soundfile.read(path)[0], chirp(22050), atol=1 / 32000)
+    with pytest.raises(ValueError, match="would clip"):
+        audio.write(tmp_path / "b.wav", 3 * chirp(22050))
+    assert not (tmp_path / "b.wav").exists()
+
+
 def test_the_laboratorys_clip_of_14_99_s_is_taken(tmp_path):
     soundfile.write(tmp_path / "a.wav", chirp(22050, 14.99), 22050)
     assert len(audio.read(tmp_path / "a.wav", least_s=15)) == round(14.99 * 22050)

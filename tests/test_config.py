@@ -36,6 +36,9 @@ def test_toml_out_is_toml_in(tmp_path):
      ("[trian]\nepochs = 3\n", "unknown key 'trian'; did you mean 'train'"),
      ("[train]\nepochs = 0\n", r"train\.epochs.*greater than or equal to 1"),
      ("[train]\noptimizer = 'lion'\n", r"train\.optimizer.*'sgd'"),
+     ("[train]\nepochs = 'many'\n", r"train\.epochs: .*valid integer.*'many'"),
+     ("[train]\nlr = [1]\n", r"train\.lr: .*valid number"),
+     ("train = 3\n", "train: .*valid dictionary"),
      ("[train\n", "no readable TOML")],
 )  # fmt: skip
 def test_wrong_settings_are_named(tmp_path, text, message):
@@ -55,3 +58,24 @@ def test_changes(tmp_path):
     for wrong in ("epochs=5", "train.epochs", "train.epochs.x=5", "train.epochs=many"):
         with pytest.raises(InputError):
             load_config(path, ("train.epochs=1", wrong))
+    with pytest.raises(InputError, match=r"unknown key 'train\.epoch'; did you mean"):
+        load_config(path, ("train.epoch=5",))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("3", 3), ("0.5", 0.5), ("true", True), ("'a b'", "a b"), ("a b", "a b"), (" x=y ", "x=y"),
+     ("[4, 8]", [4, 8]), ("", "")],
+)  # fmt: skip
+def test_a_change_is_toml_or_else_text(tmp_path, text, value):
+    options = load_config(write(tmp_path, ""), (f"model.options.x={text}",)).model.options
+    assert options == {"x": value}
+    assert type(options["x"]) is type(value)
+
+
+def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path):
+    (tmp_path / "x.toml").write_bytes(b"\xff\xfe")
+    for path in (tmp_path / "y.toml", tmp_path, tmp_path / "x.toml"):
+        with pytest.raises(InputError) as caught:
+            load_config(path)
+        assert str(caught.value).startswith(str(path))

@@ -51,6 +51,19 @@ def test_windows_of_one_clip_are_drawn_together():
     assert by_clip == pytest.approx(evaluation.bootstrap_ci95(hits[::8], np.arange(30)), abs=1e-9)
 
 
+def test_clips_of_unequal_numbers_of_windows_are_drawn_as_scipy_draws_pairs():
+    rng = np.random.default_rng(0)
+    size = rng.integers(1, 9, 40)
+    hits = rng.random(size.sum()) < 0.7
+    clips = np.repeat(rng.permutation(40), size)
+    good = np.array([part.sum() for part in np.split(hits, np.cumsum(size)[:-1])])
+    theirs = scipy.stats.bootstrap(
+        (good, size), lambda g, n, axis: g.sum(axis) / n.sum(axis), paired=True,
+        method="percentile", rng=rng,
+    ).confidence_interval  # fmt: skip
+    assert evaluation.bootstrap_ci95(hits, clips) == pytest.approx(tuple(theirs), abs=0.01)
+
+
 def test_a_clip_is_the_normalised_mean_of_its_windows():
     log_p = scipy.special.log_softmax(np.random.default_rng(0).standard_normal((5, 10)), axis=1)
     expected = scipy.special.log_softmax(log_p.mean(0))

@@ -110,6 +110,40 @@ def test_an_entry_that_is_no_clip_is_named(tmp_path, version, entry, message):
     assert str(path) in str(caught.value)
 
 
+def truncate(path, share):
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("version", ["5", "7.3"])
+def test_a_file_that_is_cut_short_is_named(tmp_path, version, share):
+    path = tmp_path / "o.mat"
+    if version == "5":
+        scipy.io.savemat(path, {"TrnOrd": cells(GOOD)})
+    else:
+        write_hdf5(path, "TrnOrd", GOOD)
+    truncate(path, share)
+    with pytest.raises(InputError, match=r"o\.mat: is no readable MATLAB"):
+        read_order(path, "train")
+
+
+def test_73_files_that_are_no_order(tmp_path):
+    path = tmp_path / "o.mat"
+    write_hdf5(path, "ValOrd", GOOD)
+    with pytest.raises(InputError, match=r"o\.mat: has no variable TrnOrd; it holds ValOrd"):
+        read_order(path, "train")
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["TrnOrd"] = np.ones((3, 3))
+    with pytest.raises(InputError, match=r"o\.mat: TrnOrd is not a cell array"):
+        read_order(path, "train")
+    write_hdf5(path, "TrnOrd", GOOD)
+    with h5py.File(path, "r+") as file:  # a number, [1.0], where row 1 has its second name
+        file["TrnOrd"][1, 0] = file.create_dataset("#refs#/number", data=np.ones((1, 1))).ref
+    with pytest.raises(InputError, match=r"row 1, column 2: .* is no clip name"):
+        read_order(path, "train")
+
+
 def test_files_that_are_no_order(tmp_path):
     path = tmp_path / "o.mat"
     with pytest.raises(InputError, match="no such file"):
@@ -126,10 +160,6 @@ def test_files_that_are_no_order(tmp_path):
     path.write_text("hello")
     with pytest.raises(InputError, match=r"o\.mat: is no readable MATLAB file"):
         read_order(path, "train")
-    write_hdf5(path, "TrnOrd", GOOD)
-    path.write_bytes(path.read_bytes()[:900])
-    with pytest.raises(InputError, match=r"o\.mat"):
-        read_order(path, "train")
 
 
 @settings(max_examples=25, deadline=None)
@@ -141,6 +171,12 @@ def test_a_design_keeps_the_published_rules(n_clips, n_genres, seed):
     assert not set(train.clips.flat) & set(test.clips.flat)
     assert set(Counter(train.clips.flat).values()) == {1}
     assert set(Counter(test.clips.flat).values()) == {4}
+    n = test.n_trials // 4
+    for run in test.clips:
+        assert len(set(run[:n])) == n == n_genres
+        assert (run.reshape(4, n) == run[:n]).all()
+    for run in [*train.clips, *test.clips]:
+        assert len(set(Counter(clip.split(".")[0] for clip in run).values())) == 1
     again = design_orders(clips[::-1], seed)
     assert (again[0].clips == train.clips).all()
 
@@ -150,12 +186,26 @@ def test_the_design_of_the_full_set_is_the_published_one():
     assert train.clips.shape == (12, 40)
     assert test.clips.shape == (6, 40)
     assert len(set(train.clips.flat)) == 480
+    assert len(set(test.clips.flat)) == 60
+    for run in train.clips:
+        assert set(Counter(clip.split(".")[0] for clip in run).values()) == {4}
+
+
+@pytest.mark.parametrize("clips", [[], ["pop.00001_15s.wav"], ["pop.00001_15s.wav", "x.wav"]])
+def test_too_few_clips_or_other_files_are_no_design(clips):
+    with pytest.raises(InputError, match=r"clips: .*(at least 2|no clip name)"):
+        design_orders(clips, 0)
 
 
 def test_departures_from_the_design_are_found():
     twice = np.array([["blues.00001_15s.wav", "blues.00001_15s.wav"]])
     assert "played 2 times" in check_design(Order("train", twice))[0]
     _, test = design_orders([f"{g}.{i:05d}_15s.wav" for g in GENRES for i in range(9)], 0)
+    assert "run 1 is not balanced over genres" in " ".join(
+        check_design(
+            Order("train", np.array([["blues.00001_15s.wav"] * 2 + ["pop.00001_15s.wav"]]))
+        )
+    )
     swapped = test.clips.copy()
     swapped[0, [10, 11]] = swapped[0, [11, 10]]
     assert "run 1, trial 11" in check_design(Order("test", swapped))[0]

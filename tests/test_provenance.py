@@ -15,8 +15,8 @@ from neuromusic.errors import InputError
 MADE = provenance.record("prepare", {"seed": 1}, {"a": "00"})
 
 
-def test_a_killed_process_leaves_nothing_at_the_name(tmp_path):
-    out = tmp_path / "out"
+def kill_while_it_writes(out):
+    """Start a process that makes the directory, and kill it half-way."""
     code = (
         "import time, pathlib\n"
         "from neuromusic.provenance import new_directory, record\n"
@@ -27,12 +27,31 @@ def test_a_killed_process_leaves_nothing_at_the_name(tmp_path):
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGKILL)
     process.wait()
+
+
+def test_a_killed_process_leaves_nothing_at_the_name(tmp_path):
+    out = tmp_path / "out"
+    kill_while_it_writes(out)
     assert not out.exists()
+    assert not provenance.is_current(out, MADE)
     assert len(list(tmp_path.iterdir())) == 1
     with provenance.new_directory(out, MADE) as part:
         (part / "whole").write_text("whole")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert sorted(path.name for path in out.iterdir()) == ["provenance.json", "whole"]
+
+
+def test_an_earlier_output_outlives_a_killed_process_and_is_replaced_by_a_whole_one(tmp_path):
+    out = tmp_path / "out"
+    with provenance.new_directory(out, MADE) as part:
+        (part / "first").write_text("first")
+    kill_while_it_writes(out)
+    assert provenance.is_current(out, MADE)
+    assert sorted(path.name for path in out.iterdir()) == ["first", "provenance.json"]
+    with provenance.new_directory(out, MADE) as part:
+        (part / "second").write_text("second")
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert sorted(path.name for path in out.iterdir()) == ["provenance.json", "second"]
 
 
 def test_an_error_leaves_nothing(tmp_path):
@@ -62,6 +81,14 @@ def test_current_means_same_command_settings_and_inputs(tmp_path):
     assert provenance.is_current(out, provenance.record("prepare", {"seed": 1}, {"a": "00"}))
     assert not provenance.is_current(out, provenance.record("prepare", {"seed": 2}, {"a": "00"}))
     assert not provenance.is_current(out, provenance.record("prepare", {"seed": 1}, {"a": "01"}))
+
+
+@pytest.mark.parametrize("record", [b"{}", b"[1]", b'{"a": 1}', b"half of a rec", b"\xff"])
+def test_a_record_that_is_none_of_ours_protects_the_directory(tmp_path, record):
+    (tmp_path / "provenance.json").write_bytes(record)
+    assert not provenance.is_current(tmp_path, MADE)
+    with pytest.raises(InputError, match="holds something else"):
+        provenance.check_target(tmp_path, "prepare")
 
 
 def test_hash(tmp_path):

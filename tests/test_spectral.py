@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import scipy.fft
 import torch
 
 from neuromusic import spectral
@@ -49,6 +50,30 @@ def test_mixup_lies_between_two_windows(batch):
         rest = mixed - share * own
         fits = [(rest - (1 - share) * other).abs().max() < 1e-3 for other in batch[0]]
         assert any(fits) or share == 1
+
+
+def test_gain_is_one_number_a_window(batch):
+    x, _ = spectral.augment_batch(*batch, Augment(gain_db=3), 120, 0.05, rng())
+    change = (x - batch[0]).flatten(1)
+    assert (change.std(1) < 1e-4).all()
+    assert change.mean(1).abs().max() <= 3
+    assert change.mean(1).max() - change.mean(1).min() > 1
+
+
+def test_tilt_is_a_smooth_equaliser_of_the_deviation_that_was_asked_for():
+    curves = spectral.tilt(4000, 64, 6.0, torch.zeros(1), rng())[:, :, 0].numpy()
+    assert curves.shape == (4000, 64)
+    np.testing.assert_allclose(curves.mean(1), 0, atol=1e-3)  # no gain
+    assert np.sqrt((curves**2).mean()) == pytest.approx(6 / np.sqrt(2), rel=0.05)
+    spectrum = np.abs(scipy.fft.dct(curves, axis=1))
+    assert spectrum[:, 5:].max() < 1e-3 * spectrum.max()
+
+
+def test_bands_shift_by_at_most_what_was_asked_for():
+    x = -((torch.arange(64.0)[:, None] - 30) ** 2).expand(200, 64, 40)
+    peak = spectral.warp(x, 40, 0.0, 4, rng()).mean(2).argmax(1)
+    assert 26 <= peak.min() <= 27
+    assert 33 <= peak.max() <= 34
 
 
 @pytest.mark.parametrize("dim", [1, 2])

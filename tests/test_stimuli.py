@@ -1,9 +1,15 @@
 """Cutting, staging and lists."""
 
+import re
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from neuromusic import stimuli
 from neuromusic.errors import InputError
@@ -37,12 +43,35 @@ def test_cutting_takes_the_seconds_that_the_events_name(tmp_path):
     soundfile.write(path, 0.5 * np.sin(2 * np.pi * (100 + 20 * t) * t), 22050, subtype="FLOAT")
     whole, _ = soundfile.read(path)
     clip = stimuli.cut_clip(path, 9.59, 24.58)
-    assert len(clip) == round(14.99 * 22050)
-    first = round((9.59 + 2) * 22050)
+    # 14.99 s are 330 529.5 samples.
+    assert len(clip) in (330_529, 330_530)
+    first = round(9.59 * 22050) + 2 * 22050
     middle = slice(2 * 22050, -2 * 22050)
     np.testing.assert_allclose(clip[middle], whole[first : first + len(clip[middle])], atol=1e-6)
     with pytest.raises(InputError, match=r"pop\.00049\.wav: lasts 30\.00 s.*up to 31 s"):
         stimuli.cut_clip(path, 16, 31)
+
+
+def test_the_real_events_cut_every_clip_of_the_orders_once(shared):
+    cuts = stimuli.cut_list(shared / "data/ds003720")
+    orders = [
+        read_order(shared / "data/orders" / f"Exp{name}Order.mat", split)
+        for name, split in (("Trn", "train"), ("Val", "test"))
+    ]
+    assert len(cuts) == 540
+    assert set(cuts["clip"]) == {clip for order in orders for clip in order.clips.flat}
+    assert (cuts["end_s"] - cuts["start_s"]).between(14.985, 15.005).all()
+
+
+@pytest.mark.parametrize(
+    ("split", "run", "trial", "name"),
+    [
+        ("test", 6, 40, "Test_run-06-40_reggae.00013_15s.wav"),
+        ("train", 12, 1, "Train_run-12-01_reggae.00013_15s.wav"),
+    ],
+)
+def test_staged_names_are_the_laboratorys(split, run, trial, name):
+    assert stimuli.staged_name(split, run, trial, "reggae.00013_15s.wav") == name
 
 
 def test_lists_of_the_real_orders(shared, tmp_path):
@@ -100,6 +129,19 @@ def test_a_folder_is_split_by_track_in_every_class(tmp_path, split, expected):
         assert (table["split"] != other["split"]).any()
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.tuples(*[st.integers(0, 9)] * 3).filter(any), st.integers(1, 12), st.integers(0, 99))
+def test_every_share_is_within_one_track_of_its_proportion(parts, n_tracks, seed):
+    with tempfile.TemporaryDirectory() as folder:
+        make_tree(Path(folder), {"blues": n_tracks})
+        table = stimuli.list_folder(Path(folder), parts, seed)
+    assert len(table) == n_tracks
+    for side, part in zip(("train", "valid", "test"), parts, strict=True):
+        count = (table["split"] == side).sum()
+        assert abs(count - n_tracks * part / sum(parts)) < 1
+        assert part or not count
+
+
 @pytest.mark.parametrize("link", ["hard", "sym", "copy"])
 def test_staging(tmp_path, link):
     source = tmp_path / "a.wav"
@@ -111,14 +153,15 @@ def test_staging(tmp_path, link):
     assert (target.stat().st_ino == source.stat().st_ino) is (link != "copy")
 
 
-def test_a_list_that_leaves_its_directory_is_refused(tmp_path):
+@pytest.mark.parametrize("entry", ["../secret.wav", "pop/../../secret.wav", "/secret.wav"])
+def test_a_list_that_leaves_its_directory_is_refused(tmp_path, entry):
     order, test = design_orders(
         [f"{g}.{i:05d}_15s.wav" for g in ("pop", "rock") for i in range(9)], 0
     )
     table = stimuli.list_order(order)
-    table.loc[3, "path"] = "../secret.wav"
+    table.loc[3, "path"] = entry
     stimuli.write_lists(tmp_path, {"train": table, "test": stimuli.list_order(test)})
-    with pytest.raises(InputError, match=r"train\.tsv, row 4: '\.\./secret\.wav' leaves"):
+    with pytest.raises(InputError, match=rf"train\.tsv, row 4: {re.escape(repr(entry))} leaves"):
         stimuli.read_lists(tmp_path)
 
 

@@ -38,6 +38,16 @@ def test_a_click_lands_in_its_volume(volume, phase):
     assert count[volume] == 1
 
 
+@given(st.integers(1, 100), st.integers(0, 40), st.integers(1, 10))
+def test_frames_on_the_borders_go_to_the_later_volume(per_volume, skipped, n_vol):
+    """Whole numbers know where a frame belongs, whatever the rounding of its time."""
+    frame = np.arange(skipped * per_volume, (skipped + n_vol) * per_volume)
+    centre_s = frame * (timing.TR_S / per_volume)
+    total, count = timing.sum_into_volumes(frame[:, None], centre_s, skipped + n_vol)
+    assert list(count) == [0] * skipped + [per_volume] * n_vol
+    np.testing.assert_array_equal(total[skipped:, 0], frame.reshape(n_vol, per_volume).sum(1))
+
+
 def test_a_volume_without_frames_is_nan():
     mean = timing.mean_in_volumes(np.ones((1, 2)), np.array([0.0]), 2)
     assert (mean[0] == 1).all()

@@ -21,7 +21,7 @@ class Area:
     name: str
     title: str
     brodmann: tuple[int, ...]
-    kernel: int  # bands and frames
+    kernel: int  # bands and, at least, frames
     band_pool: int
     frame_s: float  # longest frame of its output
 
@@ -48,12 +48,15 @@ class CortexZ(Network):
         for area, width in zip(AREAS, widths, strict=True):
             # As many frames go into one as the area's time constant allows at this frame rate.
             time_pool = max(1, int(area.frame_s / (pooled * spec.frame_s) + 1e-9))
+            # A1 spans about a quarter of a second at any frame rate.
+            frames = max(area.kernel, int(0.26 / spec.frame_s)) if n_in == 1 else area.kernel
+            kernel = (area.kernel, frames + (frames + 1) % 2)
             # The input has the most bands and frames by far: there a stride does part of the work.
             stride = next(s for s in (3, 2, 1) if time_pool % s == 0) if n_in == 1 else 1
             self.blocks.append(
                 nn.Sequential(
                     nn.Conv2d(
-                        n_in, width, area.kernel, padding=area.kernel // 2, bias=False,
+                        n_in, width, kernel, padding=(kernel[0] // 2, kernel[1] // 2), bias=False,
                         stride=(2, stride) if n_in == 1 else 1,
                     ),
                     nn.MaxPool2d((area.band_pool // (2 if n_in == 1 else 1), time_pool // stride)),
