@@ -372,7 +372,7 @@ def fit(
     if not resumed:
         write_text(out / rundir.CONFIG, config.to_toml())
     # Convolutions are faster on this layout, on a CPU and with a GPU's mixed precision.
-    network = network.to(memory_format=torch.channels_last)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # untyped there
     task = GenreTask(network, data, chosen, config)
     trainer = _trainer(config, Keeper(out, advance), validate=len(chosen.valid) > 0)
     with warnings.catch_warnings():
