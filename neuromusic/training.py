@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -26,7 +25,16 @@ from torch.utils.data import DataLoader
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 import pytorch_lightning as pl
 
-from neuromusic import rundir, timing
+from neuromusic import rundir
+from neuromusic.batches import (
+    Batch,
+    band_statistics,
+    cut,
+    derive_seed,
+    draw_windows,
+    loader,
+    score_windows,
+)
 from neuromusic.config import Config
 from neuromusic.errors import InputError
 from neuromusic.models import InputSpec, Network, build_model
@@ -34,73 +42,6 @@ from neuromusic.provenance import read_record, record, sha256, write_record, wri
 from neuromusic.selection import Selection, labels, select, window_frames
 from neuromusic.spectral import augment_batch
 from neuromusic.store import PreparedSet
-
-Batch = tuple[Tensor, Tensor]  # rows (B,), starts (B,)
-
-
-def derive_seed(*parts: int) -> int:
-    """Return one 63-bit seed from several numbers."""
-    return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def band_statistics(data: PreparedSet, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Return each mel band's mean over rows, and the deviation from it over all bands, (n_mels,).
-
-    One deviation for all, so that a lively band stays livelier than a dull one.
-    """
-    total = np.zeros(data.features.shape[1])
-    squares = np.zeros_like(total)
-    count = 0
-    for row in rows:
-        x = data.row_features(int(row)).astype(np.float64)
-        total += x.sum(1)
-        squares += np.square(x).sum(1)
-        count += x.shape[1]
-    mean = total / count
-    deviation = np.sqrt(np.mean(np.maximum(squares / count - mean**2, 1e-6)))
-    return torch.from_numpy(mean).float(), torch.full((len(mean),), float(deviation))
-
-
-def draw_windows(
-    data: PreparedSet, rows: NDArray[np.int64], config: Config, window: int, epoch: int
-) -> list[Batch]:
-    """Draw the batches of one epoch: ``windows_per_epoch`` windows, evenly from all clips.
-
-    For each window a clip (every clip equally often, up to one), one of its variants, and a start.
-    The last batch takes what is left over, so that none is too small for batch normalisation.
-    """
-    rng = np.random.default_rng([config.train.seed, 1, epoch])
-    clips = data.rows["clip"].to_numpy()[rows]
-    _, clip_of = np.unique(clips, return_inverse=True)
-    by_clip = np.split(
-        rows[np.argsort(clip_of, kind="stable")], np.cumsum(np.bincount(clip_of))[:-1]
-    )
-    n = config.data.windows_per_epoch
-    turns = [rng.permutation(len(by_clip)) for _ in range(-(-n // len(by_clip)))]
-    chosen = np.array([rng.choice(by_clip[clip]) for clip in np.concatenate(turns)[:n]])
-    room = data.rows["frames"].to_numpy()[chosen] - window
-    starts = rng.integers(0, room + 1)
-    size = config.train.batch_size
-    cuts = list(range(size, n - size + 1, size))
-    return [
-        (torch.from_numpy(r), torch.from_numpy(s))
-        for r, s in zip(np.split(chosen, cuts), np.split(starts, cuts), strict=True)
-    ]
-
-
-def score_windows(data: PreparedSet, rows: NDArray[np.int64], window: int, hop: int) -> list[Batch]:
-    """Return one batch a row: all of its windows."""
-    batches = []
-    for row in rows:
-        starts = timing.window_starts(int(data.rows["frames"].iat[row]), window, hop)
-        batches.append((torch.full((len(starts),), int(row)), torch.tensor(starts)))
-    return batches
-
-
-def cut(features: Tensor, rows: Tensor, starts: Tensor, window: int) -> Tensor:
-    """Cut windows (B, mels, window) float32 out of features (rows, mels, frames) on the device."""
-    frames = starts[:, None] + torch.arange(window, device=starts.device)  # (B, window)
-    return features[rows[:, None], :, frames].transpose(1, 2).float()
 
 
 class GenreTask(pl.LightningModule):
@@ -137,12 +78,12 @@ class GenreTask(pl.LightningModule):
             self.data, self.chosen.train, self.config, self.reach, self.current_epoch
         )
         rank, world = self.global_rank, self.trainer.world_size
-        return _loader([(r[rank::world], s[rank::world]) for r, s in batches])
+        return loader([(r[rank::world], s[rank::world]) for r, s in batches])
 
     def val_dataloader(self) -> DataLoader[Batch]:
         """Return the windows of the validation clips, one clip a batch."""
         hop = max(1, round(self.config.data.hop_s / self.data.frame_s))
-        return _loader(score_windows(self.data, self.chosen.valid, self.window, hop))
+        return loader(score_windows(self.data, self.chosen.valid, self.window, hop))
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Cut, augment, and return the cross-entropy with the (mixed) labels."""
@@ -237,10 +178,6 @@ class GenreTask(pl.LightningModule):
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
         }
-
-
-def _loader(batches: list[Batch]) -> DataLoader[Batch]:
-    return DataLoader(batches, batch_size=None)  # type: ignore[arg-type]  # a list will do
 
 
 def lr_curve(schedule: str, warmup: float, steps: int) -> Callable[[int], float]:

@@ -95,6 +95,15 @@ def test_a_file_that_is_cut_short_is_named(tmp_path, suffix, share):
     assert str(path) in str(caught.value)
 
 
+@pytest.mark.parametrize("suffix", ["flac", "mp3"])
+def test_samples_that_the_header_promises_are_missed_at_any_length(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, chirp(22050, 5), 22050)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(InputError, match=rf"a\.{suffix}: is (cut short|no readable sound)"):
+        audio.read(path)
+
+
 def test_what_is_written_is_16_bit_mono(tmp_path):
     path = tmp_path / "a.wav"
     audio.write(path, chirp(22050))

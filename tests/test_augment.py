@@ -154,7 +154,7 @@ def test_parts_are_librosas(wave, part):
     assert correlation(out, theirs) > 0.999
 
 
-def test_margin_one_shares_out_silence_as_librosa_does(wave):
+def test_margin_one_with_a_silent_gap_is_librosas(wave):
     gap = wave[:22050].copy()
     gap[5000:15000] = 0
     for ours, theirs in zip(augment.separate(gap, 1), librosa.effects.hpss(gap), strict=True):

@@ -57,11 +57,13 @@ def test_missing_runs_rows_and_another_tr_are_named(orders, bids):
     other.write_text("\n".join(other.read_text().splitlines()[:-1]))
     sidecar = bids / NAME.replace("run-02_events.tsv", "run-04_bold.json")
     header = json.loads(sidecar.read_text())
-    sidecar.write_text(json.dumps({**header, "RepetitionTime": 2.0}))
+    sidecar.write_text(json.dumps({**header, "RepetitionTime": 2.0, "NumberOfVolumes": 400}))
     _, faults = check_dataset(orders, bids)
     assert "sub-001 task-Test run-02: has no events.tsv" in faults
     assert any("run-03: 40 rows; expected 41" in f for f in faults)
     assert any("run-04" in f and "has TR 2.0; expected 1.5" in f for f in faults)
+    assert any("run-04" in f and "has volumes 400; expected 410" in f for f in faults)
+    assert len(faults) == 4
 
 
 @pytest.mark.parametrize(("n_vol", "agrees"), [(410, True), (409, False)])

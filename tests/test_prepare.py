@@ -10,12 +10,12 @@ import soundfile
 from helpers import write_features
 
 from neuromusic import augment, pipeline, stimuli
+from neuromusic.batches import draw_windows, score_windows
 from neuromusic.config import Config, Data
 from neuromusic.errors import InputError
 from neuromusic.prepare import prepare_features
 from neuromusic.selection import select
 from neuromusic.store import open_prepared
-from neuromusic.training import draw_windows, score_windows
 
 
 def quiet(text):

@@ -87,6 +87,10 @@ def test_a_mask_hides_one_stretch(batch, dim):
         assert len(index) <= 12
         assert len(index) == 0 or index[-1] - index[0] == len(index) - 1
     assert hidden.any()
+    assert not hidden[:, 0].all()  # not always at the beginning
+    mean = np.broadcast_to(x.numpy().mean((0, 2), keepdims=True), x.shape)
+    changed = (out != x).numpy()
+    np.testing.assert_allclose(out.numpy()[changed], mean[changed], atol=1e-4)
 
 
 def test_a_warp_of_nothing_is_the_middle(batch):

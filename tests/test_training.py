@@ -12,12 +12,13 @@ import torch
 from helpers import TINY, TINY_TOML, neuromusic, write_features
 
 from neuromusic import pipeline
+from neuromusic.batches import band_statistics
 from neuromusic.config import make_config
 from neuromusic.errors import InputError
 from neuromusic.rundir import load_run, random_twin
 from neuromusic.selection import select
 from neuromusic.store import open_prepared
-from neuromusic.training import band_statistics, fit, lr_curve
+from neuromusic.training import fit, lr_curve
 
 FILES = ("model.safetensors", "metrics.csv", "config.toml")
 
