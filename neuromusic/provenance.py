@@ -92,9 +92,9 @@ def new_directory(out: Path, made: Mapping[str, Any]) -> Iterator[Path]:
     removed. Raises InputError where ``out`` holds anything else.
     """
     out = Path(out)
-    check_target(out, made["command"])
     out.parent.mkdir(parents=True, exist_ok=True)
     _remove_orphans(out)
+    check_target(out, made["command"])
     part = out.parent / f".{out.name}.partial-{os.getpid()}"
     part.mkdir()
     try:
@@ -116,7 +116,10 @@ def _remove_orphans(out: Path) -> None:
     for orphan in out.parent.glob(f".{_glob_escape(out.name)}.partial-*"):
         owner = orphan.name.rsplit("partial-", 1)[1].split("-")[0]
         if owner.isdigit() and not _is_alive(int(owner)):
-            shutil.rmtree(orphan, ignore_errors=True)
+            if orphan.name.endswith("-old") and not out.exists():
+                orphan.rename(out)  # killed between the two renames of a replacement
+            else:
+                shutil.rmtree(orphan, ignore_errors=True)
 
 
 def _glob_escape(name: str) -> str:

@@ -116,3 +116,16 @@ def test_a_living_process_keeps_its_directory(tmp_path):
     with provenance.new_directory(tmp_path / "out", MADE):
         pass
     assert not theirs.exists()
+
+
+def test_a_kill_between_the_two_renames_loses_nothing(tmp_path):
+    out = tmp_path / "out"
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    with provenance.new_directory(out, MADE) as part:
+        (part / "years").write_text("of work")
+    out.rename(tmp_path / f".out.partial-{gone.pid}-old")
+    with pytest.raises(OSError), provenance.new_directory(out, MADE):
+        raise OSError
+    assert (out / "years").read_text() == "of work"
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
