@@ -8,7 +8,7 @@ from joblib import Parallel, delayed
 
 from neuromusic import audio, synth
 from neuromusic.config import make_config
-from neuromusic.orders import design_orders, write_order
+from neuromusic.orders import ORDER_FILES, design_orders, write_order
 from neuromusic.pipeline import Say, run_all
 from neuromusic.progress import track
 from neuromusic.provenance import is_current, new_directory, record
@@ -33,15 +33,19 @@ def run_demo(out: Path, seed: int, workers: int, say: Say) -> None:
                 pass
     say(f"{clips}: {len(names)} synthetic clips of {len(synth.FAMILIES)} families")
     made = record("demo orders", {"seed": seed}, {})
-    with new_directory(orders, made) as part:
-        pair = design_orders([synth.clip_name(*name) for name in names], seed)
-        for order, file in zip(pair, ("ExpTrnOrder.mat", "ExpValOrder.mat"), strict=True):
-            write_order(order, part / file)
-            say(f"{orders / file}: {order.n_runs} runs of {order.n_trials} trials")
+    pair = design_orders([synth.clip_name(*name) for name in names], seed)
+    # A .mat file holds the time at which it was written: a new one would look like another order.
+    if not is_current(orders, made):
+        with new_directory(orders, made) as part:
+            for order in pair:
+                write_order(order, part / ORDER_FILES[order.split])
+    for order in pair:
+        file = orders / ORDER_FILES[order.split]
+        say(f"{file}: {order.n_runs} runs of {order.n_trials} trials")
     tree = tomllib.loads(resources.files("neuromusic").joinpath("demo.toml").read_text("utf-8"))
     tree["paths"] = {
-        "train_order": str(orders / "ExpTrnOrder.mat"),
-        "test_order": str(orders / "ExpValOrder.mat"),
+        "train_order": str(orders / ORDER_FILES["train"]),
+        "test_order": str(orders / ORDER_FILES["test"]),
         "clips": str(clips),
         "out": str(out),
     }

@@ -25,6 +25,7 @@ TRIALS_PER_GENRE = 4  # training clips of a genre in one run
 
 Split = Literal["train", "test"]
 VARIABLE: dict[Split, str] = {"train": "TrnOrd", "test": "ValOrd"}
+ORDER_FILES: dict[Split, str] = {"train": "ExpTrnOrder.mat", "test": "ExpValOrder.mat"}
 TASK: dict[Split, str] = {"train": "Training", "test": "Test"}
 
 

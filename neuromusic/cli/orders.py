@@ -6,8 +6,6 @@ import click
 
 from neuromusic.cli import options
 
-FILES = {"train": "ExpTrnOrder.mat", "test": "ExpValOrder.mat"}
-
 
 @click.group("orders")
 def command() -> None:
@@ -73,21 +71,22 @@ def from_bids(bids: Path, out: Path) -> None:
       neuromusic orders from-bids ds003720 --out orders/
     """
     from neuromusic.events import find_events, orders_from_bids
-    from neuromusic.orders import write_order
+    from neuromusic.orders import ORDER_FILES, write_order
     from neuromusic.provenance import hash_inputs, new_directory, record
 
     orders = orders_from_bids(bids)
     inputs = hash_inputs(file.path for file in find_events(bids))
     with new_directory(out, record("orders from-bids", {}, inputs)) as part:
         for order in orders:
-            write_order(order, part / FILES[order.split])
+            write_order(order, part / ORDER_FILES[order.split])
     for order in orders:
         click.echo(
-            f"wrote {out / FILES[order.split]}: {order.n_runs} runs of {order.n_trials} trials"
+            f"wrote {out / ORDER_FILES[order.split]}: "
+            f"{order.n_runs} runs of {order.n_trials} trials"
         )
     options.next_step(
-        f"neuromusic orders check --train-order {out / FILES['train']} "
-        f"--test-order {out / FILES['test']} --bids {bids}"
+        f"neuromusic orders check --train-order {out / ORDER_FILES['train']} "
+        f"--test-order {out / ORDER_FILES['test']} --bids {bids}"
     )
 
 
@@ -105,7 +104,7 @@ def design(clips: Path, seed: int, out: Path) -> None:
     Example:
       neuromusic orders design --clips CLIPS --seed 0 --out orders/
     """
-    from neuromusic.orders import design_orders, write_order
+    from neuromusic.orders import ORDER_FILES, design_orders, write_order
     from neuromusic.provenance import new_directory, record
     from neuromusic.stimuli import find_clips
 
@@ -114,14 +113,15 @@ def design(clips: Path, seed: int, out: Path) -> None:
     made = record("orders design", {"seed": seed, "clips": names}, {})
     with new_directory(out, made) as part:
         for order in orders:
-            write_order(order, part / FILES[order.split])
+            write_order(order, part / ORDER_FILES[order.split])
     used = sum(len(set(order.clips.flat)) for order in orders)
     for order in orders:
         click.echo(
-            f"wrote {out / FILES[order.split]}: {order.n_runs} runs of {order.n_trials} trials"
+            f"wrote {out / ORDER_FILES[order.split]}: "
+            f"{order.n_runs} runs of {order.n_trials} trials"
         )
     click.echo(f"{used} of {len(names)} clips are used; the rest fills no whole run")
     options.next_step(
-        f"neuromusic lists --train-order {out / FILES['train']} "
-        f"--test-order {out / FILES['test']} --clips {clips} --out run_dataset"
+        f"neuromusic lists --train-order {out / ORDER_FILES['train']} "
+        f"--test-order {out / ORDER_FILES['test']} --clips {clips} --out run_dataset"
     )
