@@ -12,7 +12,7 @@ from neuromusic.cli import options
 @options.seed
 @options.workers
 def command(out: Path, seed: int, workers: int) -> None:
-    """Go the whole way on a small synthetic corpus, in about three minutes.
+    """Go the whole way on a small synthetic corpus, in about two minutes.
 
     Synthesises 140 clips, designs an order pair for them, then runs the code that real data run:
     lists, prepare, train, evaluate, export.
