@@ -55,21 +55,6 @@ def sum_into_volumes(
     return total, np.bincount(volume[inside], minlength=n_vol)
 
 
-def mean_in_volumes(
-    frames: NDArray[np.floating],
-    centre_s: NDArray[np.floating],
-    n_vol: int,
-    tr_s: float = TR_S,
-) -> NDArray[np.float64]:
-    """Return the mean of the frames inside each volume, (n_vol, units); NaN where there is none.
-
-    Arguments as `sum_into_volumes`.
-    """
-    total, count = sum_into_volumes(frames, centre_s, n_vol, tr_s)
-    with np.errstate(invalid="ignore"):
-        return total / count[:, None]
-
-
 def window_starts(n_frames: int, window: int, hop: int) -> list[int]:
     """Return the starts of the windows that cover ``n_frames`` frames without any padding.
 
