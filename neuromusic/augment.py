@@ -148,9 +148,8 @@ def separate(wave: Wave, margin: float) -> tuple[Wave, Wave]:
     magnitude = spectrum.abs().numpy()
     harmonic = _moving_median(magnitude)
     percussive = _moving_median(magnitude.T).T
-    # librosa's softmask: with margin 1 the two masks share out a silent bin in equal halves.
     keep = [
-        torch.from_numpy(_soft_mask(a, b * np.float32(margin), halves=margin == 1))
+        torch.from_numpy(_soft_mask(a, b * np.float32(margin)))
         for a, b in ((harmonic, percussive), (percussive, harmonic))
     ]
     return _istft(spectrum * keep[0], len(wave)), _istft(spectrum * keep[1], len(wave))
@@ -163,16 +162,14 @@ def _moving_median(x: Wave) -> Wave:
     return bottleneck.move_median(padded, MEDIAN, axis=1)[:, MEDIAN - 1 :]
 
 
-def _soft_mask(x: Wave, reference: Wave, halves: bool) -> Wave:
+def _soft_mask(x: Wave, reference: Wave) -> Wave:
     z = np.maximum(x, reference)
     silent = z < np.finfo(np.float32).tiny
-    z[silent] = 1
+    z[silent] = 1  # where both are silent the mask is 0
     mask: Wave = np.square(x / z)
-    ref_mask = np.square(reference / z)
-    total = mask + ref_mask
+    total = mask + np.square(reference / z)
     total[silent] = 1
     mask /= total
-    mask[silent] = 0.5 if halves else 0.0
     return mask
 
 
