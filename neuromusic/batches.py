@@ -18,10 +18,14 @@ def derive_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
-def band_statistics(data: PreparedSet, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor]:
-    """Return each mel band's mean over rows, and the deviation from it over all bands, (n_mels,).
+def band_statistics(
+    data: PreparedSet, rows: NDArray[np.int64], normalisation: str
+) -> tuple[Tensor, Tensor]:
+    """Return the mean and deviation that standardise each row of the input, (channels x bands,).
 
-    One deviation for all, so that a lively band stays livelier than a dull one.
+    Over the training rows. ``band-mean``: each band's mean and the deviation from it over all
+    bands, so that a lively band stays livelier than a dull one; ``band``: each band's own of both;
+    ``global`` (and ``clip``, after each clip was normalised by itself): one of both for all.
     """
     total = np.zeros(data.features.shape[1])
     squares = np.zeros_like(total)
@@ -31,9 +35,13 @@ def band_statistics(data: PreparedSet, rows: NDArray[np.int64]) -> tuple[Tensor,
         total += x.sum(1)
         squares += np.square(x).sum(1)
         count += x.shape[1]
-    mean = total / count
-    deviation = np.sqrt(np.mean(np.maximum(squares / count - mean**2, 1e-6)))
-    return torch.from_numpy(mean).float(), torch.full((len(mean),), float(deviation))
+    mean, square = total / count, squares / count
+    if normalisation in ("global", "clip"):
+        mean, square = np.full_like(mean, mean.mean()), np.full_like(mean, square.mean())
+    variance = np.maximum(square - mean**2, 1e-6 * data.scale**2)
+    if normalisation == "band-mean":
+        variance = np.full_like(mean, variance.mean())
+    return torch.from_numpy(mean).float(), torch.from_numpy(np.sqrt(variance)).float()
 
 
 def draw_windows(
@@ -73,9 +81,20 @@ def score_windows(data: PreparedSet, rows: NDArray[np.int64], window: int, hop: 
 
 
 def cut(features: Tensor, rows: Tensor, starts: Tensor, window: int) -> Tensor:
-    """Cut windows (B, mels, window) float32 out of features (rows, mels, frames) on the device."""
+    """Cut windows (B, n, window) float32 out of features (rows, n, frames) on the device."""
     frames = starts[:, None] + torch.arange(window, device=starts.device)  # (B, window)
     return features[rows[:, None], :, frames].transpose(1, 2).float()
+
+
+def stored(data: PreparedSet) -> Tensor:
+    """Return all rows (rows, n, frames) as a tensor, in units of what is stored."""
+    if not data.per_clip:
+        return torch.from_numpy(data.features)  # memory-mapped: on a CPU nothing is copied
+    out = np.zeros(data.features.shape, np.float16)
+    for row in range(len(out)):
+        x = data.row_features(row)
+        out[row, :, : x.shape[1]] = x
+    return torch.from_numpy(out)
 
 
 def loader(batches: list[Batch]) -> DataLoader[Batch]:

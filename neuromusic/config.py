@@ -39,6 +39,8 @@ class Data(_Section):
     windows_per_epoch: int = Field(480, ge=1)  # shared out evenly over the training clips
     variants: list[int] = list(range(len(VARIANTS)))  # drawn from, for each window
     validation_runs: int | list[int] = 1  # runs of the training order, or how many at its end
+    front_end: str = "logmel"  # that the set was prepared with; a wave network hears samples
+    normalisation: Literal["global", "band", "band-mean", "clip"] = "band-mean"
     test_runs: list[int] = []  # runs of the training order scored instead of the test clips
 
 
@@ -46,6 +48,7 @@ class Model(_Section):
     """Which network of the registry, and its own options."""
 
     name: str = "cortex-z"
+    activation: Literal["relu", "leaky_relu", "elu"] = "relu"
     options: dict[str, Any] = {}
 
 
@@ -58,11 +61,13 @@ class Train(_Section):
     optimizer: Literal["sgd", "adam", "adamw"] = "adamw"  # sgd with Nesterov's momentum
     lr: float = Field(1e-3, gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(0.01, ge=0)
-    schedule: Literal["constant", "cosine", "plateau"] = "cosine"
-    warmup: float = Field(0.05, ge=0, lt=1)  # share of the steps in which cosine rises
+    weight_decay: float = Field(0.01, ge=0)  # L2; with adamw decoupled from the gradient
+    l1: float = Field(0.0, ge=0)  # penalty on the sum of the absolute weights
+    schedule: Literal["constant", "cosine", "one-cycle", "plateau"] = "cosine"
+    warmup: float = Field(0.05, ge=0, lt=1)  # share of the steps in which cosine, one-cycle rise
     plateau_factor: float = Field(0.2, gt=0, lt=1)
     plateau_patience: int = Field(5, ge=0)
+    min_lr: float = Field(0.0, ge=0)  # below this rate the training ends
     early_stop: int = Field(0, ge=0)  # epochs without a better validation loss; 0: never
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     ema: float = Field(0.0, ge=0, lt=1)  # decay of the averaged weights; 0: none

@@ -84,14 +84,16 @@ def score_rows(
     return per_window, np.stack([pool_windows(log_p) for log_p in per_window])
 
 
-def check_fits(run: Run, data: PreparedSet) -> None:
-    """Raise InputError unless the features of a set are what the run was trained on."""
-    for key in ("source", "n_mels", "frame_s", "mel"):
-        if data.meta.get(key) != run.meta.get(key):
+def heard_by(run: Run, data: PreparedSet) -> PreparedSet:
+    """Return a set as a run hears it; raise InputError unless it is like what it was trained on."""
+    heard = data.heard_as(run.kind, run.per_clip)
+    for key in ("source", "front_end", "frame_s", "n_channels", "n_bands"):
+        if heard.meta[key] != run.meta[key]:
             raise InputError(
-                f"{data.directory}: {key} is {data.meta.get(key)}; {run.directory} was trained "
-                f"with {run.meta.get(key)}"
+                f"{data.directory}: {key} is {heard.meta[key]}; {run.directory} was trained "
+                f"with {run.meta[key]}"
             )
+    return heard
 
 
 def test_rows(run: Run, data: PreparedSet) -> NDArray[np.int64]:
@@ -118,7 +120,7 @@ def evaluate(run: Run, data: PreparedSet) -> tuple[dict[str, Any], pd.DataFrame,
     Returns (what goes into evaluation.json, a table with a row a clip, the confusion matrix).
     Raises InputError where the set does not fit the run.
     """
-    check_fits(run, data)
+    data = heard_by(run, data)
     truth_of = labels(data, run.classes)
     rows = test_rows(run, data)
     truth = truth_of[rows]

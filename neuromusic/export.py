@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from neuromusic import __version__, audio, timing
 from neuromusic.errors import InputError
-from neuromusic.features import log_mel
 from neuromusic.inference import clip_volumes
 from neuromusic.orders import TASK
 from neuromusic.prepare import unique_clips
@@ -30,7 +29,7 @@ POLICY = (
 
 
 def listen(run: Run, features: NDArray[np.float32]) -> Responses:
-    """Return the responses to one clip, log-mel (mels, frames), on its volumes."""
+    """Return the responses to one clip, as the run hears it (rows, frames), on its volumes."""
     probability, stages = clip_volumes(run.network, features, run.hop_frames)
     return {"probability": probability.astype(np.float32), **stages}
 
@@ -38,7 +37,7 @@ def listen(run: Run, features: NDArray[np.float32]) -> Responses:
 def clip_features(
     run: Run, clips: pd.DataFrame, lists: Path
 ) -> Iterator[tuple[str, NDArray[np.float32] | None]]:
-    """Yield (clip, log-mel or None where it is missing) for a table of unique clips.
+    """Yield (clip, what the run hears of it or None where it is missing) for unique clips.
 
     From the sound in the lists; for a run trained on ready-made features, from its prepared set.
     """
@@ -47,9 +46,9 @@ def clip_features(
             if pd.isna(row.path):
                 yield row.clip, None
             else:
-                yield row.clip, log_mel(audio.read(lists / row.path, timing.CLIP_S), run.mel)
+                yield row.clip, run.hear(audio.read(lists / row.path, timing.CLIP_S))
         return
-    data = open_prepared(run.prepared)
+    data = open_prepared(run.prepared).heard_as(run.kind, run.per_clip)
     row_of = row_of_clip(data)
     for clip in clips["clip"]:
         yield clip, data.row_features(row_of[clip]) if clip in row_of else None

@@ -1,14 +1,50 @@
-"""Log-mel spectrograms."""
+"""Log-mel spectrograms and the other front ends: sound to rows x frames.
+
+Each front end is a frozen set of parameters with a method ``rows_of``; `front_end` finds it by
+name. Its rows are channels x bands; frame k is centred on k * frame_s.
+"""
 
 from dataclasses import asdict, dataclass
 from functools import lru_cache
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
 import torchaudio.functional as taf
 from numpy.typing import NDArray
+from torch import Tensor
 
 from neuromusic.audio import RATE_HZ
+from neuromusic.errors import InputError, did_you_mean
+
+
+class FrontEnd(Protocol):
+    """What every front end offers."""
+
+    name: ClassVar[str]
+    has_bands_db: ClassVar[bool]  # one channel of neighbouring bands in dB
+
+    @property
+    def frame_s(self) -> float:
+        """Seconds from one frame to the next."""
+
+    @property
+    def n_channels(self) -> int:
+        """Channels; 1 for a spectrogram."""
+
+    @property
+    def n_bands(self) -> int:
+        """Bands of a channel, from low to high frequencies."""
+
+    @property
+    def floor(self) -> float:
+        """Value of every row where the sound is silent."""
+
+    def n_frames(self, n_samples: int) -> int:
+        """Return the frames of so many samples."""
+
+    def rows_of(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (channels x bands, frames) for a mono wave at RATE_HZ."""
 
 
 @dataclass(frozen=True)
@@ -25,22 +61,55 @@ class MelSpec:
     n_mels: int = 128
     floor_db: float = -80.0
 
+    name: ClassVar[str] = "logmel"
+    has_bands_db: ClassVar[bool] = True
+    n_channels: ClassVar[int] = 1
+
     @property
     def frame_s(self) -> float:
         """Seconds from one frame to the next; frame k is centred on k * frame_s."""
         return self.hop / self.rate_hz
 
-    def as_dict(self) -> dict[str, float]:
-        """Return the fields as plain numbers."""
-        return asdict(self)
+    @property
+    def n_bands(self) -> int:
+        """Mel bands."""
+        return self.n_mels
+
+    @property
+    def floor(self) -> float:
+        """Value of silence, in dB."""
+        return self.floor_db
+
+    def n_frames(self, n_samples: int) -> int:
+        """Return the frames of so many samples."""
+        return 1 + n_samples // self.hop
+
+    def rows_of(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `log_mel`."""
+        return log_mel(wave, self)
 
 
 @lru_cache
-def _filters(spec: MelSpec) -> torch.Tensor:
+def _filters(spec: MelSpec) -> Tensor:
     return taf.melscale_fbanks(
         spec.n_fft // 2 + 1, 0.0, spec.rate_hz / 2, spec.n_mels, spec.rate_hz,
         norm="slaney", mel_scale="slaney",
     )  # fmt: skip
+
+
+def log_mel_tensor(wave: Tensor, spec: MelSpec, centred: bool = True) -> Tensor:
+    """Return the log-mel of waves (..., samples) as (..., n_mels, n_frames) in dB, on their device.
+
+    Not ``centred``, frame k begins at sample k * hop and nothing is padded.
+    """
+    window = torch.hann_window(spec.n_fft, dtype=wave.dtype, device=wave.device)
+    spectrum = torch.stft(
+        wave, spec.n_fft, spec.hop, window=window, center=centred, pad_mode="constant",
+        return_complex=True,
+    )  # fmt: skip
+    power = spectrum.real.square() + spectrum.imag.square()
+    mel = _filters(spec).to(wave).T @ power
+    return 10.0 * torch.log10(mel.clamp_min(10 ** (spec.floor_db / 10)))
 
 
 def log_mel(wave: NDArray[np.float32], spec: MelSpec = MelSpec()) -> NDArray[np.float32]:
@@ -49,14 +118,8 @@ def log_mel(wave: NDArray[np.float32], spec: MelSpec = MelSpec()) -> NDArray[np.
     Equals ``librosa.power_to_db(librosa.feature.melspectrogram(...), top_db=None)`` with
     ``amin=10 ** (floor_db / 10)``.
     """
-    spectrum = torch.stft(
-        torch.from_numpy(np.ascontiguousarray(wave, dtype=np.float32)),
-        spec.n_fft, spec.hop, window=torch.hann_window(spec.n_fft),
-        pad_mode="constant", return_complex=True,
-    )  # fmt: skip
-    power = spectrum.real.square() + spectrum.imag.square()
-    mel = _filters(spec).T @ power
-    return (10.0 * torch.log10(mel.clamp_min(10 ** (spec.floor_db / 10)))).numpy()
+    tensor = torch.from_numpy(np.ascontiguousarray(wave, dtype=np.float32))
+    return log_mel_tensor(tensor, spec).numpy()
 
 
 def mel_hz(n_mels: int, rate_hz: int = RATE_HZ) -> NDArray[np.float64]:
@@ -64,3 +127,43 @@ def mel_hz(n_mels: int, rate_hz: int = RATE_HZ) -> NDArray[np.float64]:
     import librosa
 
     return librosa.mel_frequencies(n_mels + 2, fmin=0.0, fmax=rate_hz / 2)[1:-1]
+
+
+def front_end(name: str, **parameters: Any) -> FrontEnd:
+    """Return a front end by name; raise InputError for an unknown one."""
+    # From JSON a tuple comes back as a list.
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items()}
+    made: FrontEnd = _kind(name)(**fields)
+    return made
+
+
+def front_end_has_bands(name: str) -> bool:
+    """Say whether a front end makes one channel of neighbouring bands in dB."""
+    has: bool = _kind(name).has_bands_db
+    return has
+
+
+def front_end_names() -> list[str]:
+    """Return the names of the front ends."""
+    return list(_kinds())
+
+
+def _kinds() -> dict[str, Any]:
+    from neuromusic.auditory import CochleaSpec, ModulationSpec
+    from neuromusic.scattering import ScatteringSpec
+
+    return {kind.name: kind for kind in (MelSpec, CochleaSpec, ModulationSpec, ScatteringSpec)}
+
+
+def _kind(name: str) -> Any:
+    known = _kinds()
+    if name not in known:
+        raise InputError(
+            f"unknown front end {name!r}; known: {', '.join(known)}{did_you_mean(name, known)}"
+        )
+    return known[name]
+
+
+def describe(spec: FrontEnd) -> dict[str, Any]:
+    """Return name and parameters, from which `front_end` makes it again."""
+    return {"name": spec.name, **asdict(spec)}  # type: ignore[call-overload]  # a dataclass

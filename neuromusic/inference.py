@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from neuromusic import audio, timing
 from neuromusic.errors import InputError
-from neuromusic.features import log_mel
 from neuromusic.models import Network
 from neuromusic.rundir import Run
 
@@ -49,13 +48,13 @@ def pool_windows(log_p: NDArray[np.float64]) -> NDArray[np.float64]:
     return mean - np.logaddexp.reduce(mean)
 
 
-def log_mel_blocks(path: Path, run: Run) -> Iterator[NDArray[np.float32]]:
-    """Yield the log-mel of a sound file in pieces of about a minute, so that any length will do.
+def heard_blocks(path: Path, run: Run) -> Iterator[NDArray[np.float32]]:
+    """Yield a sound file as a run hears it in pieces of about a minute, so any length will do.
 
     Raises InputError for a file without sound.
     """
-    spec = run.mel
-    least = run.network.spec.n_frames * spec.hop
+    spec = run.network.spec
+    least = round(spec.n_frames * spec.frame_s * audio.RATE_HZ)
     held = np.zeros(0, np.float32)
     heard = False
     for block in audio.blocks(path, BLOCK_S):
@@ -64,13 +63,13 @@ def log_mel_blocks(path: Path, run: Run) -> Iterator[NDArray[np.float32]]:
         heard = heard or bool(block.any())
         # A piece waits for the next, so that a short rest at the end joins the one before.
         if len(held) >= BLOCK_S * audio.RATE_HZ and len(block) >= least:
-            yield log_mel(held, spec)
+            yield run.hear(held)
             held = block
         else:
             held = np.concatenate([held, block])
     if not heard:
         raise InputError(f"{path}: is {'silent' if len(held) else 'empty'}; expected sound")
-    yield log_mel(held, spec)
+    yield run.hear(held)
 
 
 def predict_file(path: Path, run: Run) -> NDArray[np.float64]:
@@ -80,7 +79,7 @@ def predict_file(path: Path, run: Run) -> NDArray[np.float64]:
         np.concatenate(
             [
                 log_probabilities(run.network, windows_of(features, window, hop)[0])
-                for features in log_mel_blocks(path, run)
+                for features in heard_blocks(path, run)
             ]
         )
     )

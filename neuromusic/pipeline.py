@@ -194,23 +194,31 @@ def _write_clip_variants(path: Path, clip: str, variants: range, seed: int) -> l
     return drawn
 
 
-def make_prepared(lists: Path, out: Path, seed: int, workers: int, say: Say) -> Path:
-    """Prepare stimulus lists: every clip, the training clips in ten variants."""
+def make_prepared(
+    lists: Path, out: Path, seed: int, workers: int, say: Say,
+    name: str = "logmel", with_waves: bool = False,
+) -> Path:  # fmt: skip
+    """Prepare stimulus lists with a front end: every clip, the training clips in ten variants."""
+    from neuromusic.features import describe, front_end
     from neuromusic.prepare import prepare_audio
 
     check_target(out, "prepare")
-    made = record("prepare", {"seed": seed}, _hash_list_sounds(lists))
+    spec = front_end(name)
+    settings = {"seed": seed, "front_end": describe(spec), "waves": with_waves}
+    made = record("prepare", settings, _hash_list_sounds(lists))
     if is_current(out, made):
         say(f"{out} is there already and unchanged")
         return out
     with new_directory(out, made) as part:
-        prepare_audio(lists, part, seed, workers)
+        prepare_audio(lists, part, spec, with_waves, seed, workers)
     _say_prepared(out, say)
     return out
 
 
-def make_prepared_features(train: Path, test: Path | None, out: Path, say: Say) -> Path:
-    """Prepare ready-made log-mel."""
+def make_prepared_features(
+    train: Path, test: Path | None, out: Path, say: Say, name: str = "logmel"
+) -> Path:
+    """Prepare ready-made log-mel, as it is or as its modulation."""
     from neuromusic.prepare import prepare_features
 
     check_target(out, "prepare")
@@ -218,12 +226,12 @@ def make_prepared_features(train: Path, test: Path | None, out: Path, say: Say) 
     for path in files:
         if not path.is_file():
             raise InputError(f"{path}: no such file; expected an .npz with log-mel features")
-    made = record("prepare", {}, hash_inputs(files))
+    made = record("prepare", {"front_end": name}, hash_inputs(files))
     if is_current(out, made):
         say(f"{out} is there already and unchanged")
         return out
     with new_directory(out, made) as part:
-        prepare_features(train, test, part)
+        prepare_features(train, test, part, name)
     _say_prepared(out, say)
     return out
 
@@ -271,7 +279,7 @@ def make_run(config: Config, prepared: Path, out: Path, resume: bool, say: Say) 
 
 def make_evaluation(directory: Path, prepared: Path | None, say: Say) -> dict[str, Any]:
     """Score a run; write its evaluation.json, predictions.tsv and figures; return the scores."""
-    from neuromusic.evaluation import evaluate, write_evaluation
+    from neuromusic.evaluation import evaluate, heard_by, write_evaluation
     from neuromusic.report.run_figures import draw_run
     from neuromusic.rundir import load_run
     from neuromusic.store import open_prepared
@@ -279,7 +287,7 @@ def make_evaluation(directory: Path, prepared: Path | None, say: Say) -> dict[st
     run = load_run(directory)
     data = open_prepared(prepared or run.prepared)
     scores, table, counts = evaluate(run, data)
-    written, skipped = draw_run(run, data, counts, scores["clip"]["accuracy"])
+    written, skipped = draw_run(run, heard_by(run, data), counts, scores["clip"]["accuracy"])
     write_evaluation(directory, scores, table)
     say(score_text(scores))
     say(f"wrote {directory / 'evaluation.json'} and {directory / 'predictions.tsv'}")
@@ -337,6 +345,8 @@ def make_export(directory: Path, lists: Path, out: Path, say: Say) -> Path:
 
 def run_all(config: Config, workers: int, say: Say) -> dict[str, Any]:
     """Do every step of an experiment; return the scores."""
+    from neuromusic.models import entry
+
     paths = config.paths
     out = Path(paths.out)
     lists, prepared, run = out / "run_dataset", out / "prepared", out / "run"
@@ -348,7 +358,7 @@ def run_all(config: Config, workers: int, say: Say) -> dict[str, Any]:
         )
     if paths.features:
         test = Path(paths.test_features) if paths.test_features else None
-        make_prepared_features(Path(paths.features), test, prepared, say)
+        make_prepared_features(Path(paths.features), test, prepared, say, config.data.front_end)
     elif paths.folder:
         make_folder_lists(
             Path(paths.folder), paths.split, config.train.seed, timing.CLIP_S, lists, "hard", say
@@ -364,7 +374,10 @@ def run_all(config: Config, workers: int, say: Say) -> dict[str, Any]:
             say,
         )
     if not paths.features:
-        make_prepared(lists, prepared, config.train.seed, workers, say)
+        with_waves = entry(config.model.name).input == "wave"
+        make_prepared(
+            lists, prepared, config.train.seed, workers, say, config.data.front_end, with_waves
+        )
     make_run(config, prepared, run, True, say)
     scores_file = run / "evaluation.json"
     if (

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic import audio, store
+from neuromusic.auditory import ModulationSpec
 from neuromusic.errors import InputError
-from neuromusic.features import MelSpec, log_mel
+from neuromusic.features import FrontEnd, MelSpec, describe
 from neuromusic.orders import Order, presentations
 from neuromusic.progress import track
 from neuromusic.stimuli import read_lists
@@ -68,20 +70,29 @@ def variant_waves(
         torch.set_num_threads(threads)
 
 
-def _variant_features(
-    path: Path, clip: str, variants: range, seed: int
-) -> list[tuple[NDArray[np.float16], dict[str, Any]]]:
-    return [
-        (log_mel(wave).astype(np.float16), parameters)
-        for wave, parameters in variant_waves(path, clip, variants, seed)
-    ]
+Heard = tuple[NDArray[np.float16], NDArray[np.int16], dict[str, Any]]  # rows, samples, parameters
 
 
-def prepare_audio(lists: Path, directory: Path, seed: int, workers: int) -> None:
-    """Write the log-mel of every clip and variant of stimulus lists into a directory.
+def _hear_variants(
+    path: Path, clip: str, variants: range, seed: int, spec: FrontEnd, with_waves: bool
+) -> list[Heard]:
+    heard = []
+    for wave, parameters in variant_waves(path, clip, variants, seed):
+        samples = (
+            np.clip(np.round(wave * 2**15), -(2**15), 2**15 - 1) if with_waves else np.empty(0)
+        )
+        heard.append((spec.rows_of(wave).astype(np.float16), samples.astype(np.int16), parameters))
+    return heard
 
-    One pass over the clips; no sound is written. Rows of clips that the lists lack (path n/a, from
-    ``lists --allow-missing``) are left out. Raises InputError for an unusable sound file.
+
+def prepare_audio(
+    lists: Path, directory: Path, spec: FrontEnd, with_waves: bool, seed: int, workers: int
+) -> None:
+    """Write what a front end makes of every clip and variant of stimulus lists into a directory.
+
+    And, ``with_waves``, the samples. One pass over the clips; no sound is written. Rows of clips
+    that the lists lack (path n/a, from ``lists --allow-missing``) are left out. Raises InputError
+    for an unusable sound file.
     """
     from neuromusic.augment import VARIANTS
 
@@ -89,24 +100,26 @@ def prepare_audio(lists: Path, directory: Path, seed: int, workers: int) -> None
     clips = unique_clips(table[table["path"].notna()])
     if clips.empty:
         raise InputError(f"{lists}: no clip of the lists is there")
-    spec = MelSpec()
     n_variants = np.where(clips["split"] == "train", len(VARIANTS), 1)
     longest_s = max(audio.duration_s(lists / path) for path in clips["path"])
-    n_frames = 1 + int(np.ceil(longest_s * audio.RATE_HZ)) // spec.hop
-    features = np.lib.format.open_memmap(
-        directory / "features.npy",
-        mode="w+",
-        dtype=np.float16,
-        shape=(int(n_variants.sum()), spec.n_mels, n_frames),
-    )
+    longest = int(np.ceil(longest_s * audio.RATE_HZ))
+    shape = (int(n_variants.sum()), spec.n_channels * spec.n_bands, spec.n_frames(longest))
+    features = _new_array(directory / "features.npy", np.float16, shape)
+    waves = None
+    if with_waves:
+        waves = _new_array(directory / "waves.npy", np.int16, (shape[0], longest))
     rows: list[dict[str, Any]] = []
-    results = map_variants(clips, lists, seed, _variant_features, workers)
+    hear = partial(_hear_variants, spec=spec, with_waves=with_waves)
+    results = map_variants(clips, lists, seed, hear, workers)
     for clip, made in zip(
         clips.to_dict("records"), track(results, "prepare", len(clips)), strict=True
     ):
-        for variant, (mel, parameters) in enumerate(made):
-            mel = mel[:, :n_frames]  # resampling may round a length up by one sample
-            features[len(rows), :, : mel.shape[1]] = mel
+        for variant, (heard, samples, parameters) in enumerate(made):
+            # Resampling may round a length up by one sample.
+            heard, samples = heard[:, : shape[2]], samples[:longest]
+            features[len(rows), :, : heard.shape[1]] = heard
+            if waves is not None:
+                waves[len(rows), : len(samples)] = samples
             rows.append(
                 {
                     **clip,
@@ -114,25 +127,36 @@ def prepare_audio(lists: Path, directory: Path, seed: int, workers: int) -> None
                     "variant": variant,
                     "name": VARIANTS[variant],
                     "parameters": json.dumps(parameters),
-                    "frames": mel.shape[1],
+                    "frames": heard.shape[1],
+                    "samples": len(samples) if with_waves else None,
                 }
             )
-    features.flush()
-    meta = {
-        "source": "audio",
-        "mel": spec.as_dict(),
-        "frame_s": spec.frame_s,
-        "n_mels": spec.n_mels,
-        "classes": sorted(set(clips["genre"])),
-    }
+    meta = _meta("audio", spec, sorted(set(clips["genre"])))
     has_runs = table["run"].notna().any()
     store.write(
         directory, pd.DataFrame(rows), meta, table.drop(columns="path") if has_runs else None
     )
 
 
-def prepare_features(train: Path, test: Path | None, directory: Path) -> None:
+def _new_array(path: Path, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
+    return np.lib.format.open_memmap(path, "w+", dtype, shape)
+
+
+def _meta(source: str, spec: FrontEnd, classes: list[str]) -> dict[str, Any]:
+    return {
+        "source": source,
+        "front_end": describe(spec),
+        "frame_s": spec.frame_s,
+        "n_channels": spec.n_channels,
+        "n_bands": spec.n_bands,
+        "classes": classes,
+    }
+
+
+def prepare_features(train: Path, test: Path | None, directory: Path, name: str = "logmel") -> None:
     """Write ready-made log-mel from .npz files into a directory; there are no variants.
+
+    As it is, or with the front end ``name`` "modulation" its modulation; it gives no other.
 
     Each file holds ``features`` (clips, n_mels, frames) in dB, ``clip`` and ``genre`` (clips,),
     ``frame_s`` (), and for clips with a place in the experiment ``run`` and ``trial``.
@@ -151,13 +175,21 @@ def prepare_features(train: Path, test: Path | None, directory: Path) -> None:
         if both:
             raise InputError(f"{path}: {both[0]} is in {train} too")
     total = sum(len(part["features"]) for _, part in parts)
+    frame_s = float(first["frame_s"])
+    modulation = None
+    if name == ModulationSpec.name:
+        modulation = ModulationSpec(mel_frame_s=frame_s, n_mels=shape[1])
+        n_rows = modulation.n_channels * modulation.n_bands
+        shape = (shape[0], n_rows, modulation.n_frames_of_mel(shape[2]))
+    elif name != MelSpec.name:
+        raise InputError(f"--front-end {name}: cannot be made of log-mel; prepare it from sound")
     features = np.lib.format.open_memmap(
         directory / "features.npy", mode="w+", dtype=np.float16, shape=(total, *shape[1:])
     )
     rows: list[dict[str, Any]] = []
     for split, (_, part) in zip(("train", "test"), parts, strict=False):
-        for index, mel in enumerate(part["features"]):
-            features[len(rows)] = mel
+        for index, mel in enumerate(track(part["features"], "prepare", len(part["features"]))):
+            features[len(rows)] = modulation.rows_of_mel(mel) if modulation else mel
             clip = str(part["clip"][index])
             rows.append(
                 {
@@ -172,16 +204,23 @@ def prepare_features(train: Path, test: Path | None, directory: Path) -> None:
                     "name": "original",
                     "parameters": "{}",
                     "frames": shape[2],
+                    "samples": None,
                 }
             )
     features.flush()
     table = pd.DataFrame(rows).astype({"run": "Int64", "trial": "Int64"})
-    meta = {
-        "source": "features",
-        "frame_s": float(first["frame_s"]),
-        "n_mels": shape[1],
-        "classes": sorted(set(table["genre"])),
-    }
+    classes = sorted(set(table["genre"]))
+    if modulation:
+        meta = _meta("features", modulation, classes)
+    else:
+        meta = {
+            "source": "features",
+            "front_end": {"name": MelSpec.name},
+            "frame_s": frame_s,
+            "n_channels": 1,
+            "n_bands": shape[1],
+            "classes": classes,
+        }
     store.write(directory, table, meta, _presentations(table))
 
 

@@ -5,15 +5,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 
 from neuromusic.config import Config, load_config
 from neuromusic.errors import InputError
-from neuromusic.features import MelSpec
-from neuromusic.models import InputSpec, Network, build_model
+from neuromusic.features import FrontEnd, front_end
+from neuromusic.models import InputSpec, Network, build_model, entry
 from neuromusic.provenance import read_record
-from neuromusic.store import PreparedSet
+from neuromusic.store import PreparedSet, normalise_clip
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.toml"
@@ -38,20 +40,37 @@ class Run:
         return max(1, round(self.config.data.hop_s / self.network.spec.frame_s))
 
     @property
-    def mel(self) -> MelSpec:
-        """How sound becomes the network's input; raises InputError if it never saw sound."""
+    def kind(self) -> str:
+        """What the network hears: "bands" or "wave"."""
+        return entry(self.config.model.name).input
+
+    @property
+    def per_clip(self) -> bool:
+        """Whether every clip is normalised by itself."""
+        return self.config.data.normalisation == "clip"
+
+    def hear(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return a mono wave at audio.RATE_HZ as the network's input, (rows, frames).
+
+        Raises InputError if the network never heard sound.
+        """
         if self.meta["source"] != "audio":
             raise InputError(
                 f"{self.directory}: was trained on ready-made features, so it cannot listen to "
                 "sound files; train on a set prepared from audio"
             )
-        return MelSpec(**self.meta["mel"])
+        x = wave[None] if self.kind == "wave" else self._front_end().rows_of(wave)
+        return normalise_clip(x) if self.per_clip else x
+
+    def _front_end(self) -> FrontEnd:
+        return front_end(**self.meta["front_end"])
 
 
 def save_weights(path: Path, network: Network, config: Config, data: PreparedSet) -> None:
     """Write the weights with all that is needed to build the network again in the header."""
     header = {
         "model": config.model.name,
+        "activation": config.model.activation,
         "options": config.model.options,
         "spec": asdict(network.spec),
         "classes": data.classes,
@@ -81,7 +100,9 @@ def load_run(directory: Path) -> Run:
             header = json.loads(file.metadata()["neuromusic"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         spec = InputSpec(**header["spec"])
-        network = build_model(header["model"], spec, config.train.seed, **header["options"])
+        network = build_model(
+            header["model"], spec, config.train.seed, header["activation"], **header["options"]
+        )
         network.load_state_dict(tensors)
     except InputError:
         raise
@@ -99,8 +120,9 @@ def load_run(directory: Path) -> Run:
 
 def random_twin(run: Run) -> Network:
     """Return the same network with the weights that it had before training: the control."""
+    model = run.config.model
     twin = build_model(
-        run.config.model.name, run.network.spec, run.config.train.seed, **run.config.model.options
+        model.name, run.network.spec, run.config.train.seed, model.activation, **model.options
     )
     twin.band_mean.copy_(run.network.band_mean)
     twin.band_std.copy_(run.network.band_std)

@@ -14,18 +14,26 @@ from neuromusic.config import Augment
 
 
 def augment_batch(
-    x: Tensor, labels: Tensor, settings: Augment, window: int, frame_s: float, rng: torch.Generator
+    x: Tensor,
+    labels: Tensor,
+    settings: Augment,
+    window: int,
+    frame_s: float,
+    rng: torch.Generator,
+    wave: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Apply everything that the settings switch on.
 
     ``x`` (batch, mels, frames) dB, of at least ``window`` frames: a faster tempo needs more sound
-    to fill the window; ``labels`` (batch, classes) probabilities. Returns (batch, mels, window) and
+    to fill the window; with ``wave`` (batch, 1, samples). ``labels`` (batch, classes) are
+    probabilities. Returns (batch, mels, window) and
     the new labels.
     """
     if settings.time_scale or settings.mel_shift:
         x = warp(x, window, settings.time_scale, settings.mel_shift, rng)
     if settings.gain_db:
-        x = x + settings.gain_db * (2 * _rand(x, len(x), 1, 1, rng=rng) - 1)
+        gain_db = settings.gain_db * (2 * _rand(x, len(x), 1, 1, rng=rng) - 1)
+        x = x * 10 ** (gain_db / 20) if wave else x + gain_db
     if settings.tilt_db:
         x = x + tilt(x.shape[0], x.shape[1], settings.tilt_db, x, rng)
     if settings.mixup:

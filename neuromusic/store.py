@@ -1,12 +1,13 @@
 """The prepared set on disk: one row a clip and variant, memory-mapped.
 
-``features.npy`` (rows, n_mels, frames) float16 in dB; a row is valid up to its ``frames``, and what
-lies beyond is never read. ``rows.tsv`` says what each row is; ``prepared.json`` holds the classes
-and how the features were made; ``presentations.tsv`` the lists, where the set has runs.
+``features.npy`` (rows, channels x bands, frames) float16; a row is valid up to its ``frames``, and
+what lies beyond is never read. ``waves.npy`` (rows, samples) int16, where networks are to hear
+samples, is valid up to ``samples``. ``rows.tsv`` says what each row is; ``prepared.json`` holds the
+classes and how the features were made; ``presentations.tsv`` the lists, where the set has runs.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from neuromusic.audio import RATE_HZ
 from neuromusic.errors import InputError
 from neuromusic.provenance import read_record
 
 ROW_COLUMNS = (
     "row", "clip", "genre", "track", "split", "run", "trial", "variant", "name", "parameters",
-    "frames",
+    "frames", "samples",
 )  # fmt: skip
 
 
@@ -27,15 +29,18 @@ ROW_COLUMNS = (
 class PreparedSet:
     """A prepared set, opened for reading.
 
-    ``meta`` has: source ("audio" or "features"), mel (arguments of features.MelSpec, audio only),
-    frame_s, n_mels, classes.
+    ``meta`` has: source ("audio" or "features"), front_end (as features.describe), frame_s,
+    n_channels, n_bands, classes.
     """
 
     directory: Path
-    features: NDArray[np.float16]  # (rows, n_mels, frames), memory-mapped
+    features: NDArray[Any]  # (rows, channels x bands, frames), memory-mapped
     rows: pd.DataFrame
     meta: dict[str, Any]
     presentations: pd.DataFrame | None
+    waves: NDArray[np.int16] | None = None  # (rows, samples), memory-mapped
+    scale: float = 1.0  # from what is stored to what a network hears
+    per_clip: bool = False  # every row in units of its own deviation
 
     @property
     def classes(self) -> list[str]:
@@ -48,8 +53,39 @@ class PreparedSet:
         return float(self.meta["frame_s"])
 
     def row_features(self, row: int) -> NDArray[np.float32]:
-        """Return the valid part of a row, (n_mels, frames) float32."""
-        return self.features[row, :, : self.rows["frames"].iat[row]].astype(np.float32)
+        """Return the valid part of a row, (channels x bands, frames) float32."""
+        x = self.features[row, :, : self.rows["frames"].iat[row]].astype(np.float32)
+        if self.scale != 1:
+            x *= np.float32(self.scale)
+        return normalise_clip(x) if self.per_clip else x
+
+    def heard_as(self, kind: str, per_clip: bool) -> "PreparedSet":
+        """Return the set as a network hears it: bands, or a wave as one band of many frames.
+
+        Raises InputError for a wave where the set holds none.
+        """
+        if kind == "bands":
+            return replace(self, per_clip=per_clip)
+        if self.waves is None:
+            raise InputError(
+                f"{self.directory}: holds no waves, and this network hears samples; prepare it "
+                "with 'neuromusic prepare --waves'"
+            )
+        frame_s = 1 / RATE_HZ
+        meta = self.meta | {
+            "front_end": {"name": "wave"}, "frame_s": frame_s, "n_channels": 1, "n_bands": 1,
+        }  # fmt: skip
+        rows = self.rows.assign(frames=self.rows["samples"].astype(int))
+        return replace(
+            self, features=self.waves[:, None], rows=rows, meta=meta, scale=1 / 2**15,
+            per_clip=per_clip,
+        )  # fmt: skip
+
+
+def normalise_clip(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a clip (rows, frames) with mean 0 and deviation 1 over all of it."""
+    out: NDArray[np.float32] = (x - x.mean()) / max(float(x.std()), 1e-6)
+    return out
 
 
 def write(
@@ -72,7 +108,7 @@ def open_prepared(directory: Path) -> PreparedSet:
     if made is None or made["command"] != "prepare":
         raise InputError(f"{directory}: is no prepared set; make one with 'neuromusic prepare'")
     try:
-        features = np.load(directory / "features.npy", mmap_mode="r", allow_pickle=False)
+        features = np.load(directory / "features.npy", mmap_mode="c", allow_pickle=False)
         rows = pd.read_csv(
             directory / "rows.tsv",
             sep="\t",
@@ -81,13 +117,17 @@ def open_prepared(directory: Path) -> PreparedSet:
             dtype={"run": "Int64", "trial": "Int64", "clip": str, "genre": str},
         )
         meta = json.loads((directory / "prepared.json").read_text("utf-8"))
+        waves = None
+        if (directory / "waves.npy").is_file():
+            waves = np.load(directory / "waves.npy", mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError) as error:
         raise InputError(f"{directory}: is damaged ({error}); prepare it again") from None
-    if features.ndim != 3 or len(features) != len(rows) or features.shape[1] != meta["n_mels"]:
+    n_rows = meta["n_channels"] * meta["n_bands"]
+    if features.ndim != 3 or features.shape[:2] != (len(rows), n_rows):
         raise InputError(
             f"{directory}: features.npy has the shape {features.shape} and rows.tsv {len(rows)} "
             "rows; prepare it again"
         )
     table = directory / "presentations.tsv"
     shown = pd.read_csv(table, sep="\t", na_values="n/a") if table.is_file() else None
-    return PreparedSet(directory, features, rows, meta, shown)
+    return PreparedSet(directory, features, rows, meta, shown, waves)

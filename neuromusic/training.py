@@ -14,7 +14,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 import torch.nn.functional as F
@@ -34,10 +33,12 @@ from neuromusic.batches import (
     draw_windows,
     loader,
     score_windows,
+    stored,
 )
 from neuromusic.config import Config
 from neuromusic.errors import InputError
-from neuromusic.models import InputSpec, Network, build_model
+from neuromusic.features import front_end_has_bands
+from neuromusic.models import InputSpec, Network, build_model, entry
 from neuromusic.provenance import read_record, record, sha256, write_record, write_text
 from neuromusic.selection import Selection, labels, select, window_frames
 from neuromusic.spectral import augment_batch
@@ -60,9 +61,8 @@ class GenreTask(pl.LightningModule):
         # A faster tempo needs more sound than one window, as far as the shortest clip has it.
         reach = math.ceil(self.window * (1 + config.augment.time_scale))
         self.reach = min(reach, int(data.rows["frames"].iloc[chosen.train].min()))
-        self.register_buffer(
-            "features", torch.from_numpy(np.array(data.features)), persistent=False
-        )
+        self.register_buffer("features", stored(data), persistent=False)
+        self.scale = 1.0 if data.per_clip else data.scale
         self.register_buffer("labels", torch.tensor(labels(data, data.classes)), persistent=False)
         self.metrics: dict[str, float] = {}
 
@@ -70,6 +70,11 @@ class GenreTask(pl.LightningModule):
     def scored(self) -> Network:
         """The network that is validated and kept: the averaged one where there is one."""
         return self.average if self.average is not None else self.network
+
+    def cut(self, rows: Tensor, starts: Tensor, window: int) -> Tensor:
+        """Return windows (B, n, window) float32 in units that the network hears."""
+        x = cut(self.features, rows, starts, window)
+        return x * self.scale if self.scale != 1 else x
 
     # Lightning asks for both anew in every epoch (reload_dataloaders_every_n_epochs).
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -95,11 +100,17 @@ class GenreTask(pl.LightningModule):
         rng = torch.Generator(self.device).manual_seed(seed)
         rows, starts = batch
         n_classes = self.network.spec.n_classes
-        x = cut(self.features, rows, starts, self.reach)
+        x = self.cut(rows, starts, self.reach)
         y = F.one_hot(self.labels[rows], n_classes).float()
-        x, y = augment_batch(x, y, self.config.augment, self.window, self.data.frame_s, rng)
+        wave = self.data.meta["front_end"]["name"] == "wave"
+        settings_of_x = self.config.augment
+        x, y = augment_batch(x, y, settings_of_x, self.window, self.data.frame_s, rng, wave)
         logits = self.network(x)
         loss = F.cross_entropy(logits, y, label_smoothing=settings.label_smoothing)
+        if settings.l1:
+            loss = loss + settings.l1 * sum(
+                p.abs().sum() for p in self.network.parameters() if p.ndim > 1
+            )
         self.sums += torch.stack(
             [
                 loss.detach() * len(x),
@@ -136,7 +147,7 @@ class GenreTask(pl.LightningModule):
     def validation_step(self, batch: Batch, _: int) -> None:
         """Score one clip: the mean of its windows' log-probabilities."""
         rows, starts = batch
-        logits = self.scored(cut(self.features, rows, starts, self.window))
+        logits = self.scored(self.cut(rows, starts, self.window))
         log_p = torch.log_softmax(torch.log_softmax(logits.float(), 1).mean(0), 0)
         label = self.labels[rows[0]]
         self.heard.append(torch.stack([-log_p[label], (log_p.argmax() == label).float()]))
@@ -171,9 +182,14 @@ class GenreTask(pl.LightningModule):
             self.plateau = scheduler
             return {"optimizer": optimizer}
         steps = s.epochs * max(1, self.config.data.windows_per_epoch // s.batch_size)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lr_curve(s.schedule, s.warmup, steps)
-        )
+        if s.schedule == "one-cycle":
+            scheduler = torch.optim.lr_scheduler.OneCycleLR(
+                optimizer, s.lr, steps, pct_start=s.warmup, cycle_momentum=False
+            )
+        else:
+            scheduler = torch.optim.lr_scheduler.LambdaLR(
+                optimizer, lr_curve(s.schedule, s.warmup, steps)
+            )
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": scheduler, "interval": "step"},
@@ -247,6 +263,8 @@ class Keeper(pl.Callback):
             self.plateau = task.plateau.state_dict()
         if settings.early_stop and trainer.current_epoch - self.best_epoch >= settings.early_stop:
             trainer.should_stop = True
+        if trainer.optimizers[0].param_groups[0]["lr"] < settings.min_lr:
+            trainer.should_stop = True
         if trainer.is_global_zero:
             write_text(self.out / rundir.METRICS, pd.DataFrame(self.rows).to_csv(index=False))
         part = self.out / f".{rundir.LAST}.partial"
@@ -297,11 +315,21 @@ def fit(
     made = record("train", settings, inputs)
     if resume_point(out, config, made, resume) is None:
         return False
+    check_settings(config, data)
+    data = data.heard_as(entry(config.model.name).input, config.data.normalisation == "clip")
     chosen = select(data, config.data)
-    window = window_frames(data, config.data)
-    spec = InputSpec(data.features.shape[1], window, data.frame_s, len(data.classes))
-    network = build_model(config.model.name, spec, config.train.seed, **config.model.options)
-    network.band_mean, network.band_std = band_statistics(data, chosen.train)
+    spec = InputSpec(
+        n_bands=data.meta["n_bands"],
+        n_frames=window_frames(data, config.data),
+        frame_s=data.frame_s,
+        n_classes=len(data.classes),
+        n_channels=data.meta["n_channels"],
+    )
+    model = config.model
+    network = build_model(model.name, spec, config.train.seed, model.activation, **model.options)
+    network.band_mean, network.band_std = band_statistics(
+        data, chosen.train, config.data.normalisation
+    )
 
     out.mkdir(parents=True, exist_ok=True)
     last = out / rundir.LAST
@@ -323,6 +351,25 @@ def fit(
         device = str(trainer.strategy.root_device)
         write_record(out, made | {"device": device})
     return True
+
+
+def check_settings(config: Config, data: PreparedSet) -> None:
+    """Raise InputError where settings ask for what the input of the network cannot give."""
+    made_with = data.meta["front_end"]["name"]
+    if entry(config.model.name).input == "wave":
+        allowed, heard = {"mixup", "gain_db"}, "samples"
+    elif made_with != config.data.front_end:
+        raise InputError(
+            f"{data.directory}: was prepared with the front end {made_with}, the settings say "
+            f'{config.data.front_end}; set data.front_end="{made_with}" or prepare it anew'
+        )
+    elif front_end_has_bands(made_with):
+        return
+    else:
+        allowed, heard = {"mixup", "time_masks", "mel_masks"}, f"{made_with} channels"
+    for key in ("time_masks", "mel_masks", "gain_db", "tilt_db", "mel_shift", "time_scale"):
+        if key not in allowed and getattr(config.augment, key):
+            raise InputError(f"augment.{key}: is not for a network that hears {heard}; set it to 0")
 
 
 def resume_point(out: Path, config: Config, made: dict[str, Any], resume: bool) -> str | None:

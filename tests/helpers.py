@@ -9,7 +9,7 @@ import numpy as np
 from neuromusic.orders import GENRES
 
 # The smallest cortex-z: for tests of what is around a network.
-TINY = {"widths": [4, 8, 8, 8], "joint": 8, "gru": 8}
+TINY = {"size": "tiny"}
 TINY_TOML = """
 [data]
 window_s = 5.0
@@ -17,9 +17,7 @@ hop_s = 2.5
 windows_per_epoch = 64
 validation_runs = 1
 [model.options]
-widths = [4, 8, 8, 8]
-joint = 8
-gru = 8
+size = "tiny"
 [train]
 epochs = 3
 batch_size = 16

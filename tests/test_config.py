@@ -7,14 +7,14 @@ import pytest
 
 from neuromusic.config import Config, load_config
 from neuromusic.errors import InputError
-from neuromusic.models import builder
+from neuromusic.models import entry
 
 EXPERIMENTS = sorted((Path(__file__).parents[1] / "experiments").glob("*.toml"))
 
 
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
 def test_every_experiment_loads_and_names_a_model(path):
-    assert builder(load_config(path).model.name)
+    assert entry(load_config(path).model.name)
 
 
 def write(tmp_path, text):

@@ -12,7 +12,7 @@ import torch
 from helpers import TINY, TINY_TOML, neuromusic, write_features
 
 from neuromusic import pipeline
-from neuromusic.batches import band_statistics
+from neuromusic.batches import band_statistics, stored
 from neuromusic.config import make_config
 from neuromusic.errors import InputError
 from neuromusic.rundir import load_run, random_twin
@@ -119,13 +119,18 @@ def test_held_out_runs_are_not_trained_on(place):
             select(data, settings(data=wrong).data)
 
 
-def test_band_statistics_are_numpys(place):
-    data = open_prepared(place / "prepared")
-    mean, deviation = band_statistics(data, np.arange(20))
+@pytest.mark.parametrize("how", ["global", "band", "band-mean", "clip"])
+def test_band_statistics_are_numpys(place, how):
+    data = open_prepared(place / "prepared").heard_as("bands", per_clip=how == "clip")
+    mean, deviation = band_statistics(data, np.arange(20), how)
     x = data.features[:20].astype(np.float64)
-    np.testing.assert_allclose(mean, x.mean((0, 2)), rtol=1e-5)
-    expected = np.sqrt(x.var((0, 2)).mean())
-    np.testing.assert_allclose(deviation, np.full(64, expected), rtol=1e-4)
+    if how == "clip":
+        x = (x - x.mean((1, 2), keepdims=True)) / x.std((1, 2), keepdims=True)
+        np.testing.assert_allclose(stored(data)[:20], x, atol=2e-3)
+    axes = (0, 2) if how.startswith("band") else None
+    np.testing.assert_allclose(mean, np.broadcast_to(x.mean(axes), 64), rtol=1e-5, atol=1e-6)
+    expected = np.sqrt(x.var((0, 2)).mean()) if how == "band-mean" else x.std(axes)
+    np.testing.assert_allclose(deviation, np.broadcast_to(expected, 64), rtol=1e-4)
 
 
 def test_evaluation_of_a_run(place, tmp_path):

@@ -11,6 +11,13 @@ from neuromusic.cli import options
 @click.argument("lists", type=options.DIRECTORY, required=False)
 @click.option("--features", type=options.DIRECTORY, help="Ready-made log-mel (.npz) to train on.")
 @click.option("--test-features", type=options.DIRECTORY, help="Ready-made log-mel to be scored.")
+@click.option(
+    "--front-end",
+    default="logmel",
+    show_default=True,
+    help="logmel, cochleagram, modulation, scattering; of ready-made log-mel the first or third.",
+)
+@click.option("--waves", is_flag=True, help="Keep the samples too, for networks that hear them.")
 @options.seed
 @options.workers
 @options.out("the prepared set")
@@ -18,6 +25,8 @@ def command(
     lists: Path | None,
     features: Path | None,
     test_features: Path | None,
+    front_end: str,
+    waves: bool,
     seed: int,
     workers: int,
     out: Path,
@@ -30,6 +39,7 @@ def command(
     \b
     Examples:
       neuromusic prepare run_dataset --out prepared
+      neuromusic prepare run_dataset --out prepared --front-end cochleagram --waves
       neuromusic prepare --features train.npz --test-features test.npz --out prepared
     """
     from neuromusic import pipeline
@@ -37,9 +47,11 @@ def command(
     if (lists is None) == (features is None) or (test_features and not features):
         raise click.UsageError("give either LISTS or --features (and --test-features)")
     if lists is not None:
-        pipeline.make_prepared(lists, out, seed, workers, options.say)
+        pipeline.make_prepared(lists, out, seed, workers, options.say, front_end, waves)
     elif features is not None:
-        pipeline.make_prepared_features(features, test_features, out, options.say)
+        if waves:
+            raise click.UsageError("--waves needs LISTS: log-mel holds no samples")
+        pipeline.make_prepared_features(features, test_features, out, options.say, front_end)
     options.next_step(
         f"neuromusic train experiments/cortex.toml --prepared {out} --out runs/cortex"
     )

@@ -1,8 +1,18 @@
 """The networks; importing this fills the registry."""
 
-from neuromusic.models import cnn, cortex
-from neuromusic.models.base import InputSpec, Network, Stage, build_model, builder, model_names
+from neuromusic.models import cnn, cortex, fragments, vision, wave
+from neuromusic.models.base import (
+    Entry,
+    Input,
+    InputSpec,
+    Network,
+    Stage,
+    build_model,
+    entry,
+    model_names,
+)
 
 __all__ = [
-    "InputSpec", "Network", "Stage", "build_model", "builder", "cnn", "cortex", "model_names",
+    "Entry", "Input", "InputSpec", "Network", "Stage", "build_model", "cnn", "cortex", "entry",
+    "fragments", "model_names", "vision", "wave",
 ]  # fmt: skip

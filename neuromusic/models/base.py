@@ -1,24 +1,43 @@
 """What every network is: stages with a time axis, a readout, and a registry of builders."""
 
 import inspect
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from neuromusic.errors import InputError, did_you_mean
+from neuromusic.models.geometry import Geometry, trace
+
+Input = Literal["bands", "wave"]
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "leaky_relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+}
 
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a network is built for."""
+    """What a network is built for.
 
-    n_mels: int
+    The rows of the input are ``n_channels`` x ``n_bands``. A wave has one of each and a frame is
+    one sample.
+    """
+
+    n_bands: int
     n_frames: int  # in one window
     frame_s: float  # seconds from one frame to the next
     n_classes: int
+    n_channels: int = 1
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the input: channels x bands."""
+        return self.n_channels * self.n_bands
 
 
 @dataclass(frozen=True)
@@ -28,17 +47,18 @@ class Stage:
     name: str
     area: str  # of auditory cortex, or "" for none
     brodmann: tuple[int, ...]
-    pool: int  # input frames from one frame of the stage to the next
+    pool: float  # input frames from one frame of the stage to the next
     centre: float  # input frame on which the stage's frame 0 is centred
 
 
 class Network(nn.Module):
-    """A chain of stages and a readout.
+    """Stages and a readout.
 
-    A subclass sets ``stages`` and defines ``activations`` and ``readout``. The input is
-    standardised per mel band with ``band_mean`` and ``band_std``, which training sets.
+    A subclass calls `set_stages` and defines ``path``, ``activations`` and ``readout``. The input
+    is standardised with ``band_mean`` and ``band_std``, which training sets.
     """
 
+    least_frames = 1  # of the last stage
     band_mean: Tensor
     band_std: Tensor
 
@@ -46,15 +66,53 @@ class Network(nn.Module):
         super().__init__()
         self.spec = spec
         self.stages: tuple[Stage, ...] = ()
-        self.register_buffer("band_mean", torch.zeros(spec.n_mels))
-        self.register_buffer("band_std", torch.ones(spec.n_mels))
+        self.register_buffer("band_mean", torch.zeros(spec.n_rows))
+        self.register_buffer("band_std", torch.ones(spec.n_rows))
+
+    def path(self, stage: str) -> Sequence[nn.Module]:
+        """Return the modules that the sound passes up to the end of a stage, in order."""
+        raise TypeError(f"{type(self).__name__} does not define its path")
+
+    def geometry(self, stage: str) -> Geometry:
+        """Return where the units of a stage lie on the input."""
+        return trace(self.path(stage), self.spec.n_bands, self.spec.n_frames)
+
+    def set_stages(self, names: list[str], areas: dict[str, tuple[str, tuple[int, ...]]]) -> None:
+        """Set ``stages``; ``areas`` gives a stage's area and Brodmann numbers.
+
+        Raises InputError where the window is too small to leave a frame or a band.
+        """
+        spec = self.spec
+        last = self.geometry(names[-1])
+        if last.size[0] < 1 or last.size[1] < self.least_frames:
+            if trace(self.path(names[-1]), spec.n_bands, 2**24).size[0] < 1:
+                raise InputError(f"{spec.n_bands} bands are too few for this network")
+            raise InputError(
+                f"a window of {spec.n_frames} frames is too small for this network; set "
+                f"data.window_s to at least {self._least_window(names[-1]) * spec.frame_s:.2f}"
+            )
+        self.stages = tuple(
+            Stage(name, *areas.get(name, ("", ())), pool=g.jump[1], centre=g.centre[1])
+            for name, g in ((name, self.geometry(name)) for name in names)
+        )
+
+    def _least_window(self, stage: str) -> int:
+        low, high = self.spec.n_frames, 2**24
+        while high - low > 1:
+            middle = (low + high) // 2
+            if trace(self.path(stage), self.spec.n_bands, middle).size[1] < self.least_frames:
+                low = middle
+            else:
+                high = middle
+        return high
 
     def standardise(self, x: Tensor) -> Tensor:
-        """Return (batch, 1, mels, frames) with mean 0 and deviation 1 in every band."""
-        return ((x - self.band_mean[:, None]) / self.band_std[:, None])[:, None]
+        """Return (batch, channels, bands, frames) in units of the training set's deviation."""
+        x = (x - self.band_mean[:, None]) / self.band_std[:, None]
+        return x.unflatten(1, (self.spec.n_channels, self.spec.n_bands))
 
     def activations(self, x: Tensor) -> dict[str, Tensor]:
-        """Return stage -> (batch, ..., time) for log-mel windows (batch, mels, frames) in dB."""
+        """Return stage -> (batch, ..., time) for windows (batch, rows, frames)."""
         raise TypeError(f"{type(self).__name__} does not define its activations")
 
     def readout(self, active: dict[str, Tensor]) -> Tensor:
@@ -62,19 +120,92 @@ class Network(nn.Module):
         raise TypeError(f"{type(self).__name__} does not define its readout")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits (batch, classes) for log-mel windows (batch, mels, frames) in dB."""
+        """Return logits (batch, classes) for windows (batch, rows, frames)."""
         return self.readout(self.activations(x))
 
 
+class Chain(Network):
+    """A feed-forward network: named blocks one after the other, then a head on the last.
+
+    ``head`` is called with the `Geometry` of the last block and returns a module from its map
+    (batch, ..., time) to logits.
+    """
+
+    def __init__(
+        self,
+        spec: InputSpec,
+        blocks: Mapping[str, nn.Module],
+        head: Callable[[Geometry], nn.Module],
+    ) -> None:
+        super().__init__(spec)
+        self.blocks = nn.ModuleDict(blocks)
+        self.set_stages(list(blocks), {})
+        self.head = head(self.geometry(self.stages[-1].name))
+
+    def path(self, stage: str) -> Sequence[nn.Module]:
+        """See `Network.path`."""
+        names = list(self.blocks)
+        return [self.blocks[name] for name in names[: names.index(stage) + 1]]
+
+    def activations(self, x: Tensor) -> dict[str, Tensor]:
+        """See `Network.activations`."""
+        out = {}
+        x = self.standardise(x)
+        for name, block in self.blocks.items():
+            x = out[name] = block(x)
+        return out
+
+    def readout(self, active: dict[str, Tensor]) -> Tensor:
+        """See `Network.readout`."""
+        logits: Tensor = self.head(active[self.stages[-1].name])
+        return logits
+
+
+class MeanOverMap(nn.Module):
+    """The mean over everything but batch and channels, deterministic on every device."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (batch, channels) for (batch, channels, ...)."""
+        return x.flatten(2).mean(2)
+
+
+class MaxAndMeanOverTime(nn.Module):
+    """The maximum and the mean over everything but batch and channels, one after the other."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (batch, 2 x channels) for (batch, channels, ...)."""
+        flat = x.flatten(2)
+        return torch.cat([flat.amax(2), flat.mean(2)], dim=1)
+
+
+def dense(sizes: list[int], dropout: float = 0.0) -> nn.Sequential:
+    """Return linear layers of these sizes with ReLU, and dropout after it, between them."""
+    layers: list[nn.Module] = []
+    for n_in, n_out in itertools.pairwise(sizes[:-1]):
+        layers += [nn.Linear(n_in, n_out), nn.ReLU(), nn.Dropout(dropout)]
+    return nn.Sequential(*layers, nn.Linear(sizes[-2], sizes[-1]))
+
+
 Builder = Callable[..., Network]
-_REGISTRY: dict[str, Builder] = {}
 
 
-def register(name: str) -> Callable[[Builder], Builder]:
+@dataclass(frozen=True)
+class Entry:
+    """A network of the registry."""
+
+    name: str
+    build: Builder
+    input: Input
+
+
+_REGISTRY: dict[str, Entry] = {}
+
+
+def register(name: str, input: Input = "bands") -> Callable[[Builder], Builder]:
     """Enter a builder ``(spec, **options) -> Network`` into the registry under a name."""
 
     def enter(builder: Builder) -> Builder:
-        _REGISTRY[name] = builder
+        _REGISTRY[name] = Entry(name, builder, input)
         return builder
 
     return enter
@@ -85,8 +216,8 @@ def model_names() -> list[str]:
     return sorted(_REGISTRY)
 
 
-def builder(name: str) -> Builder:
-    """Return the builder of a network; raise InputError for an unknown name."""
+def entry(name: str) -> Entry:
+    """Return a network's entry in the registry; raise InputError for an unknown name."""
     if name not in _REGISTRY:
         raise InputError(
             f"unknown model {name!r}; known: {', '.join(model_names())}"
@@ -95,19 +226,33 @@ def builder(name: str) -> Builder:
     return _REGISTRY[name]
 
 
-def build_model(name: str, spec: InputSpec, seed: int, **options: Any) -> Network:
+def build_model(
+    name: str, spec: InputSpec, seed: int, activation: str = "relu", **options: Any
+) -> Network:
     """Build a network with the weights that a seed gives; torch's global state is left as it was.
 
-    Raises InputError for an unknown name or option, and where the window is too short for it.
+    ``activation`` (relu, leaky_relu or elu) takes the place of every ReLU. Raises InputError for an
+    unknown name or option, and where the window is too short for it.
     """
-    build = builder(name)
+    build = entry(name).build
     known = list(inspect.signature(build).parameters)[1:]
     for option in options:
         if option not in known:
             raise InputError(
-                f"model {name}: unknown option {option!r}; known: {', '.join(known)}"
+                f"model {name}: unknown option {option!r}; known: {', '.join(known) or 'none'}"
                 f"{did_you_mean(option, known)}"
             )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build(spec, **options)
+        network = build(spec, **options)
+    if activation != "relu":
+        _replace_relu(network, ACTIVATIONS[activation])
+    return network
+
+
+def _replace_relu(module: nn.Module, new: Callable[[], nn.Module]) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, nn.ReLU):
+            setattr(module, name, new())
+        else:
+            _replace_relu(child, new)

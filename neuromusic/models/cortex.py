@@ -1,22 +1,25 @@
 """The cortical family: A1 -> belt -> parabelt -> T2/T3 -> a GRU over time -> a readout.
 
-After CORnet (Kubilius et al. 2018, bioRxiv 408385), with the areas of auditory cortex in the place
-of V1, V2, V4 and IT. Every stage keeps a time axis.
+After CORnet (Kubilius et al. 2018, bioRxiv 408385; 2019, arXiv 1909.06161), with the areas of
+auditory cortex in the place of V1, V2, V4 and IT. The four members differ in what happens inside
+and between the areas; they share the areas' sizes, the GRU and the readout. Every stage keeps a
+time axis.
 """
 
-import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from neuromusic.errors import InputError
-from neuromusic.models.base import InputSpec, Network, Stage, register
+from neuromusic.errors import InputError, did_you_mean
+from neuromusic.models.base import InputSpec, Network, register
 
 
 @dataclass(frozen=True)
 class Area:
-    """One area of the hierarchy, as the network has it."""
+    """One area of the hierarchy, as every member has it."""
 
     name: str
     title: str
@@ -32,73 +35,214 @@ AREAS = (
     Area("PB", "parabelt", (22,), 3, 2, 0.32),
     Area("T2T3", "middle and inferior temporal gyri (T2/T3)", (21, 20), 3, 2, 0.64),
 )
-SUMMARY = 64  # features that the readout takes of an early area
 
 
-class CortexZ(Network):
-    """Feed-forward, as CORnet-Z: one convolution, pooling, normalisation and ReLU an area."""
+@dataclass(frozen=True)
+class Size:
+    """The width of every part."""
+
+    areas: tuple[int, int, int, int]  # channels
+    joint: int  # features of a frame that the GRU hears
+    gru: int  # units, each way
+    summary: int  # features that the readout takes of an early area
+
+
+SIZES = {
+    "tiny": Size((8, 16, 32, 64), 64, 32, 32),
+    "base": Size((16, 32, 64, 128), 128, 64, 64),
+    "large": Size((32, 64, 128, 256), 256, 128, 128),
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an area is built from, at the frame rate of the input."""
+
+    area: Area
+    n_in: int
+    n_out: int
+    kernel: tuple[int, int]
+    stride: tuple[int, int]  # of the first convolution; the pool does the rest
+    pool: tuple[int, int]
+
+
+def plan_areas(spec: InputSpec, size: Size) -> list[Plan]:
+    """Return the plan of the four areas for an input."""
+    plans = []
+    n_in, bands, pooled = spec.n_channels, spec.n_bands, 1
+    for area, n_out in zip(AREAS, size.areas, strict=True):
+        first = area is AREAS[0]
+        # As many frames go into one as the area's time constant allows at this frame rate.
+        time_pool = max(1, int(area.frame_s / (pooled * spec.frame_s) + 1e-9))
+        # A1 spans about a quarter of a second at any frame rate.
+        frames = max(area.kernel, int(0.26 / spec.frame_s)) if first else area.kernel
+        # The input has the most bands and frames by far: there a stride does part of the work.
+        time_stride = next(s for s in (3, 2, 1) if time_pool % s == 0) if first else 1
+        # A front end with few bands is not pooled to nothing.
+        band_pool = area.band_pool if bands >= area.band_pool else 1
+        band_stride = 2 if first and band_pool > 1 else 1
+        plans.append(
+            Plan(
+                area, n_in, n_out, (area.kernel, frames + (frames + 1) % 2),
+                (band_stride, time_stride),
+                (band_pool // band_stride, time_pool // time_stride),
+            )
+        )  # fmt: skip
+        n_in, bands, pooled = n_out, bands // band_pool, pooled * time_pool
+    return plans
+
+
+def entry(plan: Plan) -> nn.Sequential:
+    """Return the convolution into an area, its pooling, normalisation and ReLU."""
+    padding = (plan.kernel[0] // 2, plan.kernel[1] // 2)
+    return nn.Sequential(
+        nn.Conv2d(plan.n_in, plan.n_out, plan.kernel, plan.stride, padding, bias=False),
+        nn.MaxPool2d(plan.pool),
+        nn.BatchNorm2d(plan.n_out),
+        nn.ReLU(),
+    )
+
+
+class Recurrent(nn.Module):
+    """An area that hears its own last state: s <- ReLU(norm(conv(x + s))), as in CORnet-R.
+
+    The convolution is the same in every step; each step has its own normalisation.
+    """
+
+    def __init__(self, plan: Plan, steps: int) -> None:
+        super().__init__()
+        self.entry = entry(plan)
+        self.conv = nn.Conv2d(plan.n_out, plan.n_out, 3, padding=1, bias=False)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(plan.n_out) for _ in range(steps))
+        self.relu = nn.ReLU()
+
+    def path(self, steps: int) -> list[nn.Module]:
+        """Return the modules that the sound passes in so many steps."""
+        return [self.entry, *[self.conv] * steps]
+
+    def step(self, x: Tensor, state: Tensor | None, index: int) -> Tensor:
+        """Return the next state from the area's input and its last state, (B, channels, b, t)."""
+        drive = x if state is None else x + state
+        new: Tensor = self.relu(self.norms[index](self.conv(drive)))
+        return new
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the last of all states."""
+        x = self.entry(x)
+        state = None
+        for index in range(len(self.norms)):
+            state = self.step(x, state, index)
+        assert state is not None
+        return state
+
+
+class Bottleneck(nn.Module):
+    """An area of CORnet-S: expand, convolve, shrink, add the skip; repeated with shared weights.
+
+    The first pass pools, by the stride of its convolution and of the skip; each pass has its own
+    normalisation.
+    """
+
+    EXPAND = 4
+
+    def __init__(self, plan: Plan, steps: int) -> None:
+        super().__init__()
+        wide = self.EXPAND * plan.n_out
+        self.entry = nn.Conv2d(plan.n_in, plan.n_out, 1, bias=False)
+        self.skip = nn.Conv2d(plan.n_out, plan.n_out, 1, stride=plan.pool, bias=False)
+        self.skip_norm = nn.BatchNorm2d(plan.n_out)
+        self.expand = nn.Conv2d(plan.n_out, wide, 1, bias=False)
+        self.conv = nn.Conv2d(wide, wide, 3, padding=1, bias=False)
+        self.stride = plan.pool  # of the first pass
+        self.shrink = nn.Conv2d(wide, plan.n_out, 1, bias=False)
+        self.norms = nn.ModuleList(
+            nn.BatchNorm2d(n) for _ in range(steps) for n in (wide, wide, plan.n_out)
+        )
+        self.steps = steps
+        self.relu = nn.ReLU()
+
+    def path(self) -> list[nn.Module]:
+        """Return the modules that the sound passes, in order."""
+        first = nn.AvgPool2d(3, self.stride, padding=1)  # lies as the convolution with this stride
+        return [first, *[self.conv] * (self.steps - 1)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the state after all passes, (B, channels, bands, time)."""
+        x = self.entry(x)
+        for index in range(self.steps):
+            first, second, third = self.norms[3 * index : 3 * index + 3]
+            skip = self.skip_norm(self.skip(x)) if index == 0 else x
+            y = self.relu(first(self.expand(x)))
+            stride = self.stride if index == 0 else 1
+            y = self.relu(second(F.conv2d(y, self.conv.weight, stride=stride, padding=1)))
+            x = self.relu(third(self.shrink(y)) + skip)
+        return x
+
+
+class Cortex(Network):
+    """The areas one after the other, a GRU over time, and a readout that hears all of them."""
+
+    least_frames = 2  # the GRU needs a sequence
 
     def __init__(
-        self, spec: InputSpec, widths: list[int], joint: int, gru: int, dropout: float
+        self, spec: InputSpec, size: str, dropout: float, build: Callable[[Plan], nn.Module]
     ) -> None:
         super().__init__(spec)
-        self.blocks = nn.ModuleList()
-        stages = []
-        n_in, bands, pooled, centre = 1, spec.n_mels, 1, 0.0
-        for area, width in zip(AREAS, widths, strict=True):
-            # As many frames go into one as the area's time constant allows at this frame rate.
-            time_pool = max(1, int(area.frame_s / (pooled * spec.frame_s) + 1e-9))
-            # A1 spans about a quarter of a second at any frame rate.
-            frames = max(area.kernel, int(0.26 / spec.frame_s)) if n_in == 1 else area.kernel
-            kernel = (area.kernel, frames + (frames + 1) % 2)
-            # The input has the most bands and frames by far: there a stride does part of the work.
-            stride = next(s for s in (3, 2, 1) if time_pool % s == 0) if n_in == 1 else 1
-            self.blocks.append(
-                nn.Sequential(
-                    nn.Conv2d(
-                        n_in, width, kernel, padding=(kernel[0] // 2, kernel[1] // 2), bias=False,
-                        stride=(2, stride) if n_in == 1 else 1,
-                    ),
-                    nn.MaxPool2d((area.band_pool // (2 if n_in == 1 else 1), time_pool // stride)),
-                    nn.BatchNorm2d(width),
-                    nn.ReLU(),
-                )
-            )  # fmt: skip
-            # A strided frame is centred on its first input frame, a pooled one on their middle.
-            centre += pooled * stride * (time_pool // stride - 1) / 2
-            pooled, bands, n_in = pooled * time_pool, bands // area.band_pool, width
-            stages.append(Stage(area.name, area.title, area.brodmann, pooled, centre))
-        if spec.n_frames < 2 * pooled or bands < 1:
+        if size not in SIZES:
             raise InputError(
-                f"a window of {spec.n_frames} frames and {spec.n_mels} bands is too small for this "
-                f"network, which pools {pooled} frames into one; set data.window_s to at least "
-                f"{2 * pooled * spec.frame_s:.2f}"
+                f"model.options.size: {size!r} is none of {', '.join(SIZES)}"
+                f"{did_you_mean(size, list(SIZES))}"
             )
-        stages.append(Stage("GRU", "", (), pooled, centre))
-        self.stages = tuple(stages)
-        self.joint = nn.Sequential(
-            nn.Linear(n_in * bands, joint), nn.LayerNorm(joint), nn.ReLU(), nn.Dropout(dropout / 2)
+        width = SIZES[size]
+        self.areas = nn.ModuleDict(
+            {plan.area.name: build(plan) for plan in plan_areas(spec, width)}
         )
-        self.gru = nn.GRU(joint, gru, batch_first=True, bidirectional=True)
-        sizes = [
-            width * spec.n_mels // math.prod(area.band_pool for area in AREAS[: i + 1])
-            for i, width in enumerate(widths[:-1])
+        names = list(self.areas)
+        units = [
+            n * self.geometry(name).size[0] for n, name in zip(width.areas, names, strict=True)
         ]
-        self.summaries = nn.ModuleList(
-            nn.Sequential(nn.Dropout(0.1), nn.Linear(size, SUMMARY)) for size in sizes
+        self.joint = nn.Sequential(
+            nn.Linear(units[-1], width.joint),
+            nn.LayerNorm(width.joint),
+            nn.ReLU(),
+            nn.Dropout(dropout / 2),
         )
-        n_out = 3 * (2 * gru + SUMMARY * len(sizes))
+        self.gru = nn.GRU(width.joint, width.gru, batch_first=True, bidirectional=True)
+        self.set_stages([*names, "GRU"], {area.name: (area.title, area.brodmann) for area in AREAS})
+        self.summaries = nn.ModuleList(
+            nn.Sequential(nn.Dropout(0.1), nn.Linear(n, width.summary)) for n in units[:-1]
+        )
+        n_out = 3 * (2 * width.gru + width.summary * len(self.summaries))
         self.decoder = nn.Sequential(
             nn.BatchNorm1d(n_out), nn.Dropout(dropout), nn.Linear(n_out, spec.n_classes)
         )
 
+    def area_path(self, name: str, is_last: bool) -> list[nn.Module]:
+        """Return the modules inside an area, on the way through it or up to its own output."""
+        area = self.areas[name]
+        if isinstance(area, Recurrent):
+            return area.path(len(area.norms))
+        return area.path() if isinstance(area, Bottleneck) else [area]
+
+    def path(self, stage: str) -> list[nn.Module]:
+        """See `Network.path`."""
+        names = list(self.areas)
+        passed = names[: names.index(stage) + 1] if stage in names else names
+        modules = [m for name in passed for m in self.area_path(name, name == passed[-1])]
+        return modules if stage in names else [*modules, self.gru]
+
+    def hear(self, x: Tensor) -> dict[str, Tensor]:
+        """Return area -> (B, channels, bands, time) from the standardised input."""
+        out = {}
+        for name, area in self.areas.items():
+            x = out[name] = area(x)
+        return out
+
     def activations(self, x: Tensor) -> dict[str, Tensor]:
         """See `Network.activations`."""
-        out = {}
-        x = self.standardise(x)  # (B, 1, mels, frames)
-        for stage, block in zip(self.stages, self.blocks, strict=False):
-            x = out[stage.name] = block(x)  # (B, channels, bands, time)
-        sequence, _ = self.gru(self.joint(x.flatten(1, 2).transpose(1, 2)))  # (B, time, 2 * gru)
+        out = self.hear(self.standardise(x))
+        frames = out["T2T3"].flatten(1, 2).transpose(1, 2)  # (B, time, channels x bands)
+        sequence, _ = self.gru(self.joint(frames))  # (B, time, 2 x gru)
         out["GRU"] = sequence.transpose(1, 2)
         return out
 
@@ -108,10 +252,50 @@ class CortexZ(Network):
         The last area reaches the readout through the GRU alone.
         """
         features = [temporal_statistics(active["GRU"].transpose(1, 2))]
-        for area, summary in zip(AREAS, self.summaries, strict=False):
-            frames = active[area.name].flatten(1, 2).transpose(1, 2)  # (B, time, channels x bands)
+        for name, summary in zip(self.areas, self.summaries, strict=False):
+            frames = active[name].flatten(1, 2).transpose(1, 2)  # (B, time, channels x bands)
             features.append(temporal_statistics(summary(frames)))
-        return self.decoder(torch.cat(features, dim=1))
+        logits: Tensor = self.decoder(torch.cat(features, dim=1))
+        return logits
+
+
+class Unrolled(Cortex):
+    """Areas in biological time, as CORnet-RT: in one step, activity moves on by one area.
+
+    Every area hears what the area before it said in the step before, and its own last state. In
+    ``steps`` steps A1 is active in all, T2/T3 in the last ones only.
+    """
+
+    def __init__(self, spec: InputSpec, size: str, dropout: float, steps: int) -> None:
+        late = {area.name: steps - index for index, area in enumerate(AREAS)}
+        if min(late.values()) < 1:
+            raise InputError(
+                f"model.options.steps: {steps} are too few for {len(AREAS)} areas; "
+                f"set at least {len(AREAS)}"
+            )
+        self.active_steps = late
+        super().__init__(spec, size, dropout, lambda plan: Recurrent(plan, late[plan.area.name]))
+
+    def area_path(self, name: str, is_last: bool) -> list[nn.Module]:
+        """See `Cortex.area_path`; the longest way lingers in the area where it ends."""
+        area = self.areas[name]
+        assert isinstance(area, Recurrent)
+        return area.path(self.active_steps[name] if is_last else 1)
+
+    def hear(self, x: Tensor) -> dict[str, Tensor]:
+        """See `Cortex.hear`."""
+        areas = {name: area for name, area in self.areas.items() if isinstance(area, Recurrent)}
+        state: dict[str, Tensor] = {}
+        entered = areas["A1"].entry(x)  # the sound does not change: it enters once
+        for step in range(self.active_steps["A1"]):
+            new = {}
+            for index, (name, area) in enumerate(areas.items()):
+                if step < index:  # nothing has arrived yet
+                    break
+                heard = entered if index == 0 else area.entry(state[AREAS[index - 1].name])
+                new[name] = area.step(heard, state.get(name), step - index)
+            state = new
+        return state
 
 
 def temporal_statistics(x: Tensor) -> Tensor:
@@ -122,12 +306,35 @@ def temporal_statistics(x: Tensor) -> Tensor:
 
 
 @register("cortex-z")
-def cortex_z(
-    spec: InputSpec,
-    widths: list[int] = [16, 32, 64, 128],  # noqa: B006 - read only
-    joint: int = 128,
-    gru: int = 64,
-    dropout: float = 0.4,
-) -> CortexZ:
-    """Feed-forward hierarchy A1 -> belt -> PB -> T2/T3 -> GRU -> readout."""
-    return CortexZ(spec, widths, joint, gru, dropout)
+def cortex_z(spec: InputSpec, size: str = "base", dropout: float = 0.4) -> Cortex:
+    """Feed-forward, as CORnet-Z: one convolution, pooling, normalisation and ReLU an area."""
+    return Cortex(spec, size, dropout, entry)
+
+
+@register("cortex-r")
+def cortex_r(spec: InputSpec, size: str = "base", dropout: float = 0.4, steps: int = 3) -> Cortex:
+    """Each area recurrent on itself for some steps, as CORnet-R."""
+    return Cortex(spec, size, dropout, lambda plan: Recurrent(plan, steps))
+
+
+@register("cortex-rt")
+def cortex_rt(
+    spec: InputSpec, size: str = "base", dropout: float = 0.4, steps: int = 5
+) -> Unrolled:
+    """Each area recurrent on itself, all areas unrolled in biological time, as CORnet-RT."""
+    return Unrolled(spec, size, dropout, steps)
+
+
+# Passes through an area, as V2, V4 and IT in CORnet-S.
+PASSES = {"belt": 2, "PB": 4, "T2T3": 2}
+
+
+@register("cortex-s")
+def cortex_s(spec: InputSpec, size: str = "base", dropout: float = 0.4) -> Cortex:
+    """Bottlenecks with a skip and shared weights, repeated, as CORnet-S; A1 is feed-forward."""
+
+    def build(plan: Plan) -> nn.Module:
+        name = plan.area.name
+        return Bottleneck(plan, PASSES[name]) if name in PASSES else entry(plan)
+
+    return Cortex(spec, size, dropout, build)

@@ -36,6 +36,8 @@ def draw_run(
     group = _clip_with_all_variants(data)
     if group is None:
         skipped.append("variants.png: the set was prepared without variants")
+    elif data.meta["front_end"]["name"] != "logmel":
+        skipped.append("variants.png: it shows log-mel, which this network does not hear")
     else:
         texts = [_brief(text) for text in group["parameters"]]
         mels = [data.row_features(int(row)) for row in group["row"]]
