@@ -8,6 +8,7 @@ from torch.utils.data import DataLoader
 
 from neuromusic import timing
 from neuromusic.config import Config
+from neuromusic.features import sounding
 from neuromusic.store import PreparedSet
 
 Batch = tuple[Tensor, Tensor]  # rows (B,), starts (B,)
@@ -41,8 +42,9 @@ def draw_windows(
 ) -> list[Batch]:
     """Draw the batches of one epoch: ``windows_per_epoch`` windows, evenly from all clips.
 
-    For each window a clip (every clip equally often, up to one), one of its variants, and a start.
-    The last batch takes what is left over, so that none is too small for batch normalisation.
+    For each window a clip (every clip equally often, up to one), one of its variants, and a start
+    from which it holds some sound. The last batch takes what is left over, so that none is too
+    small for batch normalisation.
     """
     rng = np.random.default_rng([config.train.seed, 1, epoch])
     clips = data.rows["clip"].to_numpy()[rows]
@@ -53,8 +55,9 @@ def draw_windows(
     n = config.data.windows_per_epoch
     turns = [rng.permutation(len(by_clip)) for _ in range(-(-n // len(by_clip)))]
     chosen = np.array([rng.choice(by_clip[clip]) for clip in np.concatenate(turns)[:n]])
-    room = data.rows["frames"].to_numpy()[chosen] - window
-    starts = rng.integers(0, room + 1)
+    free = open_starts(data, chosen, window)
+    drawn = rng.integers(0, free.sum(1))
+    starts = (free.cumsum(1) > drawn[:, None]).argmax(1)
     size = config.train.batch_size
     cuts = list(range(size, n - size + 1, size))
     return [
@@ -64,12 +67,26 @@ def draw_windows(
 
 
 def score_windows(data: PreparedSet, rows: NDArray[np.int64], window: int, hop: int) -> list[Batch]:
-    """Return one batch a row: all of its windows."""
+    """Return one batch a row: all of its windows that hold sound."""
     batches = []
-    for row in rows:
-        starts = timing.window_starts(int(data.rows["frames"].iat[row]), window, hop)
-        batches.append((torch.full((len(starts),), int(row)), torch.tensor(starts)))
+    for row, free in zip(rows, open_starts(data, rows, window), strict=True):
+        every = np.array(timing.window_starts(int(data.rows["frames"].iat[row]), window, hop))
+        starts = torch.from_numpy(every[free[every]])
+        batches.append((torch.full((len(starts),), int(row)), starts))
     return batches
+
+
+def open_starts(data: PreparedSet, rows: NDArray[np.int64], window: int) -> NDArray[np.bool_]:
+    """Return where windows of rows may start, (rows, starts): inside the row, and with sound."""
+    last = data.rows["frames"].to_numpy()[rows] - window
+    free = np.arange(data.features.shape[2] - window + 1) <= last[:, None]
+    if data.floor_db is not None:
+        # A middle band tells that there is no silence, which is so of music.
+        middle = data.features[rows, data.features.shape[1] // 2]
+        for index in np.flatnonzero((middle <= data.floor_db).any(1)):
+            sounds = sounding(data.features[rows[index]], data.floor_db)
+            free[index] &= timing.windows_with_sound(sounds, window)
+    return free
 
 
 def cut(features: Tensor, rows: Tensor, starts: Tensor, window: int) -> Tensor:

@@ -76,10 +76,14 @@ def summarise(
 def score_rows(
     network: Network, data: PreparedSet, rows: NDArray[np.int64], hop: int
 ) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
-    """Return log-probabilities: a (windows, classes) for every row, and (rows, classes)."""
+    """Return log-probabilities: a (windows, classes) for every row, and (rows, classes).
+
+    Windows of silence alone are not scored.
+    """
     per_window = []
     for row in rows:
-        windows, _ = windows_of(data.row_features(int(row)), network.spec.n_frames, hop)
+        features = data.row_features(int(row))
+        windows, _ = windows_of(features, network.spec.n_frames, hop, data.floor_db)
         per_window.append(log_probabilities(network, windows))
     return per_window, np.stack([pool_windows(log_p) for log_p in per_window])
 

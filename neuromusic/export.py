@@ -98,9 +98,9 @@ def export(run: Run, table: pd.DataFrame, lists: Path, directory: Path) -> list[
     and ``activations.mat`` with all of it. Every unique clip is computed once.
 
     Returns the names of the clips that are missing; their volumes are NaN.
-    Raises InputError for lists without runs, or if no clip at all is there.
+    Raises InputError for lists without a time grid, or if no clip at all is there.
     """
-    if table["run"].isna().all():
+    if table["trial"].isna().all():
         raise InputError(f"{lists}: comes from a folder and has no scanner runs to export to")
     clips = unique_clips(table)
     run.network.to(best_device())

@@ -59,6 +59,17 @@ def log_mel(wave: NDArray[np.float32], spec: MelSpec = MelSpec()) -> NDArray[np.
     return (10.0 * torch.log10(mel.clamp_min(10 ** (spec.floor_db / 10)))).numpy()
 
 
+def sounding(mel: NDArray[np.floating], floor_db: float | None) -> NDArray[np.bool_]:
+    """Return which frames of a log-mel spectrogram (n_mels, n_frames) hold sound, (n_frames,).
+
+    A silent frame lies at the floor in every band, in float16, as digital zeros do. Without a floor
+    (ready-made features) no frame is known to be silent.
+    """
+    if floor_db is None:
+        return np.ones(mel.shape[1], dtype=np.bool_)
+    return np.any(mel.astype(np.float16, copy=False) > floor_db, axis=0)
+
+
 def mel_hz(n_mels: int, rate_hz: int = RATE_HZ) -> NDArray[np.float64]:
     """Return the centre frequencies of the mel bands (Slaney's scale), (n_mels,)."""
     import librosa

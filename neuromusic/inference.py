@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from neuromusic import audio, timing
 from neuromusic.errors import InputError
-from neuromusic.features import log_mel
+from neuromusic.features import log_mel, sounding
 from neuromusic.models import Network
 from neuromusic.rundir import Run
 
@@ -19,17 +19,21 @@ BLOCK_S = 60.0  # a long file is heard in pieces of this length
 
 
 def windows_of(
-    features: NDArray[np.float32], window: int, hop: int
+    features: NDArray[np.float32], window: int, hop: int, floor_db: float | None = None
 ) -> tuple[NDArray[np.float32], list[int]]:
     """Cut (mels, frames) into windows (n, mels, window) and their starts, without any padding.
 
-    What is shorter than one window is repeated until it fills one.
+    What is shorter than one window is repeated until it fills one. With ``floor_db``, windows of
+    silence alone are left out; see `features.sounding`.
     """
     if features.shape[1] < window:
         times = -(-window // features.shape[1])
         features = np.tile(features, (1, times))[:, :window]
-    starts = timing.window_starts(features.shape[1], window, hop)
-    return np.stack([features[:, start : start + window] for start in starts]), starts
+    every = timing.window_starts(features.shape[1], window, hop)
+    heard = timing.windows_with_sound(sounding(features, floor_db), window)
+    starts = [start for start in every if heard[start]]
+    cut = [features[:, start : start + window] for start in starts]
+    return np.array(cut, dtype=np.float32).reshape(-1, len(features), window), starts
 
 
 @torch.no_grad()
@@ -74,16 +78,19 @@ def log_mel_blocks(path: Path, run: Run) -> Iterator[NDArray[np.float32]]:
 
 
 def predict_file(path: Path, run: Run) -> NDArray[np.float64]:
-    """Return the log-probabilities (classes,) of one sound file of any length and rate."""
-    window, hop = run.network.spec.n_frames, run.hop_frames
-    return pool_windows(
-        np.concatenate(
-            [
-                log_probabilities(run.network, windows_of(features, window, hop)[0])
-                for features in log_mel_blocks(path, run)
-            ]
-        )
-    )
+    """Return the log-probabilities (classes,) of one sound file of any length and rate.
+
+    Windows of silence alone do not count. Raises InputError for a file without sound.
+    """
+    window, floor_db = run.network.spec.n_frames, run.mel.floor_db
+    parts = []
+    for features in log_mel_blocks(path, run):
+        windows, _ = windows_of(features, window, run.hop_frames, floor_db)
+        if len(windows):
+            parts.append(log_probabilities(run.network, windows))
+    if not parts:
+        raise InputError(f"{path}: never rises above {floor_db:g} dB; expected sound")
+    return pool_windows(np.concatenate(parts))
 
 
 def prediction_table(

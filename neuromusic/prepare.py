@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from neuromusic import audio, store
 from neuromusic.errors import InputError
-from neuromusic.features import MelSpec, log_mel
+from neuromusic.features import MelSpec, log_mel, sounding
 from neuromusic.orders import Order, presentations
 from neuromusic.progress import track
 from neuromusic.stimuli import read_lists
@@ -106,6 +106,11 @@ def prepare_audio(lists: Path, directory: Path, seed: int, workers: int) -> None
     ):
         for variant, (mel, parameters) in enumerate(made):
             mel = mel[:, :n_frames]  # resampling may round a length up by one sample
+            if not sounding(mel, spec.floor_db).any():
+                raise InputError(
+                    f"{lists / clip['path']}: its variant {VARIANTS[variant]!r} never rises above "
+                    f"{spec.floor_db:g} dB; make the clip louder or take it out"
+                )
             features[len(rows), :, : mel.shape[1]] = mel
             rows.append(
                 {
@@ -125,9 +130,9 @@ def prepare_audio(lists: Path, directory: Path, seed: int, workers: int) -> None
         "n_mels": spec.n_mels,
         "classes": sorted(set(clips["genre"])),
     }
-    has_runs = table["run"].notna().any()
+    on_grid = table["trial"].notna().any()  # folds have a run but no place in it
     store.write(
-        directory, pd.DataFrame(rows), meta, table.drop(columns="path") if has_runs else None
+        directory, pd.DataFrame(rows), meta, table.drop(columns="path") if on_grid else None
     )
 
 

@@ -47,6 +47,12 @@ class PreparedSet:
         """Seconds from one frame to the next."""
         return float(self.meta["frame_s"])
 
+    @property
+    def floor_db(self) -> float | None:
+        """The level of digital silence in every band; None for ready-made features."""
+        mel = self.meta.get("mel")
+        return None if mel is None else float(mel["floor_db"])
+
     def row_features(self, row: int) -> NDArray[np.float32]:
         """Return the valid part of a row, (n_mels, frames) float32."""
         return self.features[row, :, : self.rows["frames"].iat[row]].astype(np.float32)
