@@ -163,6 +163,26 @@ def evaluate(run: Run, data: PreparedSet) -> tuple[dict[str, Any], pd.DataFrame,
     return scores, table, confusion
 
 
+def score_text(scores: dict[str, Any]) -> str:
+    """Return the scores as a short table."""
+    lines = [
+        f"{'':16}{'accuracy':>9}  {'95 % interval':<15}{'cross-entropy':>14}"
+        f"{'macro F1':>10}{'n':>7}"
+    ]
+    for key in ("clip", "window", "random_weights"):
+        s = scores[key]
+        low, high = s["accuracy_ci95"]
+        interval = f"{low:.3f} to {high:.3f}"
+        lines.append(
+            f"{key.replace('_', ' '):16}{s['accuracy']:>9.3f}  {interval:<15}"
+            f"{s['cross_entropy']:>14.3f}{s['macro_f1']:>10.3f}{s['n']:>7}"
+        )
+    lines.append(f"{'chance':16}{scores['chance']:>9.3f}")
+    genres = (f"{g} {s['accuracy']:.2f} of {s['n']}" for g, s in scores["per_genre"].items())
+    lines.append("per genre: " + ", ".join(genres))
+    return "\n".join(lines)
+
+
 def write_evaluation(directory: Path, scores: dict[str, Any], table: pd.DataFrame) -> None:
     """Write evaluation.json and predictions.tsv into a run directory."""
     from neuromusic.provenance import write_text
