@@ -221,6 +221,19 @@ def test_a_wrong_tracks_csv_is_named(tmp_path, rows, message):
             fma.table(tmp_path, tmp_path / "plain.csv")
 
 
+def test_how_much_of_a_set_is_there_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Fma().make(tmp_path)
+    for number, name in enumerate(Fma.names):
+        write(tmp_path / name, number)
+    done = command("lists --from-fma . --tracks tracks.csv --clip-s 0.9 --out lists")
+    assert done.exit_code == 0, done.output
+    said = done.stdout.splitlines()
+    assert said[0] == ".: has 4 of 8000 files"
+    assert said[1] == "warning: 099/099134.mp3: is corrupt in the distributed set; left out"
+    assert said[2] == "wrote lists: 1 train, 1 valid, 1 test clips in 2 classes, split as published"
+
+
 def test_files_of_one_name_in_two_classes_stay_two(tmp_path):
     for number, name in enumerate(("cat/01.wav", "dog/01.wav", "dog/02.wav")):
         write(tmp_path / name, number)

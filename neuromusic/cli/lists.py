@@ -97,8 +97,9 @@ def _files(
     if from_folder:
         return folder.table(from_folder, folds)
     if from_gtzan:
-        files = gtzan.table(from_gtzan)
-        options.say(f"{from_gtzan}: has {len(files)} of {len(gtzan.TRACKS)} tracks")
-        return files
-    assert from_fma and tracks
-    return fma.table(from_fma, tracks)
+        files, size = gtzan.table(from_gtzan), gtzan.SIZE
+    else:
+        assert from_fma and tracks
+        files, size = fma.table(from_fma, tracks), fma.SIZE
+    options.say(f"{from_gtzan or from_fma}: has {len(files)} of {size} files")
+    return files

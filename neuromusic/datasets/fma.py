@@ -15,6 +15,7 @@ FAULTS = {  # from the set's own list of known errors
     "108925": "is corrupt in the distributed set",
     "133297": "is corrupt in the distributed set",
 }
+SIZE = 8000
 SPLITS = {"training": "train", "validation": "valid", "test": "test"}
 HEADER = (("set", "subset"), ("set", "split"), ("track", "genre_top"))
 
@@ -29,10 +30,8 @@ def table(directory: Path, tracks: Path) -> pd.DataFrame:
     Raises InputError for a tracks.csv of another form, and where none of its clips is there.
     """
     files = _listed(directory, tracks)
-    there = files[[Path(path).is_file() for path in files["source"]]]
-    if there.empty:
-        raise InputError(f"{directory}: has no clip of {tracks}, such as {files['source'].iat[0]}")
-    return there.reset_index(drop=True)
+    there = [Path(path).is_file() for path in files["source"]]
+    return files[there].reset_index(drop=True)
 
 
 def validate(directory: Path, tracks: Path, least_s: float) -> list[Problem]:
@@ -41,8 +40,7 @@ def validate(directory: Path, tracks: Path, least_s: float) -> list[Problem]:
     Raises InputError as `table` does.
     """
     listed = [Path(path) for path in _listed(directory, tracks)["source"]]
-    there = [Path(path) for path in table(directory, tracks)["source"]]
-    return missing(listed) + examine(there, least_s)
+    return missing(listed) + examine([path for path in listed if path.is_file()], least_s)
 
 
 def _listed(directory: Path, tracks: Path) -> pd.DataFrame:
@@ -68,7 +66,7 @@ def _listed(directory: Path, tracks: Path) -> pd.DataFrame:
             f"of {', '.join(SPLITS)}"
         )
     names = [f"{int(number):06d}" for number in small.index]
-    return pd.DataFrame(
+    files = pd.DataFrame(
         {
             "genre": small["track", "genre_top"].to_numpy(),
             "track": names,
@@ -78,3 +76,6 @@ def _listed(directory: Path, tracks: Path) -> pd.DataFrame:
             "fault": [FAULTS.get(name) for name in names],
         }
     )
+    if not any(Path(path).is_file() for path in files["source"]):
+        raise InputError(f"{directory}: has no clip of {tracks}, such as {files['source'].iat[0]}")
+    return files

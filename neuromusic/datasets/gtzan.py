@@ -10,6 +10,7 @@ from neuromusic.errors import InputError
 from neuromusic.orders import GENRES
 
 TRACKS = tuple(f"{genre}.{number:05d}" for genre in GENRES for number in range(100))
+SIZE = len(TRACKS)
 FAULTS = {"jazz.00054": "is corrupt in the distributed set"}
 SUFFIXES = (".wav", ".au")
 
