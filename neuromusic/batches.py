@@ -8,7 +8,6 @@ from torch.utils.data import DataLoader
 
 from neuromusic import timing
 from neuromusic.config import Config
-from neuromusic.features import sounding
 from neuromusic.store import PreparedSet
 
 Batch = tuple[Tensor, Tensor]  # rows (B,), starts (B,)
@@ -79,14 +78,8 @@ def score_windows(data: PreparedSet, rows: NDArray[np.int64], window: int, hop: 
 def open_starts(data: PreparedSet, rows: NDArray[np.int64], window: int) -> NDArray[np.bool_]:
     """Return where windows of rows may start, (rows, starts): inside the row, and with sound."""
     last = data.rows["frames"].to_numpy()[rows] - window
-    free = np.arange(data.features.shape[2] - window + 1) <= last[:, None]
-    if data.floor_db is not None:
-        # A middle band tells that there is no silence, which is so of music.
-        middle = data.features[rows, data.features.shape[1] // 2]
-        for index in np.flatnonzero((middle <= data.floor_db).any(1)):
-            sounds = sounding(data.features[rows[index]], data.floor_db)
-            free[index] &= timing.windows_with_sound(sounds, window)
-    return free
+    inside = np.arange(data.features.shape[2] - window + 1) <= last[:, None]
+    return inside & timing.windows_with_sound(data.sounds(rows), window)
 
 
 def cut(features: Tensor, rows: Tensor, starts: Tensor, window: int) -> Tensor:

@@ -156,9 +156,8 @@ def make_file_lists(
             stimuli.stage(Path(row.source), part / row.path, link)
         stimuli.write_lists(part, tables)
     counts = ", ".join(f"{len(table)} {name}" for name, table in tables.items())
-    how = "split by track" if split else "split as published"
-    if "run" in files:
-        how = f"{files['run'].nunique()} folds"
+    by = "split by track" if split else "split as published"
+    how = f"{files['run'].nunique()} folds" if "run" in files else by
     say(f"wrote {out}: {counts} clips in {whole['genre'].nunique()} classes, {how}")
     return out
 
@@ -215,7 +214,9 @@ def make_prepared(lists: Path, out: Path, seed: int, workers: int, say: Say) -> 
         say(f"{out} is there already and unchanged")
         return out
     with new_directory(out, made) as part:
-        prepare_audio(lists, part, seed, workers)
+        silent = prepare_audio(lists, part, seed, workers)
+    if silent:
+        say(f"warning: silent and not trained on: {', '.join(silent)}")
     _say_prepared(out, say)
     return out
 
@@ -342,8 +343,8 @@ def run_all(config: Config, workers: int, say: Say) -> dict[str, Any]:
         make_prepared_features(Path(paths.features), test, prepared, say)
     elif paths.folder:
         files = folder.table(Path(paths.folder))
-        seed, clip_s = config.train.seed, paths.clip_s
-        make_file_lists(files, paths.split, seed, clip_s, lists, "hard", say)
+        seed = config.train.seed
+        make_file_lists(files, paths.split, seed, paths.clip_s, lists, "hard", say)
     else:
         make_lists(
             Path(paths.train_order),

@@ -77,11 +77,12 @@ def _variant_features(
     ]
 
 
-def prepare_audio(lists: Path, directory: Path, seed: int, workers: int) -> None:
+def prepare_audio(lists: Path, directory: Path, seed: int, workers: int) -> list[str]:
     """Write the log-mel of every clip and variant of stimulus lists into a directory.
 
     One pass over the clips; no sound is written. Rows of clips that the lists lack (path n/a, from
-    ``lists --allow-missing``) are left out. Raises InputError for an unusable sound file.
+    ``lists --allow-missing``) are left out. Returns the names of the variants in which nothing
+    sounds; they are kept, but never trained on. Raises InputError for an unusable sound file.
     """
     from neuromusic.augment import VARIANTS
 
@@ -100,6 +101,7 @@ def prepare_audio(lists: Path, directory: Path, seed: int, workers: int) -> None
         shape=(int(n_variants.sum()), spec.n_mels, n_frames),
     )
     rows: list[dict[str, Any]] = []
+    silent: list[str] = []
     results = map_variants(clips, lists, seed, _variant_features, workers)
     for clip, made in zip(
         clips.to_dict("records"), track(results, "prepare", len(clips)), strict=True
@@ -107,10 +109,12 @@ def prepare_audio(lists: Path, directory: Path, seed: int, workers: int) -> None
         for variant, (mel, parameters) in enumerate(made):
             mel = mel[:, :n_frames]  # resampling may round a length up by one sample
             if not sounding(mel, spec.floor_db).any():
-                raise InputError(
-                    f"{lists / clip['path']}: its variant {VARIANTS[variant]!r} never rises above "
-                    f"{spec.floor_db:g} dB; make the clip louder or take it out"
-                )
+                if variant == 0:
+                    raise InputError(
+                        f"{lists / clip['path']}: never rises above {spec.floor_db:g} dB; make it "
+                        "louder or take it out"
+                    )
+                silent.append(f"{clip['clip']} ({VARIANTS[variant]})")
             features[len(rows), :, : mel.shape[1]] = mel
             rows.append(
                 {
@@ -134,6 +138,7 @@ def prepare_audio(lists: Path, directory: Path, seed: int, workers: int) -> None
     store.write(
         directory, pd.DataFrame(rows), meta, table.drop(columns="path") if on_grid else None
     )
+    return silent
 
 
 def prepare_features(train: Path, test: Path | None, directory: Path) -> None:

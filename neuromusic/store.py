@@ -15,6 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic.errors import InputError
+from neuromusic.features import sounding
 from neuromusic.provenance import read_record
 
 ROW_COLUMNS = (
@@ -56,6 +57,17 @@ class PreparedSet:
     def row_features(self, row: int) -> NDArray[np.float32]:
         """Return the valid part of a row, (n_mels, frames) float32."""
         return self.features[row, :, : self.rows["frames"].iat[row]].astype(np.float32)
+
+    def sounds(self, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which frames of rows hold sound, (rows, frames); none beyond a row's end."""
+        frames = np.arange(self.features.shape[2])
+        sounds = frames < self.rows["frames"].to_numpy()[rows][:, None]
+        if self.floor_db is not None:
+            # A middle band tells that nothing is silent, which is so of most music.
+            middle = self.features[rows, self.features.shape[1] // 2]
+            for index in np.flatnonzero((sounds & (middle <= self.floor_db)).any(1)):
+                sounds[index] &= sounding(self.features[rows[index]], self.floor_db)
+        return sounds
 
 
 def write(

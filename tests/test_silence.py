@@ -5,19 +5,23 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 import torch
 from helpers import TINY
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from neuromusic import augment
+from neuromusic import augment, pipeline
 from neuromusic.batches import draw_windows, score_windows
 from neuromusic.config import Config, Data, Train
+from neuromusic.datasets import folder
+from neuromusic.errors import InputError
 from neuromusic.evaluation import score_rows
 from neuromusic.features import log_mel, sounding
 from neuromusic.inference import log_probabilities, windows_of
 from neuromusic.models import InputSpec, build_model
+from neuromusic.selection import select
 from neuromusic.store import PreparedSet
 
 FLOOR_DB = -80.0
@@ -105,6 +109,33 @@ def test_a_padded_clip_has_the_score_of_its_sound():
     alone, _ = windows_of(data.row_features(0)[:, :80], 40, 40)
     assert len(alone) == 2
     np.testing.assert_allclose(per_window[0], log_probabilities(network, alone), rtol=1e-6)
+
+
+def test_a_variant_in_which_nothing_sounds_is_not_trained_on():
+    sounds = np.ones((4, 30), dtype=bool)
+    sounds[2] = False
+    data = prepared(sounds)
+    data.features[2, :, 25:] = 0  # what lies beyond the end of a row is never read
+    data.rows["frames"] = [30, 30, 25, 30]
+    data.rows["split"], data.rows["run"] = "train", pd.array([pd.NA] * 4, dtype="Int64")
+    data.rows["variant"] = [0, 1, 2, 3]
+    assert select(data, Data()).train.tolist() == [0, 1, 3]
+
+
+def test_a_soft_tick_has_a_silent_harmonic_part_and_is_prepared(tmp_path):
+    tick = np.zeros(22050)
+    tick[[6000, 15000]] = 0.004
+    for name, wave in (("tick", tick), ("soft", tick / 1000)):
+        (tmp_path / name / "clock").mkdir(parents=True)
+        soundfile.write(tmp_path / name / "clock" / "a.wav", wave, 22050, subtype="FLOAT")
+        files = folder.table(tmp_path / name)
+        pipeline.make_file_lists(files, "1:0:0", 0, 1.0, tmp_path / f"{name}_lists", "copy", print)
+    said = []
+    pipeline.make_prepared(tmp_path / "tick_lists", tmp_path / "prepared", 0, 1, said.append)
+    assert said[0] == "warning: silent and not trained on: a.wav (harmonic)"
+    with pytest.raises(InputError, match=r"a\.wav: never rises above -80 dB"):
+        pipeline.make_prepared(tmp_path / "soft_lists", tmp_path / "new", 0, 1, print)
+    assert not (tmp_path / "new").exists()
 
 
 def padded(seconds=1.0, silent_s=1.0):
