@@ -14,6 +14,15 @@ SUFFIXES = (".wav", ".au", ".flac", ".mp3", ".ogg")
 LENGTH_TOLERANCE_S = 0.02
 
 
+def sound_files(directory: Path) -> list[Path]:
+    """Return the sound files below a directory, sorted; hidden ones are left out."""
+    return sorted(
+        path
+        for path in Path(directory).rglob("*")
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
+
+
 def duration_s(path: Path) -> float:
     """Return the length of a sound file from its header; raise InputError if it has none."""
     import soundfile

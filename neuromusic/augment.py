@@ -32,6 +32,7 @@ VARIANTS = (
 # STFT of the phase vocoder and of the median filters; librosa's defaults.
 N_FFT, HOP = 2048, 512
 MEDIAN = 31
+SILENCE_S = 0.1  # exact zeros for so long are no sound but padding
 
 Parameters = dict[str, Any]
 Wave = NDArray[np.float32]
@@ -111,10 +112,23 @@ def apply(wave: Wave, variant: int, parameters: Parameters) -> Wave:
 
 
 def add_noise(wave: Wave, snr_db: float, noise_seed: int) -> Wave:
-    """Add white Gaussian noise ``snr_db`` below the wave's RMS."""
+    """Add white Gaussian noise ``snr_db`` below the wave's RMS; digital silence stays silent."""
     noise = np.random.default_rng(noise_seed).standard_normal(len(wave), dtype=np.float32)
-    rms = np.sqrt(np.mean(np.square(wave, dtype=np.float64)))
+    silent = digital_silence(wave)
+    noise[silent] = 0
+    rms = np.sqrt(np.mean(np.square(wave[~silent], dtype=np.float64)))
     return wave + noise * np.float32(rms * 10 ** (-snr_db / 20))
+
+
+def digital_silence(wave: Wave) -> NDArray[np.bool_]:
+    """Return which samples (n_samples,) lie in a stretch of zeros of at least SILENCE_S."""
+    zero = np.concatenate([[False], wave == 0, [False]])
+    borders = np.flatnonzero(zero[1:] != zero[:-1])
+    silent = np.zeros(len(wave), dtype=np.bool_)
+    for first, end in borders.reshape(-1, 2):
+        if end - first >= SILENCE_S * RATE_HZ:
+            silent[first:end] = True
+    return silent
 
 
 def time_stretch(wave: Wave, rate: float) -> Wave:

@@ -49,8 +49,9 @@ def draw_windows(
 ) -> list[Batch]:
     """Draw the batches of one epoch: ``windows_per_epoch`` windows, evenly from all clips.
 
-    For each window a clip (every clip equally often, up to one), one of its variants, and a start.
-    The last batch takes what is left over, so that none is too small for batch normalisation.
+    For each window a clip (every clip equally often, up to one), one of its variants, and a start
+    from which it holds some sound. The last batch takes what is left over, so that none is too
+    small for batch normalisation.
     """
     rng = np.random.default_rng([config.train.seed, 1, epoch])
     clips = data.rows["clip"].to_numpy()[rows]
@@ -61,8 +62,14 @@ def draw_windows(
     n = config.data.windows_per_epoch
     turns = [rng.permutation(len(by_clip)) for _ in range(-(-n // len(by_clip)))]
     chosen = np.array([rng.choice(by_clip[clip]) for clip in np.concatenate(turns)[:n]])
-    room = data.rows["frames"].to_numpy()[chosen] - window
-    starts = rng.integers(0, room + 1)
+    n_starts = data.rows["frames"].to_numpy()[chosen] - window + 1
+    rests = np.flatnonzero(data.may_be_silent(chosen, window))
+    heard = {index: open_starts(data, int(chosen[index]), window) for index in rests}
+    for index, some in heard.items():
+        n_starts[index] = len(some)
+    starts = rng.integers(0, n_starts)
+    for index, some in heard.items():
+        starts[index] = some[starts[index]]
     size = config.train.batch_size
     cuts = list(range(size, n - size + 1, size))
     return [
@@ -72,12 +79,19 @@ def draw_windows(
 
 
 def score_windows(data: PreparedSet, rows: NDArray[np.int64], window: int, hop: int) -> list[Batch]:
-    """Return one batch a row: all of its windows."""
+    """Return one batch a row: all of its windows that hold sound."""
     batches = []
     for row in rows:
-        starts = timing.window_starts(int(data.rows["frames"].iat[row]), window, hop)
-        batches.append((torch.full((len(starts),), int(row)), torch.tensor(starts)))
+        every = timing.window_starts(int(data.rows["frames"].iat[row]), window, hop)
+        heard = timing.windows_with_sound(data.sounds(row), window)
+        starts = torch.tensor([start for start in every if heard[start]])
+        batches.append((torch.full((len(starts),), int(row)), starts))
     return batches
+
+
+def open_starts(data: PreparedSet, row: int, window: int) -> NDArray[np.int64]:
+    """Return where windows of a row may start: inside it, and with some sound."""
+    return np.flatnonzero(timing.windows_with_sound(data.sounds(row), window))
 
 
 def cut(features: Tensor, rows: Tensor, starts: Tensor, window: int) -> Tensor:

@@ -26,6 +26,7 @@ class Paths(_Section):
     clips: str = ""
     folder: str = ""
     split: str = "70:15:15"
+    clip_s: float = Field(15.0, gt=0)  # the shortest file of the folder that is taken
     features: str = ""
     test_features: str = ""
     out: str = "runs/cortex"  # holds run_dataset, prepared, run and export

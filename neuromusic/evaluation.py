@@ -76,10 +76,14 @@ def summarise(
 def score_rows(
     network: Network, data: PreparedSet, rows: NDArray[np.int64], hop: int
 ) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
-    """Return log-probabilities: a (windows, classes) for every row, and (rows, classes)."""
+    """Return log-probabilities: a (windows, classes) for every row, and (rows, classes).
+
+    Windows of silence alone are not scored.
+    """
     per_window = []
     for row in rows:
-        windows, _ = windows_of(data.row_features(int(row)), network.spec.n_frames, hop)
+        features = data.row_features(int(row))
+        windows, _ = windows_of(features, network.spec.n_frames, hop, data.sounds(int(row)))
         per_window.append(log_probabilities(network, windows))
     return per_window, np.stack([pool_windows(log_p) for log_p in per_window])
 
@@ -159,6 +163,26 @@ def evaluate(run: Run, data: PreparedSet) -> tuple[dict[str, Any], pd.DataFrame,
     scores["model"] = run.config.model.name
     scores["parameters"] = sum(p.numel() for p in run.network.parameters())
     return scores, table, confusion
+
+
+def score_text(scores: dict[str, Any]) -> str:
+    """Return the scores as a short table."""
+    lines = [
+        f"{'':16}{'accuracy':>9}  {'95 % interval':<15}{'cross-entropy':>14}"
+        f"{'macro F1':>10}{'n':>7}"
+    ]
+    for key in ("clip", "window", "random_weights"):
+        s = scores[key]
+        low, high = s["accuracy_ci95"]
+        interval = f"{low:.3f} to {high:.3f}"
+        lines.append(
+            f"{key.replace('_', ' '):16}{s['accuracy']:>9.3f}  {interval:<15}"
+            f"{s['cross_entropy']:>14.3f}{s['macro_f1']:>10.3f}{s['n']:>7}"
+        )
+    lines.append(f"{'chance':16}{scores['chance']:>9.3f}")
+    genres = (f"{g} {s['accuracy']:.2f} of {s['n']}" for g, s in scores["per_genre"].items())
+    lines.append("per genre: " + ", ".join(genres))
+    return "\n".join(lines)
 
 
 def write_evaluation(directory: Path, scores: dict[str, Any], table: pd.DataFrame) -> None:

@@ -46,7 +46,8 @@ def clip_features(
             if pd.isna(row.path):
                 yield row.clip, None
             else:
-                yield row.clip, run.hear(audio.read(lists / row.path, timing.CLIP_S))
+                wave = audio.read(lists / row.path, timing.CLIP_S)
+                yield row.clip, run.hear(wave)[0]
         return
     data = open_prepared(run.prepared).heard_as(run.kind, run.per_clip)
     row_of = row_of_clip(data)
@@ -97,9 +98,9 @@ def export(run: Run, table: pd.DataFrame, lists: Path, directory: Path) -> list[
     and ``activations.mat`` with all of it. Every unique clip is computed once.
 
     Returns the names of the clips that are missing; their volumes are NaN.
-    Raises InputError for lists without runs, or if no clip at all is there.
+    Raises InputError for lists without a time grid, or if no clip at all is there.
     """
-    if table["run"].isna().all():
+    if table["trial"].isna().all():
         raise InputError(f"{lists}: comes from a folder and has no scanner runs to export to")
     clips = unique_clips(table)
     run.network.to(best_device())

@@ -122,6 +122,19 @@ def log_mel(wave: NDArray[np.float32], spec: MelSpec = MelSpec()) -> NDArray[np.
     return log_mel_tensor(tensor, spec).numpy()
 
 
+def sounding(rows: NDArray[Any], floor: float | None) -> NDArray[np.bool_]:
+    """Return which frames (rows, n_frames) hold sound, (n_frames,).
+
+    A silent frame lies at the floor in every row, in float16, as digital zeros do. Without a floor
+    (ready-made features) no frame is known to be silent.
+    """
+    if floor is None:
+        return np.ones(rows.shape[1], dtype=np.bool_)
+    if rows.dtype != np.int16:
+        rows = rows.astype(np.float16, copy=False)
+    return np.any(rows != floor, axis=0)
+
+
 def mel_hz(n_mels: int, rate_hz: int = RATE_HZ) -> NDArray[np.float64]:
     """Return the centre frequencies of the mel bands (Slaney's scale), (n_mels,)."""
     import librosa

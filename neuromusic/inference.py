@@ -18,17 +18,24 @@ BLOCK_S = 60.0  # a long file is heard in pieces of this length
 
 
 def windows_of(
-    features: NDArray[np.float32], window: int, hop: int
+    features: NDArray[np.float32], window: int, hop: int, sounds: NDArray[np.bool_] | None = None
 ) -> tuple[NDArray[np.float32], list[int]]:
     """Cut (mels, frames) into windows (n, mels, window) and their starts, without any padding.
 
-    What is shorter than one window is repeated until it fills one.
+    What is shorter than one window is repeated until it fills one. Given which frames hold sound
+    (frames,), windows of silence alone are left out; see `features.sounding`.
     """
     if features.shape[1] < window:
         times = -(-window // features.shape[1])
         features = np.tile(features, (1, times))[:, :window]
-    starts = timing.window_starts(features.shape[1], window, hop)
-    return np.stack([features[:, start : start + window] for start in starts]), starts
+        sounds = None if sounds is None else np.tile(sounds, times)[:window]
+    every = timing.window_starts(features.shape[1], window, hop)
+    starts = every
+    if sounds is not None:
+        heard = timing.windows_with_sound(sounds, window)
+        starts = [start for start in every if heard[start]]
+    cut = [features[:, start : start + window] for start in starts]
+    return np.array(cut, dtype=np.float32).reshape(-1, len(features), window), starts
 
 
 @torch.no_grad()
@@ -48,7 +55,7 @@ def pool_windows(log_p: NDArray[np.float64]) -> NDArray[np.float64]:
     return mean - np.logaddexp.reduce(mean)
 
 
-def heard_blocks(path: Path, run: Run) -> Iterator[NDArray[np.float32]]:
+def heard_blocks(path: Path, run: Run) -> Iterator[tuple[NDArray[np.float32], NDArray[np.bool_]]]:
     """Yield a sound file as a run hears it in pieces of about a minute, so any length will do.
 
     Raises InputError for a file without sound.
@@ -73,16 +80,18 @@ def heard_blocks(path: Path, run: Run) -> Iterator[NDArray[np.float32]]:
 
 
 def predict_file(path: Path, run: Run) -> NDArray[np.float64]:
-    """Return the log-probabilities (classes,) of one sound file of any length and rate."""
-    window, hop = run.network.spec.n_frames, run.hop_frames
-    return pool_windows(
-        np.concatenate(
-            [
-                log_probabilities(run.network, windows_of(features, window, hop)[0])
-                for features in heard_blocks(path, run)
-            ]
-        )
-    )
+    """Return the log-probabilities (classes,) of one sound file of any length and rate.
+
+    Windows of silence alone do not count. Raises InputError for a file without sound.
+    """
+    parts = []
+    for features, sounds in heard_blocks(path, run):
+        windows, _ = windows_of(features, run.network.spec.n_frames, run.hop_frames, sounds)
+        if len(windows):
+            parts.append(log_probabilities(run.network, windows))
+    if not parts:
+        raise InputError(f"{path}: nothing in it is loud enough to be heard; expected sound")
+    return pool_windows(np.concatenate(parts))
 
 
 def prediction_table(

@@ -15,6 +15,7 @@ import pandas as pd
 from neuromusic import audio, stimuli, timing
 from neuromusic.augment import VARIANTS, variant_file_name
 from neuromusic.config import Config
+from neuromusic.datasets import folder
 from neuromusic.errors import InputError
 from neuromusic.orders import read_order
 from neuromusic.progress import track
@@ -124,21 +125,28 @@ def make_lists(
     return out
 
 
-def make_folder_lists(
-    folder: Path, split: str, seed: int, clip_s: float, out: Path, link: stimuli.Link, say: Say
-) -> Path:
-    """Split a class/file tree by track, stage its files and write the lists."""
-    try:
-        parts = [float(part) for part in split.split(":")]
-    except ValueError:
-        parts = []
-    if len(parts) != 3 or min(parts) < 0 or not np.isfinite(parts).all() or sum(parts) <= 0:
-        raise InputError(f"--split {split}: expected train:valid:test, such as 70:15:15")
-    whole = stimuli.list_folder(folder, (parts[0], parts[1], parts[2]), seed)
+def make_file_lists(
+    files: pd.DataFrame, split: str | None, seed: int, clip_s: float, out: Path,
+    link: stimuli.Link, say: Say, described_by: tuple[Path, ...] = (),
+) -> Path:  # fmt: skip
+    """Stage the files of a set (see `datasets`) and write their lists.
+
+    ``split`` (70:15:15) by track; None for a set that has its own. ``described_by``: the files from
+    which genre and split were read. A file with a known fault is named and left out.
+    """
+    if "fault" in files:
+        for row in files[files["fault"].notna()].itertuples():
+            say(f"warning: {row.source}: {row.fault}; left out")
+        files = files[files["fault"].isna()]
+    if split is not None:
+        files = stimuli.split_tracks(files, stimuli.proportions(split), seed)
+    whole = stimuli.list_files(files)
     sources = [Path(source) for source in whole["source"]]
-    stimuli.check_clips(sources, clip_s)
+    stimuli.check_clips(sources, clip_s, "; --clip-s sets the shortest that is taken")
     settings = {"split": split, "seed": seed, "clip_s": clip_s, "link": link}
-    made = record("lists", settings, hash_inputs(sources))
+    if "run" in files:
+        settings["folds"] = True
+    made = record("lists", settings, hash_inputs([*sources, *described_by]))
     if is_current(out, made):
         say(f"{out} is there already and unchanged")
         return out
@@ -148,7 +156,9 @@ def make_folder_lists(
             stimuli.stage(Path(row.source), part / row.path, link)
         stimuli.write_lists(part, tables)
     counts = ", ".join(f"{len(table)} {name}" for name, table in tables.items())
-    say(f"wrote {out}: {counts} clips in {whole['genre'].nunique()} classes, split by track")
+    by = "split by track" if split else "split as published"
+    how = f"{files['run'].nunique()} folds" if "run" in files else by
+    say(f"wrote {out}: {counts} clips in {whole['genre'].nunique()} classes, {how}")
     return out
 
 
@@ -210,7 +220,9 @@ def make_prepared(
         say(f"{out} is there already and unchanged")
         return out
     with new_directory(out, made) as part:
-        prepare_audio(lists, part, spec, with_waves, seed, workers)
+        silent = prepare_audio(lists, part, spec, with_waves, seed, workers)
+    if silent:
+        say(f"warning: silent and not trained on: {', '.join(silent)}")
     _say_prepared(out, say)
     return out
 
@@ -279,7 +291,7 @@ def make_run(config: Config, prepared: Path, out: Path, resume: bool, say: Say) 
 
 def make_evaluation(directory: Path, prepared: Path | None, say: Say) -> dict[str, Any]:
     """Score a run; write its evaluation.json, predictions.tsv and figures; return the scores."""
-    from neuromusic.evaluation import evaluate, heard_by, write_evaluation
+    from neuromusic.evaluation import evaluate, heard_by, score_text, write_evaluation
     from neuromusic.report.run_figures import draw_run
     from neuromusic.rundir import load_run
     from neuromusic.store import open_prepared
@@ -296,26 +308,6 @@ def make_evaluation(directory: Path, prepared: Path | None, say: Say) -> dict[st
     for reason in skipped:
         say(f"not drawn: {reason}")
     return scores
-
-
-def score_text(scores: dict[str, Any]) -> str:
-    """Return the scores as a short table."""
-    lines = [
-        f"{'':16}{'accuracy':>9}  {'95 % interval':<15}{'cross-entropy':>14}"
-        f"{'macro F1':>10}{'n':>7}"
-    ]
-    for key in ("clip", "window", "random_weights"):
-        s = scores[key]
-        low, high = s["accuracy_ci95"]
-        interval = f"{low:.3f} to {high:.3f}"
-        lines.append(
-            f"{key.replace('_', ' '):16}{s['accuracy']:>9.3f}  {interval:<15}"
-            f"{s['cross_entropy']:>14.3f}{s['macro_f1']:>10.3f}{s['n']:>7}"
-        )
-    lines.append(f"{'chance':16}{scores['chance']:>9.3f}")
-    genres = (f"{g} {s['accuracy']:.2f} of {s['n']}" for g, s in scores["per_genre"].items())
-    lines.append("per genre: " + ", ".join(genres))
-    return "\n".join(lines)
 
 
 def make_export(directory: Path, lists: Path, out: Path, say: Say) -> Path:
@@ -360,9 +352,9 @@ def run_all(config: Config, workers: int, say: Say) -> dict[str, Any]:
         test = Path(paths.test_features) if paths.test_features else None
         make_prepared_features(Path(paths.features), test, prepared, say, config.data.front_end)
     elif paths.folder:
-        make_folder_lists(
-            Path(paths.folder), paths.split, config.train.seed, timing.CLIP_S, lists, "hard", say
-        )
+        files = folder.table(Path(paths.folder))
+        seed = config.train.seed
+        make_file_lists(files, paths.split, seed, paths.clip_s, lists, "hard", say)
     else:
         make_lists(
             Path(paths.train_order),

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from neuromusic import audio, store
 from neuromusic.auditory import ModulationSpec
 from neuromusic.errors import InputError
-from neuromusic.features import FrontEnd, MelSpec, describe
+from neuromusic.features import FrontEnd, MelSpec, describe, sounding
 from neuromusic.orders import Order, presentations
 from neuromusic.progress import track
 from neuromusic.stimuli import read_lists
@@ -87,11 +87,12 @@ def _hear_variants(
 
 def prepare_audio(
     lists: Path, directory: Path, spec: FrontEnd, with_waves: bool, seed: int, workers: int
-) -> None:
+) -> list[str]:
     """Write what a front end makes of every clip and variant of stimulus lists into a directory.
 
     And, ``with_waves``, the samples. One pass over the clips; no sound is written. Rows of clips
-    that the lists lack (path n/a, from ``lists --allow-missing``) are left out. Raises InputError
+    that the lists lack (path n/a, from ``lists --allow-missing``) are left out. Returns the names
+    of the variants in which nothing sounds; they are kept, but never trained on. Raises InputError
     for an unusable sound file.
     """
     from neuromusic.augment import VARIANTS
@@ -109,6 +110,7 @@ def prepare_audio(
     if with_waves:
         waves = _new_array(directory / "waves.npy", np.int16, (shape[0], longest))
     rows: list[dict[str, Any]] = []
+    silent: list[str] = []
     hear = partial(_hear_variants, spec=spec, with_waves=with_waves)
     results = map_variants(clips, lists, seed, hear, workers)
     for clip, made in zip(
@@ -117,6 +119,13 @@ def prepare_audio(
         for variant, (heard, samples, parameters) in enumerate(made):
             # Resampling may round a length up by one sample.
             heard, samples = heard[:, : shape[2]], samples[:longest]
+            if not sounding(heard, spec.floor).any():
+                if variant == 0:
+                    raise InputError(
+                        f"{lists / clip['path']}: is too soft to be heard ({spec.name} is "
+                        f"{spec.floor:g} throughout); make it louder or take it out"
+                    )
+                silent.append(f"{clip['clip']} ({VARIANTS[variant]})")
             features[len(rows), :, : heard.shape[1]] = heard
             if waves is not None:
                 waves[len(rows), : len(samples)] = samples
@@ -132,10 +141,11 @@ def prepare_audio(
                 }
             )
     meta = _meta("audio", spec, sorted(set(clips["genre"])))
-    has_runs = table["run"].notna().any()
+    on_grid = table["trial"].notna().any()  # folds have a run but no place in it
     store.write(
-        directory, pd.DataFrame(rows), meta, table.drop(columns="path") if has_runs else None
+        directory, pd.DataFrame(rows), meta, table.drop(columns="path") if on_grid else None
     )
+    return silent
 
 
 def _new_array(path: Path, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:

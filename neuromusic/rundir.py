@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from neuromusic.config import Config, load_config
 from neuromusic.errors import InputError
-from neuromusic.features import FrontEnd, front_end
+from neuromusic.features import front_end, sounding
 from neuromusic.models import InputSpec, Network, build_model, entry
 from neuromusic.provenance import read_record
 from neuromusic.store import PreparedSet, normalise_clip
@@ -49,8 +49,10 @@ class Run:
         """Whether every clip is normalised by itself."""
         return self.config.data.normalisation == "clip"
 
-    def hear(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return a mono wave at audio.RATE_HZ as the network's input, (rows, frames).
+    def hear(self, wave: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return a mono wave at audio.RATE_HZ as the network's input, and which frames sound.
+
+        (rows, frames) and (frames,). Of a long sound in pieces, each piece is normalised by itself.
 
         Raises InputError if the network never heard sound.
         """
@@ -59,11 +61,13 @@ class Run:
                 f"{self.directory}: was trained on ready-made features, so it cannot listen to "
                 "sound files; train on a set prepared from audio"
             )
-        x = wave[None] if self.kind == "wave" else self._front_end().rows_of(wave)
-        return normalise_clip(x) if self.per_clip else x
-
-    def _front_end(self) -> FrontEnd:
-        return front_end(**self.meta["front_end"])
+        if self.kind == "wave":
+            x, floor = wave[None], 0.0
+        else:
+            spec = front_end(**self.meta["front_end"])
+            x, floor = spec.rows_of(wave), spec.floor
+        sounds = sounding(x, floor)
+        return (normalise_clip(x) if self.per_clip else x), sounds
 
 
 def save_weights(path: Path, network: Network, config: Config, data: PreparedSet) -> None:

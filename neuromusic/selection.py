@@ -24,7 +24,8 @@ def select(data: PreparedSet, settings: Data) -> Selection:
 
     Validation: the named runs of the training order, or so many at its end; in a set without runs,
     its "valid" split. Test: the set's test clips, or the training runs named in ``test_runs``,
-    which are then neither trained nor validated on.
+    which are then neither trained nor validated on. A variant in which nothing sounds (the harmonic
+    part of a soft tick) is not trained on.
 
     Raises InputError where a run does not exist or nothing is left to train on.
     """
@@ -55,11 +56,14 @@ def select(data: PreparedSet, settings: Data) -> Selection:
     train = in_train & ~valid & ~scored & rows["variant"].isin([0, *settings.variants])
     if 0 not in settings.variants:
         train &= ~original
-    if not train.any():
+    train_rows = np.flatnonzero(train)
+    shortest = int(data.rows["frames"].min())
+    doubtful = np.flatnonzero(data.may_be_silent(train_rows, shortest))
+    silent = [index for index in doubtful if not data.sounds(int(train_rows[index])).any()]
+    train_rows = np.delete(train_rows, silent)
+    if len(train_rows) == 0:
         raise InputError(f"{data.directory}: no training clips are left by the settings")
-    return Selection(
-        np.flatnonzero(train), np.flatnonzero(valid & original), np.flatnonzero(test & original)
-    )
+    return Selection(train_rows, np.flatnonzero(valid & original), np.flatnonzero(test & original))
 
 
 def labels(data: PreparedSet, classes: list[str]) -> NDArray[np.int64]:

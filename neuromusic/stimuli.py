@@ -1,7 +1,6 @@
 """The sounds: cut clips from tracks, find them, stage them under run names, write lists."""
 
 import os
-import re
 import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -78,19 +77,11 @@ def _index(directory: Path, key: Callable[[Path], str]) -> dict[str, Path]:
     if not Path(directory).is_dir():
         raise InputError(f"{directory}: no such directory; expected a folder of sound files")
     found: dict[str, Path] = {}
-    for path in _sounds(directory):
+    for path in audio.sound_files(directory):
         other = found.setdefault(key(path), path)
         if other != path:
             raise InputError(f"{path}: {other} has the same name; keep one of them")
     return found
-
-
-def _sounds(directory: Path) -> list[Path]:
-    return sorted(
-        path
-        for path in Path(directory).rglob("*")
-        if path.suffix.lower() in audio.SUFFIXES and not path.name.startswith(".")
-    )
 
 
 def cut_clip(track: Path, start_s: float, end_s: float) -> NDArray[np.float64]:
@@ -142,56 +133,55 @@ def missing_clips(tables: Iterable[pd.DataFrame], clips: dict[str, Path]) -> lis
     return sorted(wanted - set(clips))
 
 
-def check_clips(paths: Iterable[Path], least_s: float = timing.CLIP_S) -> None:
+def check_clips(paths: Iterable[Path], least_s: float = timing.CLIP_S, remedy: str = "") -> None:
     """Raise InputError, naming the file, for a clip that is unreadable or too short."""
     for path in paths:
         length_s = audio.duration_s(path)
         if length_s < least_s - audio.LENGTH_TOLERANCE_S:
-            raise InputError(f"{path}: lasts {length_s:.2f} s; expected at least {least_s:g} s")
+            raise InputError(
+                f"{path}: lasts {length_s:.2f} s; expected at least {least_s:g} s{remedy}"
+            )
 
 
-TRACK_NAME = re.compile(r"(?P<track>.+?\.\d{5})(?:[_.].*)?")
+def proportions(split: str) -> tuple[float, float, float]:
+    """Return the three numbers of ``70:15:15``; raise InputError for anything else."""
+    try:
+        parts = [float(part) for part in split.split(":")]
+    except ValueError:
+        parts = []
+    if len(parts) != 3 or min(parts) < 0 or not np.isfinite(parts).all() or sum(parts) <= 0:
+        raise InputError(f"--split {split}: expected train:valid:test, such as 70:15:15")
+    return parts[0], parts[1], parts[2]
 
 
-def list_folder(directory: Path, split: tuple[float, float, float], seed: int) -> pd.DataFrame:
-    """Split a ``class/file`` tree into train, valid and test by track, stratified by class.
+def split_tracks(files: pd.DataFrame, split: tuple[float, float, float], seed: int) -> pd.DataFrame:
+    """Split files (genre, track, ...) into train, valid and test by track, stratified by genre.
 
-    All files of one track (``blues.00012_15s.wav`` and ``blues.00012_b.wav``; else one file is one
-    track) go to one side. Each class is shared out in the proportions ``split``, any of which may
-    be 0; what rounding leaves goes to the largest remainders. Columns as LIST_COLUMNS, with
-    ``source`` for the file; run, trial, repeat, onset_s and volume are missing.
-
-    Raises InputError where there is no ``class/file``.
+    All files of one track go to one side. Each genre is shared out in the proportions ``split``,
+    any of which may be 0; what rounding leaves goes to the largest remainders. Returns the table
+    with a column ``split``.
     """
-    rows = []
     parts = np.array(split, dtype=float)
-    if not Path(directory).is_dir():
-        raise InputError(f"{directory}: no such directory; expected class/file, as genres/blues")
-    for folder in sorted(path for path in Path(directory).iterdir() if path.is_dir()):
-        by_track: dict[str, list[Path]] = {}
-        for path in _sounds(folder):
-            match = TRACK_NAME.fullmatch(path.stem)
-            by_track.setdefault(match["track"] if match else path.stem, []).append(path)
-        rng = np.random.default_rng([seed, *folder.name.encode()])
-        tracks = [str(track) for track in rng.permutation(sorted(by_track))]
+    side: dict[tuple[str, str], str] = {}
+    for genre, rows in files.groupby("genre"):
+        rng = np.random.default_rng([seed, *genre.encode()])
+        tracks = rng.permutation(sorted(set(rows["track"])))
         ends = np.cumsum(_share(len(tracks), parts / parts.sum()))
         for index, track in enumerate(tracks):
-            side = ("train", "valid", "test")[int(np.searchsorted(ends, index, side="right"))]
-            for path in by_track[track]:
-                relative = path.relative_to(folder).as_posix()
-                rows.append(
-                    {
-                        "split": side,
-                        "genre": folder.name,
-                        "track": track,
-                        "clip": relative.replace("/", "_"),
-                        "path": f"{folder.name}/{relative.replace('/', '_')}",
-                        "source": str(path),
-                    }
-                )
-    if not rows:
-        raise InputError(f"{directory}: has no sound files; expected class/file, as genres/blues")
-    table = pd.DataFrame(rows, columns=[*LIST_COLUMNS, "source"])
+            part = int(np.searchsorted(ends, index, side="right"))
+            side[genre, str(track)] = ("train", "valid", "test")[part]
+    pairs = zip(files["genre"], files["track"], strict=True)
+    return files.assign(split=[side[pair] for pair in pairs])
+
+
+def list_files(files: pd.DataFrame) -> pd.DataFrame:
+    """Return the stimulus list of files that no scanner run played, with ``source`` for the file.
+
+    ``files`` has split, genre, track, clip, source and, for folds, run; what places a clip in an
+    experiment (trial, repeat, onset_s, volume) is missing.
+    """
+    table = files.assign(path=files["genre"] + "/" + files["clip"])
+    table = table.reindex(columns=[*LIST_COLUMNS, "source"])
     return table.sort_values(["genre", "clip"]).reset_index(drop=True)
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from neuromusic.audio import RATE_HZ
 from neuromusic.errors import InputError
+from neuromusic.features import front_end, sounding
 from neuromusic.provenance import read_record
 
 ROW_COLUMNS = (
@@ -52,12 +53,36 @@ class PreparedSet:
         """Seconds from one frame to the next."""
         return float(self.meta["frame_s"])
 
+    @property
+    def floor(self) -> float | None:
+        """What every row of a silent frame holds; None for ready-made features."""
+        if self.meta["source"] == "features":
+            return None
+        made_with = self.meta["front_end"]
+        return 0.0 if made_with["name"] == "wave" else front_end(**made_with).floor
+
     def row_features(self, row: int) -> NDArray[np.float32]:
         """Return the valid part of a row, (channels x bands, frames) float32."""
         x = self.features[row, :, : self.rows["frames"].iat[row]].astype(np.float32)
         if self.scale != 1:
             x *= np.float32(self.scale)
         return normalise_clip(x) if self.per_clip else x
+
+    def sounds(self, row: int) -> NDArray[np.bool_]:
+        """Return which of the valid frames of a row hold sound, (frames,)."""
+        return sounding(self.features[row, :, : self.rows["frames"].iat[row]], self.floor)
+
+    def may_be_silent(self, rows: NDArray[np.int64], stretch: int) -> NDArray[np.bool_]:
+        """Say of rows whether so many frames in a row may be silent; False is certain.
+
+        One row of the input at one frame in every stretch tells, which is so of most music.
+        """
+        if self.floor is None:
+            return np.zeros(len(rows), dtype=np.bool_)
+        probe = self.features[rows, self.features.shape[1] // 2, :: max(1, stretch // 2)]
+        inside = np.arange(probe.shape[1]) * max(1, stretch // 2)
+        valid = inside < self.rows["frames"].to_numpy()[rows][:, None]
+        return np.asarray((valid & (probe == self.floor)).any(1))
 
     def heard_as(self, kind: str, per_clip: bool) -> "PreparedSet":
         """Return the set as a network hears it: bands, or a wave as one band of many frames.

@@ -67,3 +67,13 @@ def window_starts(n_frames: int, window: int, hop: int) -> list[int]:
     if starts[-1] + window < n_frames:
         starts.append(n_frames - window)
     return starts
+
+
+def windows_with_sound(sounds: NDArray[np.bool_], window: int) -> NDArray[np.bool_]:
+    """Say for every start (..., n_frames - window + 1) whether its window holds a frame of sound.
+
+    ``sounds`` (..., n_frames) says which frames hold sound; see `features.sounding`.
+    """
+    heard = np.zeros((*sounds.shape[:-1], sounds.shape[-1] + 1), dtype=np.int64)
+    np.cumsum(sounds, axis=-1, out=heard[..., 1:])
+    return heard[..., window:] > heard[..., :-window]

@@ -12,6 +12,7 @@ from helpers import TINY_TOML, neuromusic, write_features
 
 from neuromusic import pipeline
 from neuromusic.cli.main import cli
+from neuromusic.datasets import folder
 from neuromusic.orders import GENRES, design_orders, write_order
 
 
@@ -74,9 +75,10 @@ def place(tmp_path_factory, small_clips):
         (root / name / "blues").mkdir(parents=True)
         broken = 0 * wave if name == "silent" else np.where(np.arange(len(wave)) == 9, np.nan, wave)
         soundfile.write(root / name / "blues" / "b.wav", broken, 22050, subtype="FLOAT")
-        pipeline.make_folder_lists(
-            root / name, "1:0:0", 0, 15.0, root / f"{name}_lists", "copy", lambda text: None
-        )
+        pipeline.make_file_lists(
+            folder.table(root / name), "1:0:0", 0, 15.0, root / f"{name}_lists", "copy",
+            lambda text: None,
+        )  # fmt: skip
     some = root / "some"
     some.mkdir()
     for path in sorted(small_clips.iterdir())[2:]:

@@ -29,7 +29,8 @@ def lists(small_clips, tmp_path_factory):
         for path in small_clips.glob(f"{genre}.*.wav"):
             wave, rate_hz = soundfile.read(path)
             soundfile.write(folder / path.name, wave[: 4 * rate_hz], rate_hz)
-    pipeline.make_folder_lists(root / "genres", "2:0:1", 0, 4.0, root / "lists", "hard", quiet)
+    files = folder.table(root / "genres")
+    pipeline.make_file_lists(files, "2:0:1", 0, 4.0, root / "lists", "hard", quiet)
     return root
 
 

@@ -12,6 +12,7 @@ from helpers import write_features
 from neuromusic import augment, pipeline, stimuli
 from neuromusic.batches import draw_windows, score_windows
 from neuromusic.config import Config, Data
+from neuromusic.datasets import folder
 from neuromusic.errors import InputError
 from neuromusic.prepare import prepare_features
 from neuromusic.selection import select
@@ -30,9 +31,8 @@ def lists(small_clips, tmp_path_factory):
         (root / "tree" / genre).mkdir(parents=True)
         for path in small_clips.glob(f"{genre}.*"):
             (root / "tree" / genre / path.name).symlink_to(path)
-    return pipeline.make_folder_lists(
-        root / "tree", "2:0:1", 0, 15.0, root / "run_dataset", "hard", quiet
-    )
+    files = folder.table(root / "tree")
+    return pipeline.make_file_lists(files, "2:0:1", 0, 15.0, root / "run_dataset", "hard", quiet)
 
 
 @pytest.fixture(scope="module")

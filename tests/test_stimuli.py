@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuromusic import stimuli
+from neuromusic.datasets import folder
 from neuromusic.errors import InputError
 from neuromusic.orders import design_orders, read_order
 
@@ -115,26 +116,26 @@ def make_tree(folder, counts, cuts=1):
 )
 def test_a_folder_is_split_by_track_in_every_class(tmp_path, split, expected):
     make_tree(tmp_path, {"blues": 20, "my sounds": 20}, cuts=2)
-    table = stimuli.list_folder(tmp_path, split, seed=13)
+    table = stimuli.split_tracks(folder.table(tmp_path), split, seed=13)
     assert len(table) == 80
     tracks = table.groupby("track")["split"].nunique()
     assert (tracks == 1).all()
     for _, rows in table.groupby("genre"):
         counts = rows.drop_duplicates("track")["split"].value_counts()
         assert tuple(counts.get(s, 0) for s in ("train", "valid", "test")) == expected
-    again = stimuli.list_folder(tmp_path, split, seed=13)
+    again = stimuli.split_tracks(folder.table(tmp_path), split, seed=13)
     pd.testing.assert_frame_equal(table, again)
     if min(split[0], split[2]) > 0:
-        other = stimuli.list_folder(tmp_path, split, seed=14)
+        other = stimuli.split_tracks(folder.table(tmp_path), split, seed=14)
         assert (table["split"] != other["split"]).any()
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.tuples(*[st.integers(0, 9)] * 3).filter(any), st.integers(1, 12), st.integers(0, 99))
 def test_every_share_is_within_one_track_of_its_proportion(parts, n_tracks, seed):
-    with tempfile.TemporaryDirectory() as folder:
-        make_tree(Path(folder), {"blues": n_tracks})
-        table = stimuli.list_folder(Path(folder), parts, seed)
+    with tempfile.TemporaryDirectory() as directory:
+        make_tree(Path(directory), {"blues": n_tracks})
+        table = stimuli.split_tracks(folder.table(Path(directory)), parts, seed)
     assert len(table) == n_tracks
     for side, part in zip(("train", "valid", "test"), parts, strict=True):
         count = (table["split"] == side).sum()
@@ -166,8 +167,8 @@ def test_a_list_that_leaves_its_directory_is_refused(tmp_path, entry):
 
 
 def test_two_files_of_one_name_are_named(tmp_path):
-    for folder in ("a", "b"):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "blues.00001_15s.wav").touch()
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "blues.00001_15s.wav").touch()
     with pytest.raises(InputError, match="has the same name"):
         stimuli.find_clips(tmp_path)

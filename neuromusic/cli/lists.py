@@ -1,10 +1,14 @@
 """neuromusic lists: stage clips and write stimulus lists."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from neuromusic.cli import options
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @click.command("lists")
@@ -12,9 +16,15 @@ from neuromusic.cli import options
 @click.option("--test-order", type=options.DIRECTORY, help="ExpValOrder.mat (variable ValOrd).")
 @click.option("--clips", type=options.DIRECTORY, help="Folder of the clips that the orders name.")
 @click.option("--from-folder", type=options.DIRECTORY, help="A class/file tree instead of orders.")
-@click.option("--split", metavar="TRAIN:VALID:TEST", default="70:15:15", show_default=True)
+@click.option("--from-gtzan", type=options.DIRECTORY, help="GTZAN's genres, wav or au.")
+@click.option("--from-fma", type=options.DIRECTORY, help="fma_small, with --tracks.")
+@click.option("--tracks", type=options.DIRECTORY, help="tracks.csv of fma_metadata.")
+@click.option("--split", metavar="TRAIN:VALID:TEST", show_default="70:15:15",
+              help="With a folder or GTZAN: the shares of each class, by track.")  # fmt: skip
+@click.option("--folds", is_flag=True,
+              help="With a folder: the fold is the number that begins a file name.")  # fmt: skip
 @click.option("--clip-s", type=click.FloatRange(0, min_open=True), default=15.0, show_default=True,
-              help="With --from-folder: the shortest file that is taken, in seconds.")  # fmt: skip
+              help="Without orders: the shortest file that is taken, in seconds.")  # fmt: skip
 @options.seed
 @click.option("--allow-missing", is_flag=True, help="Go on although clips are missing.")
 @click.option(
@@ -26,7 +36,11 @@ def command(
     test_order: Path | None,
     clips: Path | None,
     from_folder: Path | None,
-    split: str,
+    from_gtzan: Path | None,
+    from_fma: Path | None,
+    tracks: Path | None,
+    split: str | None,
+    folds: bool,
     clip_s: float,
     seed: int,
     allow_missing: bool,
@@ -35,22 +49,57 @@ def command(
 ) -> None:
     """Stage clips under their run names and write the stimulus lists.
 
-    From order files, or from a class/file tree that is split by track.
+    From order files; from a class/file tree or GTZAN, split by track; from FMA with its own split.
 
     \b
     Examples:
       neuromusic lists --train-order ExpTrnOrder.mat --test-order ExpValOrder.mat \\
         --clips CLIPS --out run_dataset
       neuromusic lists --from-folder genres/ --split 70:15:15 --seed 13 --out run_dataset
+      neuromusic lists --from-folder ESC-10/ --folds --clip-s 3.6 --out run_dataset
+      neuromusic lists --from-fma fma_small --tracks fma_metadata/tracks.csv --out run_dataset
     """
     from neuromusic import pipeline
 
-    if from_folder is not None:
-        if train_order or test_order or clips:
-            raise click.UsageError("give either --from-folder or the orders and --clips")
-        pipeline.make_folder_lists(from_folder, split, seed, clip_s, out, link, options.say)  # type: ignore[arg-type]
-    elif train_order and test_order and clips:
-        pipeline.make_lists(train_order, test_order, clips, out, allow_missing, link, options.say)  # type: ignore[arg-type]
+    orders = (train_order, test_order, clips)
+    if sum(map(bool, (any(orders), from_folder, from_gtzan, from_fma))) != 1:
+        raise click.UsageError(
+            "give --train-order, --test-order and --clips, or one of --from-folder, --from-gtzan "
+            "and --from-fma"
+        )
+    if any(orders) and not all(orders):
+        raise click.UsageError("--train-order, --test-order and --clips go together")
+    if folds and (split or not from_folder):
+        raise click.UsageError("--folds needs --from-folder and goes without --split")
+    if split and not (from_folder or from_gtzan):
+        raise click.UsageError("--split needs --from-folder or --from-gtzan")
+    if bool(tracks) != bool(from_fma):
+        raise click.UsageError("--from-fma and --tracks go together")
+    if any(orders):
+        pipeline.make_lists(*orders, out, allow_missing, link, options.say)  # type: ignore[arg-type]
     else:
-        raise click.UsageError("give --train-order, --test-order and --clips, or --from-folder")
+        files = _files(from_folder, from_gtzan, from_fma, tracks, folds)
+        shares = None if folds or from_fma else split or "70:15:15"
+        also = (tracks,) if tracks else ()
+        pipeline.make_file_lists(files, shares, seed, clip_s, out, link, options.say, also)  # type: ignore[arg-type]
     options.next_step(f"neuromusic prepare {out} --out prepared")
+
+
+def _files(
+    from_folder: Path | None,
+    from_gtzan: Path | None,
+    from_fma: Path | None,
+    tracks: Path | None,
+    folds: bool,
+) -> "DataFrame":
+    from neuromusic.datasets import fma, folder, gtzan
+
+    if from_folder:
+        return folder.table(from_folder, folds)
+    if from_gtzan:
+        files, size = gtzan.table(from_gtzan), gtzan.SIZE
+    else:
+        assert from_fma and tracks
+        files, size = fma.table(from_fma, tracks), fma.SIZE
+    options.say(f"{from_gtzan or from_fma}: has {len(files)} of {size} files")
+    return files

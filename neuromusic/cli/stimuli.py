@@ -1,4 +1,4 @@
-"""neuromusic stimuli: cut the clips."""
+"""neuromusic stimuli: cut the clips, check sets of sound files."""
 
 from pathlib import Path
 
@@ -9,11 +9,12 @@ from neuromusic.cli import options
 
 @click.group("stimuli")
 def command() -> None:
-    """Make the clips that are played.
+    """Make the clips that are played, and check sets of sound files.
 
     \b
-    Example:
+    Examples:
       neuromusic stimuli cut --tracks GTZAN_DIR --bids ds003720 --out CLIPS
+      neuromusic stimuli validate gtzan GTZAN_DIR
     """
 
 
@@ -41,3 +42,39 @@ def cut(tracks: Path, bids: Path, out: Path) -> None:
         "neuromusic lists --train-order ExpTrnOrder.mat --test-order ExpValOrder.mat "
         f"--clips {out} --out run_dataset"
     )
+
+
+@command.command()
+@click.argument("layout", type=click.Choice(["folder", "gtzan", "fma"]))
+@click.argument("directory", type=options.DIRECTORY)
+@click.option("--tracks", type=options.DIRECTORY, help="With fma: tracks.csv of fma_metadata.")
+@click.option("--least-s", type=click.FloatRange(0), default=15.0, show_default=True,
+              help="A file below this length is short.")  # fmt: skip
+@click.pass_context
+def validate(
+    ctx: click.Context, layout: str, directory: Path, tracks: Path | None, least_s: float
+) -> None:
+    """Decode every file of a set; name those that are missing, corrupt, short or duplicate.
+
+    Exits with 1 if there are any.
+
+    \b
+    Examples:
+      neuromusic stimuli validate folder ESC-10 --least-s 3.6
+      neuromusic stimuli validate fma fma_small --tracks fma_metadata/tracks.csv
+    """
+    from neuromusic.datasets import fma, folder, gtzan
+
+    if (layout == "fma") != (tracks is not None):
+        raise click.UsageError("fma and --tracks go together")
+    if layout == "folder":
+        problems = folder.validate(directory, least_s)
+    elif layout == "gtzan":
+        problems = gtzan.validate(directory, least_s)
+    else:
+        assert tracks
+        problems = fma.validate(directory, tracks, least_s)
+    for problem in problems:
+        options.say(f"{problem.kind}: {problem.file}: {problem.what}")
+    options.say(f"{len(problems) or 'no'} problem{'s' if len(problems) != 1 else ''}")
+    ctx.exit(1 if problems else 0)
