@@ -261,12 +261,18 @@ def make_run(config: Config, prepared: Path, out: Path, resume: bool, say: Say) 
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(config.model.name, total=config.train.epochs)
 
-        def advance(epoch: int, shown: str) -> None:
-            progress.update(task, completed=epoch, description=shown)
+        def advance(row: dict[str, float]) -> None:
+            progress.update(task, completed=row["epoch"], description=epoch_text(row))
 
         done = fit(config, data, out, resume, advance)
     say(f"wrote {out}" if done else f"{out} is there already and unchanged")
     return out
+
+
+def epoch_text(row: dict[str, float]) -> str:
+    """Return the losses of an epoch as a short text."""
+    keys = ("train_loss", "valid_loss", "valid_accuracy")
+    return " ".join(f"{key} {row[key]:.3f}" for key in keys if key in row)
 
 
 def make_evaluation(directory: Path, prepared: Path | None, say: Say) -> dict[str, Any]:

@@ -19,6 +19,10 @@ WEIGHTS = "model.safetensors"
 CONFIG = "config.toml"
 LAST = "last.ckpt"
 METRICS = "metrics.csv"
+SECONDS = "seconds.csv"
+CONFIG_JSON = "config.json"
+SCORES = ("evaluation.json", "predictions.tsv")
+TRACKS = ("tensorboard", "wandb")
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import copy
 import logging
 import math
 import os
+import shutil
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -35,13 +37,15 @@ from neuromusic.batches import (
     loader,
     score_windows,
 )
-from neuromusic.config import Config
+from neuromusic.config import Config, load_config
 from neuromusic.errors import InputError
 from neuromusic.models import InputSpec, Network, build_model
 from neuromusic.provenance import read_record, record, sha256, write_record, write_text
 from neuromusic.selection import Selection, labels, select, window_frames
 from neuromusic.spectral import augment_batch
 from neuromusic.store import PreparedSet
+
+Advance = Callable[[dict[str, float]], None]
 
 
 class GenreTask(pl.LightningModule):
@@ -197,10 +201,12 @@ def lr_curve(schedule: str, warmup: float, steps: int) -> Callable[[int], float]
 class Keeper(pl.Callback):
     """At the end of an epoch: the row of metrics, the best weights, the checkpoint; each whole."""
 
-    def __init__(self, out: Path, advance: Callable[[int, str], None]) -> None:
+    def __init__(self, out: Path, advance: Advance) -> None:
         self.out = out
         self.advance = advance
         self.rows: list[dict[str, float]] = []
+        self.seconds: list[dict[str, float]] = []
+        self.started = 0.0
         self.best = math.inf
         self.best_epoch = -1
         self.plateau: dict[str, Any] = {}
@@ -209,6 +215,7 @@ class Keeper(pl.Callback):
         """Return what a resumed training needs of this."""
         return {
             "rows": self.rows,
+            "seconds": self.seconds,
             "best": self.best,
             "best_epoch": self.best_epoch,
             "plateau": self.plateau,
@@ -222,6 +229,10 @@ class Keeper(pl.Callback):
         """Give the plateau schedule its memory back."""
         if self.plateau and hasattr(task, "plateau"):
             task.plateau.load_state_dict(self.plateau)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        """Look at the clock."""
+        self.started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         """Write everything; ask to stop when the validation loss has not improved for long."""
@@ -249,19 +260,25 @@ class Keeper(pl.Callback):
             trainer.should_stop = True
         if trainer.is_global_zero:
             write_text(self.out / rundir.METRICS, pd.DataFrame(self.rows).to_csv(index=False))
+            # Apart from the metrics, which are the same from a seed whatever the clock says.
+            spent = time.perf_counter() - self.started
+            self.seconds.append({"epoch": row["epoch"], "seconds": round(spent, 3)})
+            write_text(self.out / rundir.SECONDS, pd.DataFrame(self.seconds).to_csv(index=False))
         part = self.out / f".{rundir.LAST}.partial"
         trainer.save_checkpoint(part)
         if trainer.is_global_zero:
             os.replace(part, self.out / rundir.LAST)
-        shown = " ".join(
-            f"{key} {row[key]:.3f}"
-            for key in ("train_loss", "valid_loss", "valid_accuracy")
-            if key in row
-        )
-        self.advance(trainer.current_epoch + 1, shown)
+            self.advance(row)
+
+
+def kept_row(metrics: pd.DataFrame) -> dict[str, float]:
+    """Return the row of metrics.csv whose weights are kept: the best epoch, else the last."""
+    best = metrics["valid_loss"].idxmin() if "valid_loss" in metrics else metrics.index[-1]
+    return {str(key): float(value) for key, value in metrics.loc[best].items()}
 
 
 BEST = ".best.safetensors"
+EARLY = (rundir.METRICS, rundir.SECONDS)  # what the first epoch writes before its checkpoint
 
 
 def fit(
@@ -269,7 +286,7 @@ def fit(
     data: PreparedSet,
     out: Path,
     resume: bool = False,
-    advance: Callable[[int, str], None] = lambda epoch, shown: None,
+    advance: Advance = lambda row: None,
 ) -> bool:
     """Train a network into a run directory; return False if it was there already, unchanged.
 
@@ -284,7 +301,7 @@ def fit(
     resume : bool
         Go on from ``last.ckpt``, if there is one.
     advance : callable
-        Called after each epoch with its number and a short text of its losses.
+        Called after each epoch, when its checkpoint is written, with its row of metrics.csv.
 
     Raises
     ------
@@ -292,7 +309,7 @@ def fit(
         Where settings do not fit the set, or ``out`` holds something else, or an unfinished
         training and ``resume`` is False.
     """
-    settings = config.model_dump(exclude={"paths"})
+    settings = config.of_training()
     inputs = {"prepared": sha256(data.directory / "provenance.json")}
     made = record("train", settings, inputs)
     if resume_point(out, config, made, resume) is None:
@@ -320,6 +337,7 @@ def fit(
         raise KeyboardInterrupt
     if trainer.is_global_zero:
         os.replace(out / BEST, out / rundir.WEIGHTS)
+        write_text(out / rundir.CONFIG_JSON, config.model_dump_json(indent=2) + "\n")
         device = str(trainer.strategy.root_device)
         write_record(out, made | {"device": device})
     return True
@@ -337,28 +355,26 @@ def resume_point(out: Path, config: Config, made: dict[str, Any], resume: bool) 
     if old is not None and old.get("command") == "train":
         if all(old.get(key) == made[key] for key in keys):
             return None
-        for name in (rundir.WEIGHTS, rundir.LAST, rundir.METRICS, "provenance.json"):
+        # The scores too: they would pass for those of the new weights.
+        for name in (rundir.WEIGHTS, rundir.LAST, *EARLY, rundir.CONFIG_JSON, *rundir.SCORES):
             (out / name).unlink(missing_ok=True)
+        for folder in rundir.TRACKS:
+            shutil.rmtree(out / folder, ignore_errors=True)
+        (out / "provenance.json").unlink()
         return "start"
     if old is None and (out / rundir.LAST).is_file():
         if not resume:
             raise InputError(f"{out}: holds an unfinished training; add --resume to go on with it")
-        if rundir_settings(out) != config.model_dump(exclude={"paths"}):
+        if load_config(out / rundir.CONFIG).of_training() != config.of_training():
             raise InputError(
                 f"{out}: was begun with other settings; resume with the same, or remove it"
             )
         return "resume"
-    begun = {rundir.CONFIG, BEST, f".{rundir.CONFIG}.partial", f".{rundir.LAST}.partial"}
-    if out.is_dir() and {path.name for path in out.iterdir()} - begun - {rundir.METRICS}:
+    begun = {rundir.CONFIG, BEST, rundir.LAST, *EARLY}
+    begun |= {f".{name}.partial" for name in begun}
+    if out.is_dir() and {path.name for path in out.iterdir()} - begun:
         raise InputError(f"{out}: holds something else; choose another --out")
     return "start"
-
-
-def rundir_settings(out: Path) -> dict[str, Any]:
-    """Return the settings that a run directory was begun with."""
-    from neuromusic.config import load_config
-
-    return load_config(out / rundir.CONFIG).model_dump(exclude={"paths"})
 
 
 def _trainer(config: Config, keeper: Keeper, validate: bool) -> pl.Trainer:
