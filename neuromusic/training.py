@@ -10,6 +10,7 @@ import logging
 import math
 import os
 import shutil
+import signal
 import time
 import warnings
 from collections.abc import Callable
@@ -313,6 +314,8 @@ def fit(
     inputs = {"prepared": sha256(data.directory / "provenance.json")}
     made = record("train", settings, inputs)
     if resume_point(out, config, made, resume) is None:
+        if load_config(out / rundir.CONFIG) != config:  # in what no training depends on
+            _write_settings(out, config)
         return False
     chosen = select(data, config.data)
     window = window_frames(data, config.data)
@@ -331,16 +334,25 @@ def fit(
     trainer = _trainer(config, Keeper(out, advance), validate=len(chosen.valid) > 0)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning")
-        # weights_only: a checkpoint is data; nothing in it is ever run.
-        trainer.fit(task, ckpt_path=str(last) if resumed else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        heard = signal.getsignal(signal.SIGINT)
+        try:
+            # weights_only: a checkpoint is data; nothing in it is ever run.
+            trainer.fit(task, ckpt_path=str(last) if resumed else None, weights_only=True)
+        except SystemExit:
+            # Lightning's answer to Ctrl-C; from then on it hears no other.
+            signal.signal(signal.SIGINT, heard)
+            raise KeyboardInterrupt from None
     if trainer.is_global_zero:
         os.replace(out / BEST, out / rundir.WEIGHTS)
-        write_text(out / rundir.CONFIG_JSON, config.model_dump_json(indent=2) + "\n")
+        _write_settings(out, config)
         device = str(trainer.strategy.root_device)
         write_record(out, made | {"device": device})
     return True
+
+
+def _write_settings(out: Path, config: Config) -> None:
+    write_text(out / rundir.CONFIG, config.to_toml())
+    write_text(out / rundir.CONFIG_JSON, config.model_dump_json(indent=2) + "\n")
 
 
 def resume_point(out: Path, config: Config, made: dict[str, Any], resume: bool) -> str | None:

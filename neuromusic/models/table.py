@@ -1,5 +1,8 @@
 """The registry as tables: parameters, shapes and receptive fields."""
 
+import math
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -38,6 +41,36 @@ def width_hz(bands: int) -> float:
     centre = int(np.abs(hz - CENTRE_HZ).argmin())
     low, high = max(0, centre - bands // 2), min(len(hz) - 1, centre + bands // 2)
     return float(hz[high] - hz[low])
+
+
+def multiply_adds(network: Network) -> int:
+    """Return the multiplications (each with its addition) of one window through a network.
+
+    Of its convolutions, dense layers and GRUs, which are nearly all of them.
+    """
+    total = 0
+
+    def count(layer: nn.Module, given: tuple[torch.Tensor, ...], out: Any) -> None:
+        nonlocal total
+        if isinstance(layer, nn.GRU):
+            steps = math.prod(given[0].shape[:2])
+            weights = [p for p in layer.parameters() if p.ndim == 2]
+            total += steps * sum(p.numel() for p in weights)
+        elif isinstance(layer, nn.Linear):
+            total += out.numel() * layer.in_features
+        elif isinstance(layer, nn.Conv1d | nn.Conv2d):
+            total += out.numel() * math.prod(layer.weight.shape[1:])
+
+    handles = [layer.register_forward_hook(count) for layer in network.modules()]
+    training = network.training
+    try:
+        with torch.no_grad():
+            network.eval()(torch.zeros(1, network.spec.n_mels, network.spec.n_frames))
+    finally:
+        network.train(training)
+        for handle in handles:
+            handle.remove()
+    return total
 
 
 def _field_texts(network: Network) -> list[tuple[str, str]]:
