@@ -249,7 +249,7 @@ def make_run(config: Config, prepared: Path, out: Path, resume: bool, say: Say) 
     )
 
     from neuromusic.store import open_prepared
-    from neuromusic.training import fit
+    from neuromusic.tracking import fit_tracked
 
     data = open_prepared(prepared)
     columns = (
@@ -264,7 +264,7 @@ def make_run(config: Config, prepared: Path, out: Path, resume: bool, say: Say) 
         def advance(row: dict[str, float]) -> None:
             progress.update(task, completed=row["epoch"], description=epoch_text(row))
 
-        done = fit(config, data, out, resume, advance)
+        done = fit_tracked(config, data, out, resume, advance)
     say(f"wrote {out}" if done else f"{out} is there already and unchanged")
     return out
 

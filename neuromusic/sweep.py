@@ -27,7 +27,8 @@ from neuromusic.provenance import read_record, record, sha256, write_record, wri
 from neuromusic.report import figures
 from neuromusic.selection import select, window_frames
 from neuromusic.store import PreparedSet, open_prepared
-from neuromusic.training import Advance, fit, kept_row
+from neuromusic.tracking import fit_tracked
+from neuromusic.training import Advance, kept_row
 from neuromusic.trials import (
     FINISHED,
     Search,
@@ -163,7 +164,7 @@ def run(search: Search, place: int, trial: optuna.Trial, advance: Advance) -> No
             if (out / rundir.LAST).is_file():
                 for row in pd.read_csv(out / rundir.METRICS).to_dict("records"):
                     heed(row)
-            fit(config, search.data, out, True, heed)
+            fit_tracked(config, search.data, out, True, heed)
             value = kept_row(pd.read_csv(out / rundir.METRICS))[metric]
         trial_id = search.trial_id(trial.number)
         search.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [value])

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 
-import numpy as np
 import optuna
 import pandas as pd
 import pytest
@@ -53,20 +52,20 @@ def states(search):
 
 
 def test_two_processes_share_trials_and_a_killed_one_goes_on(place):
-    n, epochs = 4, 8
+    n, epochs = 3, 5
     arguments = [
         sys.executable, "-m", "neuromusic", "sweep", "tiny.toml", "--trials", n, "--storage",
         "sqlite:///shared.db", "--study", "shared", "--out", "shared",
     ]  # fmt: skip
-    changed = f"train.epochs={epochs}"
+    changed, short = f"train.epochs={epochs}", "data.windows_per_epoch=32"
 
     def start():
         return subprocess.Popen(
-            [*map(str, arguments), "--set", changed], cwd=place, text=True,
+            [*map(str, arguments), "--set", changed, "--set", short], cwd=place, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
-    search = search_of(place, "shared", n, changed)
+    search = search_of(place, "shared", n, changed, short)
     victim, other = start(), start()
     killed = None
     while killed is None:
@@ -172,19 +171,23 @@ def test_a_trial_that_is_stopped_by_hand_is_given_back(place):
     assert states(search) == ["WAITING"]
 
 
-def test_hopeless_trials_are_pruned_and_keep_their_metrics(place):
-    space = 'sweep.space={"train.lr" = {choices = [1e-2, 1e-12]}}'
-    changes = (space, "sweep.pruner=median", "sweep.warmup_epochs=1", "train.epochs=3")
-    search = search_of(place, "pruned", 10, *changes, "data.windows_per_epoch=16")
+def test_a_hopeless_trial_is_stopped_and_keeps_its_metrics(place):
+    changes = ("sweep.space.train.lr={choices = [1e-12]}", "sweep.pruner=median")
+    search = search_of(place, "pruned", 6, *changes, "sweep.warmup_epochs=1", "train.epochs=9")
+    for number in range(5):
+        search.study.add_trial(
+            optuna.create_trial(
+                value=0.1, intermediate_values={0: 9.0, 1: 0.1}, user_attrs={"place": number}
+            )
+        )
     sweep.work(search, lambda number, finished: lambda row: None, print)
+    assert states(search) == ["COMPLETE"] * 5 + ["PRUNED"]
     table = sweep.trial_table(search)
-    pruned = table[table["state"] == "pruned"]
-    assert set(pruned["train.lr"].astype(float)) == {1e-12}
-    assert (pruned["epochs"] < 3).all()
-    metrics = pd.read_csv(place / "pruned" / pruned["run"].iloc[0] / "metrics.csv")
-    assert len(metrics) == pruned["epochs"].iloc[0]
-    assert sweep.best_config(search).train.lr == 1e-2
-    assert np.isfinite(table["valid_loss"]).all()
+    last = table.iloc[5]
+    assert (last["trial"], last["state"], last["epochs"]) == (5, "pruned", 2)
+    metrics = pd.read_csv(place / "pruned" / last["run"] / "metrics.csv")
+    assert list(metrics["epoch"]) == [1, 2]
+    assert metrics["valid_loss"][1] == last["valid_loss"]
 
 
 @pytest.mark.parametrize(

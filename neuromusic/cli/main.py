@@ -18,6 +18,7 @@ from neuromusic.cli import (
     predict,
     prepare,
     run,
+    similar,
     stimuli,
     sweep,
     train,
@@ -58,6 +59,6 @@ def cli() -> None:
 
 for _module in (
     orders, stimuli, lists, augment, prepare, models, train, evaluate, crossval, compare, sweep,
-    predict, export, run, demo,
+    predict, similar, export, run, demo,
 ):  # fmt: skip
     cli.add_command(_module.command)
