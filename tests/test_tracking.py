@@ -2,6 +2,7 @@
 
 import json
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -12,10 +13,10 @@ import pytest
 from helpers import TINY, TINY_TOML, write_features
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto.wandb_internal_pb2 import Record
-from wandb.sdk.internal.datastore import DataStore
 
 from neuromusic import pipeline
 from neuromusic.config import make_config
+from neuromusic.errors import InputError, need_package
 from neuromusic.store import open_prepared
 from neuromusic.tracking import fit_tracked
 
@@ -66,19 +67,30 @@ def test_tensorboard_holds_each_epoch_once_after_a_stop(place):
     assert sorted((place / "run" / "tensorboard").iterdir()) == before
 
 
+def wandb_records(path):
+    """Yield the records of a .wandb file: LevelDB's log format after a header of seven bytes."""
+    content, at, held = path.read_bytes(), 7, b""
+    assert content.startswith(b":W&B")
+    while at < len(content):
+        if 32768 - at % 32768 < 7:
+            at += 32768 - at % 32768  # the rest of a block that holds no header
+            continue
+        _, length, kind = struct.unpack_from("<IHB", content, at)
+        held += content[at + 7 : at + 7 + length]
+        at += 7 + length
+        if kind in (1, 4):  # whole, or the last part
+            yield Record.FromString(held)
+            held = b""
+
+
 def wandb_history(directory):
     """Return what an offline run has told: a dictionary a record."""
     (path,) = directory.glob("wandb/offline-run-*/*.wandb")
-    store = DataStore()
-    store.open_for_scan(str(path))
-    rows = []
-    while (bytes_ := store.scan_data()) is not None:
-        record = Record()
-        record.ParseFromString(bytes_)
-        if record.WhichOneof("record_type") == "history":
-            items = record.history.item
-            rows.append({i.key or "/".join(i.nested_key): json.loads(i.value_json) for i in items})
-    return rows
+    return [
+        {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in told}
+        for told in (record.history.item for record in wandb_records(path))
+        if told
+    ]
 
 
 def test_weights_and_biases_offline_needs_no_network(place, tmp_path):
@@ -132,3 +144,8 @@ def test_the_settings_lie_beside_the_weights(place):
     assert written == config.model_dump(mode="json")
     assert not (place / "plain" / "tensorboard").exists()
     assert not (place / "plain" / "wandb").exists()
+
+
+def test_a_missing_package_is_named_with_its_extra():
+    with pytest.raises(InputError, match=r'pip install "neuromusic\[track\]"'):
+        need_package("no_such_package", "track")
