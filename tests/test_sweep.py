@@ -166,6 +166,7 @@ def test_a_trial_that_is_stopped_by_hand_is_given_back(place):
 
     with pytest.raises(KeyboardInterrupt):
         sweep.run(search, number, trial, interrupt)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler  # the next is heard too
     assert states(search) == []
     trials.fill(search)
     assert states(search) == ["WAITING"]

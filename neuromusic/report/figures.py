@@ -121,7 +121,7 @@ def comparison(table: pd.DataFrame) -> Figure:
     axis.axvline(table["chance"].mean(), color="0.8", lw=1, zorder=0, label="chance")
     names = [f"{row.run}  ({row.model}, n = {row.n})" for row in table.itertuples()]
     axis.set_yticks(y, names)
-    axis.set(xlim=(0, 1), xlabel="accuracy", ylim=(n - 0.5, -0.5))
+    axis.set(xlim=(-0.02, 1.02), xlabel="accuracy", ylim=(n - 0.5, -0.5))
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
