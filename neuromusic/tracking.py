@@ -74,13 +74,13 @@ class Tracker:
 
     def figure(self, name: str, figure: Figure) -> None:
         """Show a figure as of the last epoch."""
+        image = figures.pixels(figure)
         if self.board is not None:
-            self.board.add_figure(name, figure, self.told, close=False)
+            self.board.add_image(name, image, self.told, dataformats="HWC")
         if self.run is not None:
             import wandb
 
-            self.run.log({name: wandb.Image(figure)}, step=self.told)
-        figures.plt.close(figure)
+            self.run.log({name: wandb.Image(image)}, step=self.told)
 
     def close(self) -> None:
         """Write what is pending."""

@@ -75,7 +75,7 @@ def test_two_processes_share_trials_and_a_killed_one_goes_on(place):
             if of_victim == str(victim.pid) and (search.directory(number) / "last.ckpt").exists():
                 victim.send_signal(signal.SIGKILL)
                 killed = number
-        time.sleep(0.02)
+        time.sleep(0.05)
     victim.communicate()
     first_epochs = len(pd.read_csv(search.directory(killed) / "metrics.csv"))
     assert 1 <= first_epochs < epochs

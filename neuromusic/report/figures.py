@@ -1,5 +1,6 @@
 """The figures of a run: confusion, learning curves, the variants of a clip, one run's timeline."""
 
+import io
 from pathlib import Path
 
 import matplotlib
@@ -28,6 +29,15 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
+def pixels(figure: Figure) -> NDArray[np.uint8]:
+    """Return a figure as (height, width, 3) and close it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=DPI, format="png", bbox_inches="tight")
+    plt.close(figure)
+    buffer.seek(0)
+    return np.round(255 * plt.imread(buffer)[..., :3]).astype(np.uint8)
+
+
 def confusion(counts: NDArray[np.int64], classes: list[str], title: str) -> Figure:
     """Draw a confusion matrix: rows true, colour the share of the row, numbers counts."""
     n = len(classes)
@@ -54,6 +64,7 @@ def learning_curves(metrics: pd.DataFrame) -> Figure:
                 label = "training windows (augmented)" if side == "train" else "validation clips"
                 axis.plot(metrics["epoch"], metrics[f"{side}_{what}"], color=colour, label=label)
         axis.set(xlabel="epoch", ylabel="cross-entropy (nats)" if what == "loss" else what)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.spines[["top", "right"]].set_visible(False)
     axes[1].set_ylim(0, 1)
     if "valid_loss" in metrics:
