@@ -166,3 +166,23 @@ def write_evaluation(directory: Path, scores: dict[str, Any], table: pd.DataFram
     write_text(directory / "evaluation.json", json.dumps(scores, indent=2) + "\n")
     text = table.to_csv(sep="\t", index=False, na_rep="n/a", float_format="%.6f")
     write_text(directory / "predictions.tsv", text)
+
+
+def score_text(scores: dict[str, Any]) -> str:
+    """Return the scores as a short table."""
+    lines = [
+        f"{'':16}{'accuracy':>9}  {'95 % interval':<15}{'cross-entropy':>14}"
+        f"{'macro F1':>10}{'n':>7}"
+    ]
+    for key in ("clip", "window", "random_weights"):
+        s = scores[key]
+        low, high = s["accuracy_ci95"]
+        interval = f"{low:.3f} to {high:.3f}"
+        lines.append(
+            f"{key.replace('_', ' '):16}{s['accuracy']:>9.3f}  {interval:<15}"
+            f"{s['cross_entropy']:>14.3f}{s['macro_f1']:>10.3f}{s['n']:>7}"
+        )
+    lines.append(f"{'chance':16}{scores['chance']:>9.3f}")
+    genres = (f"{g} {s['accuracy']:.2f} of {s['n']}" for g, s in scores["per_genre"].items())
+    lines.append("per genre: " + ", ".join(genres))
+    return "\n".join(lines)

@@ -17,7 +17,7 @@ from neuromusic.augment import VARIANTS, variant_file_name
 from neuromusic.config import Config
 from neuromusic.errors import InputError
 from neuromusic.orders import read_order
-from neuromusic.progress import track
+from neuromusic.progress import epoch_text, track
 from neuromusic.provenance import (
     check_target,
     hash_inputs,
@@ -269,15 +269,9 @@ def make_run(config: Config, prepared: Path, out: Path, resume: bool, say: Say) 
     return out
 
 
-def epoch_text(row: dict[str, float]) -> str:
-    """Return the losses of an epoch as a short text."""
-    keys = ("train_loss", "valid_loss", "valid_accuracy")
-    return " ".join(f"{key} {row[key]:.3f}" for key in keys if key in row)
-
-
 def make_evaluation(directory: Path, prepared: Path | None, say: Say) -> dict[str, Any]:
     """Score a run; write its evaluation.json, predictions.tsv and figures; return the scores."""
-    from neuromusic.evaluation import evaluate, write_evaluation
+    from neuromusic.evaluation import evaluate, score_text, write_evaluation
     from neuromusic.report.run_figures import draw_run
     from neuromusic.rundir import load_run
     from neuromusic.store import open_prepared
@@ -294,26 +288,6 @@ def make_evaluation(directory: Path, prepared: Path | None, say: Say) -> dict[st
     for reason in skipped:
         say(f"not drawn: {reason}")
     return scores
-
-
-def score_text(scores: dict[str, Any]) -> str:
-    """Return the scores as a short table."""
-    lines = [
-        f"{'':16}{'accuracy':>9}  {'95 % interval':<15}{'cross-entropy':>14}"
-        f"{'macro F1':>10}{'n':>7}"
-    ]
-    for key in ("clip", "window", "random_weights"):
-        s = scores[key]
-        low, high = s["accuracy_ci95"]
-        interval = f"{low:.3f} to {high:.3f}"
-        lines.append(
-            f"{key.replace('_', ' '):16}{s['accuracy']:>9.3f}  {interval:<15}"
-            f"{s['cross_entropy']:>14.3f}{s['macro_f1']:>10.3f}{s['n']:>7}"
-        )
-    lines.append(f"{'chance':16}{scores['chance']:>9.3f}")
-    genres = (f"{g} {s['accuracy']:.2f} of {s['n']}" for g, s in scores["per_genre"].items())
-    lines.append("per genre: " + ", ".join(genres))
-    return "\n".join(lines)
 
 
 def make_export(directory: Path, lists: Path, out: Path, say: Say) -> Path:

@@ -22,13 +22,14 @@ from neuromusic import rundir
 from neuromusic.config import Config, Dimension, make_config
 from neuromusic.errors import InputError
 from neuromusic.models import InputSpec, build_model
-from neuromusic.pipeline import Say, epoch_text
+from neuromusic.pipeline import Say
+from neuromusic.progress import epoch_text
 from neuromusic.provenance import read_record, record, sha256, write_record, write_text
 from neuromusic.report import figures
 from neuromusic.selection import select, window_frames
 from neuromusic.store import PreparedSet, open_prepared
 from neuromusic.tracking import fit_tracked
-from neuromusic.training import Advance, kept_row
+from neuromusic.training import Advance
 from neuromusic.trials import (
     FINISHED,
     Search,
@@ -165,7 +166,7 @@ def run(search: Search, place: int, trial: optuna.Trial, advance: Advance) -> No
                 for row in pd.read_csv(out / rundir.METRICS).to_dict("records"):
                     heed(row)
             fit_tracked(config, search.data, out, True, heed)
-            value = kept_row(pd.read_csv(out / rundir.METRICS))[metric]
+            value = rundir.kept_row(pd.read_csv(out / rundir.METRICS))[metric]
         trial_id = search.trial_id(trial.number)
         search.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [value])
     except optuna.TrialPruned:

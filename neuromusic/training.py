@@ -9,7 +9,6 @@ import copy
 import logging
 import math
 import os
-import shutil
 import signal
 import time
 import warnings
@@ -39,9 +38,8 @@ from neuromusic.batches import (
     score_windows,
 )
 from neuromusic.config import Config, load_config
-from neuromusic.errors import InputError
 from neuromusic.models import InputSpec, Network, build_model
-from neuromusic.provenance import read_record, record, sha256, write_record, write_text
+from neuromusic.provenance import record, sha256, write_record, write_text
 from neuromusic.selection import Selection, labels, select, window_frames
 from neuromusic.spectral import augment_batch
 from neuromusic.store import PreparedSet
@@ -253,7 +251,7 @@ class Keeper(pl.Callback):
         if watched < self.best:
             self.best, self.best_epoch = watched, trainer.current_epoch
             if trainer.is_global_zero:
-                rundir.save_weights(self.out / BEST, task.scored, task.config, task.data)
+                rundir.save_weights(self.out / rundir.BEST, task.scored, task.config, task.data)
         if hasattr(task, "plateau"):
             task.plateau.step(row.get("valid_loss", row["train_loss"]))
             self.plateau = task.plateau.state_dict()
@@ -270,16 +268,6 @@ class Keeper(pl.Callback):
         if trainer.is_global_zero:
             os.replace(part, self.out / rundir.LAST)
             self.advance(row)
-
-
-def kept_row(metrics: pd.DataFrame) -> dict[str, float]:
-    """Return the row of metrics.csv whose weights are kept: the best epoch, else the last."""
-    best = metrics["valid_loss"].idxmin() if "valid_loss" in metrics else metrics.index[-1]
-    return {str(key): float(value) for key, value in metrics.loc[best].items()}
-
-
-BEST = ".best.safetensors"
-EARLY = (rundir.METRICS, rundir.SECONDS)  # what the first epoch writes before its checkpoint
 
 
 def fit(
@@ -313,9 +301,9 @@ def fit(
     settings = config.of_training()
     inputs = {"prepared": sha256(data.directory / "provenance.json")}
     made = record("train", settings, inputs)
-    if resume_point(out, config, made, resume) is None:
+    if rundir.resume_point(out, config, made, resume) is None:
         if load_config(out / rundir.CONFIG) != config:  # in what no training depends on
-            _write_settings(out, config)
+            rundir.write_settings(out, config)
         return False
     chosen = select(data, config.data)
     window = window_frames(data, config.data)
@@ -332,61 +320,26 @@ def fit(
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # untyped there
     task = GenreTask(network, data, chosen, config)
     trainer = _trainer(config, Keeper(out, advance), validate=len(chosen.valid) > 0)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
-        heard = signal.getsignal(signal.SIGINT)
-        try:
-            # weights_only: a checkpoint is data; nothing in it is ever run.
-            trainer.fit(task, ckpt_path=str(last) if resumed else None, weights_only=True)
-        except SystemExit:
-            # Lightning's answer to Ctrl-C; from then on it hears no other.
-            signal.signal(signal.SIGINT, heard)
-            raise KeyboardInterrupt from None
+    _run(trainer, task, last if resumed else None)
     if trainer.is_global_zero:
-        os.replace(out / BEST, out / rundir.WEIGHTS)
-        _write_settings(out, config)
+        os.replace(out / rundir.BEST, out / rundir.WEIGHTS)
+        rundir.write_settings(out, config)
         device = str(trainer.strategy.root_device)
         write_record(out, made | {"device": device})
     return True
 
 
-def _write_settings(out: Path, config: Config) -> None:
-    write_text(out / rundir.CONFIG, config.to_toml())
-    write_text(out / rundir.CONFIG_JSON, config.model_dump_json(indent=2) + "\n")
-
-
-def resume_point(out: Path, config: Config, made: dict[str, Any], resume: bool) -> str | None:
-    """Say whether to start ("start"), go on ("resume"), or that all is done (None).
-
-    Removes an older finished run. Raises InputError as `fit` says.
-    """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; --out must name a directory")
-    old = read_record(out)
-    keys = ("command", "settings", "inputs", "code_version")
-    if old is not None and old.get("command") == "train":
-        if all(old.get(key) == made[key] for key in keys):
-            return None
-        # The scores too: they would pass for those of the new weights.
-        for name in (rundir.WEIGHTS, rundir.LAST, *EARLY, rundir.CONFIG_JSON, *rundir.SCORES):
-            (out / name).unlink(missing_ok=True)
-        for folder in rundir.TRACKS:
-            shutil.rmtree(out / folder, ignore_errors=True)
-        (out / "provenance.json").unlink()
-        return "start"
-    if old is None and (out / rundir.LAST).is_file():
-        if not resume:
-            raise InputError(f"{out}: holds an unfinished training; add --resume to go on with it")
-        if load_config(out / rundir.CONFIG).of_training() != config.of_training():
-            raise InputError(
-                f"{out}: was begun with other settings; resume with the same, or remove it"
-            )
-        return "resume"
-    begun = {rundir.CONFIG, BEST, rundir.LAST, *EARLY}
-    begun |= {f".{name}.partial" for name in begun}
-    if out.is_dir() and {path.name for path in out.iterdir()} - begun:
-        raise InputError(f"{out}: holds something else; choose another --out")
-    return "start"
+def _run(trainer: pl.Trainer, task: GenreTask, checkpoint: Path | None) -> None:
+    heard = signal.getsignal(signal.SIGINT)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        try:
+            # weights_only: a checkpoint is data; nothing in it is ever run.
+            trainer.fit(task, ckpt_path=checkpoint and str(checkpoint), weights_only=True)
+        except SystemExit:
+            # Lightning's answer to Ctrl-C; from then on it hears no other.
+            signal.signal(signal.SIGINT, heard)
+            raise KeyboardInterrupt from None
 
 
 def _trainer(config: Config, keeper: Keeper, validate: bool) -> pl.Trainer:
