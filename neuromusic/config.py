@@ -2,10 +2,17 @@
 
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from neuromusic.augment import VARIANTS
 from neuromusic.errors import InputError, did_you_mean
@@ -92,6 +99,89 @@ class Augment(_Section):
     time_scale: float = Field(0.0, ge=0, lt=1)  # tempo faster or slower by up to 1 + this
 
 
+TRAINED: dict[str, type[_Section]] = {
+    "data": Data,
+    "model": Model,
+    "train": Train,
+    "augment": Augment,
+}
+
+
+class Dimension(_Section):
+    """What a sweep tries for one setting: a range, of whole numbers if all are, or a list."""
+
+    low: int | float | None = None
+    high: int | float | None = None
+    log: bool = False
+    step: int | float | None = Field(None, gt=0)
+    choices: list[Any] | None = Field(None, min_length=1)
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> Self:
+        if self.choices is not None:
+            if (self.low, self.high, self.step, self.log) != (None, None, None, False):
+                raise ValueError("choices stand alone, without low, high, log and step")
+            return self
+        if self.low is None or self.high is None:
+            raise ValueError("expected {low = ..., high = ...} or {choices = [...]}")
+        if self.low >= self.high or (self.log and self.low <= 0):
+            raise ValueError("expected low < high, and low > 0 with log")
+        if self.log and self.step is not None:
+            raise ValueError("log and step do not go together")
+        return self
+
+
+class Sweep(_Section):
+    """What `neuromusic sweep` tries, and how it judges."""
+
+    metric: Literal["valid_loss", "valid_accuracy"] = "valid_loss"
+    sampler: Literal["tpe", "random"] = "tpe"
+    pruner: Literal["median", "none"] = "median"  # stop what is worse than the others' median
+    warmup_epochs: int = Field(5, ge=0)  # in which no trial is stopped
+    space: dict[str, Dimension] = {}  # setting -> values
+
+    @field_validator("space", mode="before")
+    @classmethod
+    def _flatten(cls, space: Any) -> Any:
+        return _leaves(space, "") if isinstance(space, dict) else space
+
+    @field_validator("space")
+    @classmethod
+    def _names_settings(cls, space: dict[str, Dimension]) -> dict[str, Dimension]:
+        known = [f"{name}.{key}" for name, part in TRAINED.items() for key in part.model_fields]
+        for key in space:
+            if key in ("data.validation_runs", "data.test_runs"):
+                raise ValueError(f"{key} would score the trials on different clips")
+            if key not in known and not key.startswith("model.options."):
+                near = did_you_mean(key, known) or f"; known sections: {', '.join(TRAINED)}"
+                raise ValueError(f"unknown key {key!r}{near}")
+        return space
+
+
+def _leaves(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Write ``train.lr = {...}``, which TOML nests, as it is with quotes: ``"train.lr"``."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        inner = isinstance(value, dict) and not set(value) & set(Dimension.model_fields)
+        flat |= _leaves(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
+    return flat
+
+
+class Track(_Section):
+    """Where a training is followed besides metrics.csv."""
+
+    tensorboard: bool = False
+    wandb: Literal["off", "offline", "online"] = "off"  # offline needs no account
+    project: str = "neuromusic"  # at Weights & Biases
+
+
+class Published(_Section):
+    """A number from the literature, which `neuromusic compare` shows beside ours."""
+
+    accuracy: float | None = Field(None, ge=0, le=1)
+    what: str = ""  # of which data
+
+
 class Config(_Section):
     """The whole tree."""
 
@@ -100,10 +190,17 @@ class Config(_Section):
     model: Model = Model()
     train: Train = Train()
     augment: Augment = Augment()
+    sweep: Sweep = Sweep()
+    track: Track = Track()
+    published: Published = Published()
 
     def to_toml(self) -> str:
-        """Return the settings as TOML, all of them."""
-        return tomli_w.dumps(self.model_dump())
+        """Return the settings as TOML, all that are set."""
+        return tomli_w.dumps(self.model_dump(exclude_none=True))
+
+    def of_training(self) -> dict[str, Any]:
+        """Return the settings that a training's result depends on, as TOML has them."""
+        return self.model_dump(exclude_none=True, include=set(TRAINED))
 
 
 def load_config(path: Path, changes: tuple[str, ...] = ()) -> Config:
@@ -150,6 +247,8 @@ def _parse(text: str) -> Any:
 def _explain(error: ValidationError) -> str:
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "value_error":  # one of our own, which says what it got
+        return f"{key}: {first['msg'].removeprefix('Value error, ')}"
     if first["type"] != "extra_forbidden":
         return f"{key}: {first['msg']} (got {first['input']!r})"
     known = list(Config.model_fields)

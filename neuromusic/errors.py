@@ -1,6 +1,7 @@
 """The two ways in which a command ends that are not a bug."""
 
 import difflib
+import importlib.util
 from collections.abc import Iterable
 
 
@@ -15,3 +16,9 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the nearest known word, or an empty string."""
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def need_package(package: str, extra: str) -> None:
+    """Raise InputError if the package of an optional part is not installed."""
+    if importlib.util.find_spec(package) is None:
+        raise InputError(f'{package} is not installed; type pip install "neuromusic[{extra}]"')

@@ -18,7 +18,7 @@ from neuromusic.config import Config
 from neuromusic.datasets import folder
 from neuromusic.errors import InputError
 from neuromusic.orders import read_order
-from neuromusic.progress import track
+from neuromusic.progress import epoch_text, track
 from neuromusic.provenance import (
     check_target,
     hash_inputs,
@@ -269,7 +269,7 @@ def make_run(config: Config, prepared: Path, out: Path, resume: bool, say: Say) 
     )
 
     from neuromusic.store import open_prepared
-    from neuromusic.training import fit
+    from neuromusic.tracking import fit_tracked
 
     data = open_prepared(prepared)
     columns = (
@@ -281,10 +281,10 @@ def make_run(config: Config, prepared: Path, out: Path, resume: bool, say: Say) 
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task = progress.add_task(config.model.name, total=config.train.epochs)
 
-        def advance(epoch: int, shown: str) -> None:
-            progress.update(task, completed=epoch, description=shown)
+        def advance(row: dict[str, float]) -> None:
+            progress.update(task, completed=row["epoch"], description=epoch_text(row))
 
-        done = fit(config, data, out, resume, advance)
+        done = fit_tracked(config, data, out, resume, advance)
     say(f"wrote {out}" if done else f"{out} is there already and unchanged")
     return out
 

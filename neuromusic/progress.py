@@ -30,3 +30,9 @@ def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
         for item in items:
             yield item
             progress.advance(task)
+
+
+def epoch_text(row: dict[str, float]) -> str:
+    """Return the losses of an epoch as a short text."""
+    keys = ("train_loss", "valid_loss", "valid_accuracy")
+    return " ".join(f"{key} {row[key]:.3f}" for key in keys if key in row)

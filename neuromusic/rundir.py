@@ -1,11 +1,13 @@
 """The run directory: its settings, its weights, and what both say about the input they need."""
 
 import json
+import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
@@ -14,13 +16,19 @@ from neuromusic.config import Config, load_config
 from neuromusic.errors import InputError
 from neuromusic.features import front_end, sounding
 from neuromusic.models import InputSpec, Network, build_model, entry
-from neuromusic.provenance import read_record
+from neuromusic.provenance import read_record, write_text
 from neuromusic.store import PreparedSet, normalise_clip
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.toml"
 LAST = "last.ckpt"
 METRICS = "metrics.csv"
+SECONDS = "seconds.csv"
+CONFIG_JSON = "config.json"
+BEST = ".best.safetensors"  # before the training is finished
+EARLY = (METRICS, SECONDS)  # what the first epoch writes before its checkpoint
+SCORES = ("evaluation.json", "predictions.tsv")
+TRACKS = ("tensorboard", "wandb")
 
 
 @dataclass(frozen=True)
@@ -56,11 +64,7 @@ class Run:
 
         Raises InputError if the network never heard sound.
         """
-        if self.meta["source"] != "audio":
-            raise InputError(
-                f"{self.directory}: was trained on ready-made features, so it cannot listen to "
-                "sound files; train on a set prepared from audio"
-            )
+        self.check_hears_sound()
         if self.kind == "wave":
             x, floor = wave[None], 0.0
         else:
@@ -68,6 +72,14 @@ class Run:
             x, floor = spec.rows_of(wave), spec.floor
         sounds = sounding(x, floor)
         return (normalise_clip(x) if self.per_clip else x), sounds
+
+    def check_hears_sound(self) -> None:
+        """Raise InputError if the network was trained on ready-made features."""
+        if self.meta["source"] != "audio":
+            raise InputError(
+                f"{self.directory}: was trained on ready-made features, so it cannot listen to "
+                "sound files; train on a set prepared from audio"
+            )
 
 
 def save_weights(path: Path, network: Network, config: Config, data: PreparedSet) -> None:
@@ -85,6 +97,52 @@ def save_weights(path: Path, network: Network, config: Config, data: PreparedSet
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
     safetensors.torch.save_file(tensors, part, metadata={"neuromusic": json.dumps(header)})
     part.replace(path)
+
+
+def write_settings(out: Path, config: Config) -> None:
+    """Write config.toml and config.json."""
+    write_text(out / CONFIG, config.to_toml())
+    write_text(out / CONFIG_JSON, config.model_dump_json(indent=2) + "\n")
+
+
+def resume_point(out: Path, config: Config, made: dict[str, Any], resume: bool) -> str | None:
+    """Say whether to start ("start"), go on ("resume"), or that all is done (None).
+
+    Removes an older finished run. Raises InputError as `training.fit` says.
+    """
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; --out must name a directory")
+    old = read_record(out)
+    keys = ("command", "settings", "inputs", "code_version")
+    if old is not None and old.get("command") == "train":
+        if all(old.get(key) == made[key] for key in keys):
+            return None
+        # The scores too: they would pass for those of the new weights.
+        for name in (WEIGHTS, LAST, *EARLY, CONFIG_JSON, *SCORES):
+            (out / name).unlink(missing_ok=True)
+        for folder in TRACKS:
+            shutil.rmtree(out / folder, ignore_errors=True)
+        (out / "provenance.json").unlink()
+        return "start"
+    if old is None and (out / LAST).is_file():
+        if not resume:
+            raise InputError(f"{out}: holds an unfinished training; add --resume to go on with it")
+        if load_config(out / CONFIG).of_training() != config.of_training():
+            raise InputError(
+                f"{out}: was begun with other settings; resume with the same, or remove it"
+            )
+        return "resume"
+    begun = {CONFIG, BEST, LAST, *EARLY}
+    begun |= {f".{name}.partial" for name in begun}
+    if out.is_dir() and {path.name for path in out.iterdir()} - begun:
+        raise InputError(f"{out}: holds something else; choose another --out")
+    return "start"
+
+
+def kept_row(metrics: pd.DataFrame) -> dict[str, float]:
+    """Return the row of metrics.csv whose weights are kept: the best epoch, else the last."""
+    best = metrics["valid_loss"].idxmin() if "valid_loss" in metrics else metrics.index[-1]
+    return {str(key): float(value) for key, value in metrics.loc[best].items()}
 
 
 def load_run(directory: Path) -> Run:

@@ -9,6 +9,8 @@ import copy
 import logging
 import math
 import os
+import signal
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -35,14 +37,16 @@ from neuromusic.batches import (
     score_windows,
     stored,
 )
-from neuromusic.config import Config
+from neuromusic.config import Config, load_config
 from neuromusic.errors import InputError
 from neuromusic.features import front_end_has_bands
 from neuromusic.models import InputSpec, Network, build_model, entry
-from neuromusic.provenance import read_record, record, sha256, write_record, write_text
+from neuromusic.provenance import record, sha256, write_record, write_text
 from neuromusic.selection import Selection, labels, select, window_frames
 from neuromusic.spectral import augment_batch
 from neuromusic.store import PreparedSet
+
+Advance = Callable[[dict[str, float]], None]
 
 
 class GenreTask(pl.LightningModule):
@@ -213,10 +217,12 @@ def lr_curve(schedule: str, warmup: float, steps: int) -> Callable[[int], float]
 class Keeper(pl.Callback):
     """At the end of an epoch: the row of metrics, the best weights, the checkpoint; each whole."""
 
-    def __init__(self, out: Path, advance: Callable[[int, str], None]) -> None:
+    def __init__(self, out: Path, advance: Advance) -> None:
         self.out = out
         self.advance = advance
         self.rows: list[dict[str, float]] = []
+        self.seconds: list[dict[str, float]] = []
+        self.started = 0.0
         self.best = math.inf
         self.best_epoch = -1
         self.plateau: dict[str, Any] = {}
@@ -225,6 +231,7 @@ class Keeper(pl.Callback):
         """Return what a resumed training needs of this."""
         return {
             "rows": self.rows,
+            "seconds": self.seconds,
             "best": self.best,
             "best_epoch": self.best_epoch,
             "plateau": self.plateau,
@@ -238,6 +245,10 @@ class Keeper(pl.Callback):
         """Give the plateau schedule its memory back."""
         if self.plateau and hasattr(task, "plateau"):
             task.plateau.load_state_dict(self.plateau)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        """Look at the clock."""
+        self.started = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         """Write everything; ask to stop when the validation loss has not improved for long."""
@@ -257,7 +268,7 @@ class Keeper(pl.Callback):
         if watched < self.best:
             self.best, self.best_epoch = watched, trainer.current_epoch
             if trainer.is_global_zero:
-                rundir.save_weights(self.out / BEST, task.scored, task.config, task.data)
+                rundir.save_weights(self.out / rundir.BEST, task.scored, task.config, task.data)
         if hasattr(task, "plateau"):
             task.plateau.step(row.get("valid_loss", row["train_loss"]))
             self.plateau = task.plateau.state_dict()
@@ -267,19 +278,15 @@ class Keeper(pl.Callback):
             trainer.should_stop = True
         if trainer.is_global_zero:
             write_text(self.out / rundir.METRICS, pd.DataFrame(self.rows).to_csv(index=False))
+            # Apart from the metrics, which are the same from a seed whatever the clock says.
+            spent = time.perf_counter() - self.started
+            self.seconds.append({"epoch": row["epoch"], "seconds": round(spent, 3)})
+            write_text(self.out / rundir.SECONDS, pd.DataFrame(self.seconds).to_csv(index=False))
         part = self.out / f".{rundir.LAST}.partial"
         trainer.save_checkpoint(part)
         if trainer.is_global_zero:
             os.replace(part, self.out / rundir.LAST)
-        shown = " ".join(
-            f"{key} {row[key]:.3f}"
-            for key in ("train_loss", "valid_loss", "valid_accuracy")
-            if key in row
-        )
-        self.advance(trainer.current_epoch + 1, shown)
-
-
-BEST = ".best.safetensors"
+            self.advance(row)
 
 
 def fit(
@@ -287,7 +294,7 @@ def fit(
     data: PreparedSet,
     out: Path,
     resume: bool = False,
-    advance: Callable[[int, str], None] = lambda epoch, shown: None,
+    advance: Advance = lambda row: None,
 ) -> bool:
     """Train a network into a run directory; return False if it was there already, unchanged.
 
@@ -302,7 +309,7 @@ def fit(
     resume : bool
         Go on from ``last.ckpt``, if there is one.
     advance : callable
-        Called after each epoch with its number and a short text of its losses.
+        Called after each epoch, when its checkpoint is written, with its row of metrics.csv.
 
     Raises
     ------
@@ -310,10 +317,12 @@ def fit(
         Where settings do not fit the set, or ``out`` holds something else, or an unfinished
         training and ``resume`` is False.
     """
-    settings = config.model_dump(exclude={"paths"})
+    settings = config.of_training()
     inputs = {"prepared": sha256(data.directory / "provenance.json")}
     made = record("train", settings, inputs)
-    if resume_point(out, config, made, resume) is None:
+    if rundir.resume_point(out, config, made, resume) is None:
+        if load_config(out / rundir.CONFIG) != config:  # in what no training depends on
+            rundir.write_settings(out, config)
         return False
     check_settings(config, data)
     data = data.heard_as(entry(config.model.name).input, config.data.normalisation == "clip")
@@ -340,14 +349,10 @@ def fit(
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # untyped there
     task = GenreTask(network, data, chosen, config)
     trainer = _trainer(config, Keeper(out, advance), validate=len(chosen.valid) > 0)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="pytorch_lightning")
-        # weights_only: a checkpoint is data; nothing in it is ever run.
-        trainer.fit(task, ckpt_path=str(last) if resumed else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    _run(trainer, task, last if resumed else None)
     if trainer.is_global_zero:
-        os.replace(out / BEST, out / rundir.WEIGHTS)
+        os.replace(out / rundir.BEST, out / rundir.WEIGHTS)
+        rundir.write_settings(out, config)
         device = str(trainer.strategy.root_device)
         write_record(out, made | {"device": device})
     return True
@@ -372,40 +377,17 @@ def check_settings(config: Config, data: PreparedSet) -> None:
             raise InputError(f"augment.{key}: is not for a network that hears {heard}; set it to 0")
 
 
-def resume_point(out: Path, config: Config, made: dict[str, Any], resume: bool) -> str | None:
-    """Say whether to start ("start"), go on ("resume"), or that all is done (None).
-
-    Removes an older finished run. Raises InputError as `fit` says.
-    """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; --out must name a directory")
-    old = read_record(out)
-    keys = ("command", "settings", "inputs", "code_version")
-    if old is not None and old.get("command") == "train":
-        if all(old.get(key) == made[key] for key in keys):
-            return None
-        for name in (rundir.WEIGHTS, rundir.LAST, rundir.METRICS, "provenance.json"):
-            (out / name).unlink(missing_ok=True)
-        return "start"
-    if old is None and (out / rundir.LAST).is_file():
-        if not resume:
-            raise InputError(f"{out}: holds an unfinished training; add --resume to go on with it")
-        if rundir_settings(out) != config.model_dump(exclude={"paths"}):
-            raise InputError(
-                f"{out}: was begun with other settings; resume with the same, or remove it"
-            )
-        return "resume"
-    begun = {rundir.CONFIG, BEST, f".{rundir.CONFIG}.partial", f".{rundir.LAST}.partial"}
-    if out.is_dir() and {path.name for path in out.iterdir()} - begun - {rundir.METRICS}:
-        raise InputError(f"{out}: holds something else; choose another --out")
-    return "start"
-
-
-def rundir_settings(out: Path) -> dict[str, Any]:
-    """Return the settings that a run directory was begun with."""
-    from neuromusic.config import load_config
-
-    return load_config(out / rundir.CONFIG).model_dump(exclude={"paths"})
+def _run(trainer: pl.Trainer, task: GenreTask, checkpoint: Path | None) -> None:
+    heard = signal.getsignal(signal.SIGINT)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="pytorch_lightning")
+        try:
+            # weights_only: a checkpoint is data; nothing in it is ever run.
+            trainer.fit(task, ckpt_path=checkpoint and str(checkpoint), weights_only=True)
+        except SystemExit:
+            # Lightning's answer to Ctrl-C; from then on it hears no other.
+            signal.signal(signal.SIGINT, heard)
+            raise KeyboardInterrupt from None
 
 
 def _trainer(config: Config, keeper: Keeper, validate: bool) -> pl.Trainer:

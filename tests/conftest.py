@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from click.testing import CliRunner
 
 from neuromusic.orders import GENRES
 
@@ -41,3 +42,9 @@ def small_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
             path = folder / f"{genre}.{number:05d}_15s.wav"
             soundfile.write(path, tone_clip(index, number), RATE_HZ, subtype="PCM_16")
     return folder
+
+
+@pytest.fixture(scope="session")
+def runner() -> CliRunner:
+    """Run a command in this process, where a start of its own would test nothing more."""
+    return CliRunner()

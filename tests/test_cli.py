@@ -121,6 +121,7 @@ TRAIN = "train tiny.toml --prepared prepared --out new --set"
         ("predict other clips/blues.00000_15s.wav", "is no run"),
         ("export other --lists other --out new", "is no run"),
         ("crossval tiny.toml --prepared prepared --folds 9 --out new", "make no 9 folds"),
+        ("sweep tiny.toml --trials 2 --storage sqlite:///new.db", "sweep.space: is empty"),
         ("run tiny.toml", "paths: set one of clips"),
         ("models cortex", "unknown model 'cortex'"),
     ],

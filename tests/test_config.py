@@ -17,6 +17,29 @@ def test_every_experiment_loads_and_names_a_model(path):
     assert entry(load_config(path).model.name)
 
 
+SPACE = """
+[sweep.space]
+"train.lr" = {low = 1e-4, high = 1e-2, log = true}
+train.batch_size = {low = 8, high = 32, step = 8}
+model.options.widths = {choices = [[4, 8, 8, 8], [8, 8, 8, 8]]}
+"""
+
+
+def test_a_space_is_the_same_with_and_without_quotes(tmp_path):
+    space = load_config(write(tmp_path, SPACE)).sweep.space
+    assert list(space) == ["train.lr", "train.batch_size", "model.options.widths"]
+    assert space["train.lr"].log
+    assert isinstance(space["train.batch_size"].low, int)
+    assert space["model.options.widths"].choices == [[4, 8, 8, 8], [8, 8, 8, 8]]
+
+
+def test_a_trainings_settings_are_what_its_result_depends_on(tmp_path):
+    other = "[sweep]\npruner = 'none'\n[track]\ntensorboard = true\n[published]\naccuracy = 0.5\n"
+    config = load_config(write(tmp_path, other + "[paths]\nclips = 'x'\n" + SPACE))
+    assert config.of_training() == Config().of_training()
+    assert config != Config()
+
+
 def write(tmp_path, text):
     path = tmp_path / "x.toml"
     path.write_text(text)
@@ -24,9 +47,10 @@ def write(tmp_path, text):
 
 
 def test_toml_out_is_toml_in(tmp_path):
-    config = load_config(write(tmp_path, "[train]\nepochs = 7\n[model.options]\ngru = 8\n"))
+    given = "[train]\nepochs = 7\n[model.options]\ngru = 8\n[published]\nwhat = 'unknown'\n" + SPACE
+    config = load_config(write(tmp_path, given))
     text = config.to_toml()
-    assert tomllib.loads(text) == config.model_dump()
+    assert tomllib.loads(text) == config.model_dump(exclude_none=True)
     assert load_config(write(tmp_path, text)) == config
 
 
@@ -39,7 +63,17 @@ def test_toml_out_is_toml_in(tmp_path):
      ("[train]\nepochs = 'many'\n", r"train\.epochs: .*valid integer.*'many'"),
      ("[train]\nlr = [1]\n", r"train\.lr: .*valid number"),
      ("train = 3\n", "train: .*valid dictionary"),
-     ("[train\n", "no readable TOML")],
+     ("[train\n", "no readable TOML"),
+     ("[sweep.space]\ntrain.lrr = {low = 1, high = 2}\n", r"'train\.lrr'; did you mean 'train\.lr"),
+     ("[sweep.space]\nxyzzy = {low = 1, high = 2}\n", r"unknown key 'xyzzy'; known sections: data"),
+     ("[sweep.space]\ntrain.lr = {low = 2, high = 1}\n", r"space\.train\.lr: expected low < high"),
+     ("[sweep.space]\ntrain.lr = {low = 0, high = 1, log = true}\n", "low > 0 with log"),
+     ("[sweep.space]\ntrain.lr = {low = 1, high = 2, log = true, step = 1}\n", "log and step"),
+     ("[sweep.space]\ntrain.lr = {low = 1}\n", r"expected \{low = "),
+     ("[sweep.space]\ntrain.lr = {choices = [1], low = 1}\n", "choices stand alone"),
+     ("[sweep.space]\ndata.test_runs = {choices = [[1], [2]]}\n", "on different clips"),
+     ("[sweep]\nspace = 3\n", r"sweep\.space: .*valid dictionary"),
+     ("[published]\naccuracy = 58.5\n", r"published\.accuracy: .*less than or equal to 1")],
 )  # fmt: skip
 def test_wrong_settings_are_named(tmp_path, text, message):
     with pytest.raises(InputError, match=message):

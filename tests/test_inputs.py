@@ -8,6 +8,7 @@ from helpers import write_features
 
 from neuromusic import pipeline
 from neuromusic.config import load_config
+from neuromusic.datasets import folder as class_tree
 from neuromusic.errors import InputError
 from neuromusic.inference import predict_file
 from neuromusic.rundir import load_run
@@ -29,7 +30,7 @@ def lists(small_clips, tmp_path_factory):
         for path in small_clips.glob(f"{genre}.*.wav"):
             wave, rate_hz = soundfile.read(path)
             soundfile.write(folder / path.name, wave[: 4 * rate_hz], rate_hz)
-    files = folder.table(root / "genres")
+    files = class_tree.table(root / "genres")
     pipeline.make_file_lists(files, "2:0:1", 0, 4.0, root / "lists", "hard", quiet)
     return root
 

@@ -1,5 +1,6 @@
 """Training: bit-identical from a seed and after a kill; validation; schedules."""
 
+import json
 import signal
 import subprocess
 import sys
@@ -70,9 +71,27 @@ def test_killed_and_resumed_is_bit_identical(place):
     assert resumed.returncode == 0, resumed.stderr
     for name in FILES:
         assert (place / "whole" / name).read_bytes() == (place / "killed" / name).read_bytes()
-    again = neuromusic(*arguments, "--out", "whole", cwd=place)
+    # How long an epoch took is told too, but is not the same twice.
+    assert list(pd.read_csv(place / "killed" / "seconds.csv")["epoch"]) == [1, 2, 3, 4, 5, 6]
+    again = neuromusic(*arguments, "--out", "whole", "--set", "published.accuracy=0.5", cwd=place)
     assert again.returncode == 0
     assert "unchanged" in again.stdout
+    written = json.loads((place / "whole" / "config.json").read_text())
+    assert written["train"]["epochs"] == 6
+
+
+def test_new_settings_take_the_old_scores_away(place, tmp_path):
+    data = open_prepared(place / "prepared")
+    fit(settings(), data, tmp_path / "run")
+    (tmp_path / "run" / "evaluation.json").write_text("{}")
+    assert not fit(settings(), data, tmp_path / "run")
+    assert (tmp_path / "run" / "evaluation.json").exists()
+    told = []
+    assert fit(settings(train={"lr": 0.1}), data, tmp_path / "run", advance=told.append)
+    assert not (tmp_path / "run" / "evaluation.json").exists()
+    metrics = pd.read_csv(tmp_path / "run" / "metrics.csv")
+    assert told == metrics.to_dict("records")
+    assert len(pd.read_csv(tmp_path / "run" / "seconds.csv")) == 2
 
 
 def test_two_trainings_of_one_seed_are_bit_identical(place):

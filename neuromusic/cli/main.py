@@ -7,6 +7,7 @@ import click
 from neuromusic import __version__
 from neuromusic.cli import (
     augment,
+    compare,
     crossval,
     demo,
     evaluate,
@@ -17,7 +18,9 @@ from neuromusic.cli import (
     predict,
     prepare,
     run,
+    similar,
     stimuli,
+    sweep,
     train,
 )
 from neuromusic.errors import InputError
@@ -55,7 +58,7 @@ def cli() -> None:
 
 
 for _module in (
-    orders, stimuli, lists, augment, prepare, models, train, evaluate, crossval, predict, export,
-    run, demo,
+    orders, stimuli, lists, augment, prepare, models, train, evaluate, crossval, compare, sweep,
+    predict, similar, export, run, demo,
 ):  # fmt: skip
     cli.add_command(_module.command)

@@ -1,6 +1,7 @@
 """The registry as tables: parameters, multiply-adds, shapes and receptive fields."""
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,40 +20,32 @@ CENTRE_HZ = 1000.0  # where a width in mel bands is told in octaves
 
 
 def multiply_adds(network: Network) -> int:
-    """Return the multiply-adds of convolutions, dense layers and GRUs for one window."""
+    """Return the multiplications (each with its addition) of one window through a network.
+
+    Of its convolutions, dense layers and GRUs, which are nearly all of them.
+    """
     total = 0
 
-    def count(module: nn.Module, _: tuple[Tensor, ...], out: Tensor | tuple[Tensor, ...]) -> None:
+    def count(layer: nn.Module, given: tuple[Tensor, ...], out: Any) -> None:
         nonlocal total
-        made = out[0] if isinstance(out, tuple) else out
-        if isinstance(module, nn.Conv1d | nn.Conv2d):
-            total += made.numel() * (module.in_channels // module.groups) * _kernel(module)
-        elif isinstance(module, nn.Linear):
-            total += made.numel() * module.in_features
-        elif isinstance(module, nn.GRU):
-            directions = 2 if module.bidirectional else 1
-            each = 3 * module.hidden_size * (module.input_size + module.hidden_size)
-            total += made.numel() // module.hidden_size * each
-            assert module.num_layers == 1 and made.shape[-1] == directions * module.hidden_size
+        if isinstance(layer, nn.GRU):
+            weights = [p for p in layer.parameters() if p.ndim == 2]
+            total += math.prod(given[0].shape[:2]) * sum(p.numel() for p in weights)
+        elif isinstance(layer, nn.Linear):
+            total += out.numel() * layer.in_features
+        elif isinstance(layer, nn.Conv1d | nn.Conv2d):
+            total += out.numel() * math.prod(layer.weight.shape[1:])
 
-    counted = (nn.Conv1d, nn.Conv2d, nn.Linear, nn.GRU)
-    hooks = [m.register_forward_hook(count) for m in network.modules() if isinstance(m, counted)]
-    training = network.training
-    spec = network.spec
+    handles = [layer.register_forward_hook(count) for layer in network.modules()]
+    training, spec = network.training, network.spec
     try:
         with torch.no_grad():
-            network.eval()(
-                torch.zeros(1, spec.n_rows, spec.n_frames, device=network.band_mean.device)
-            )
+            network.eval()(network.band_mean.new_zeros(1, spec.n_rows, spec.n_frames))
     finally:
         network.train(training)
-        for hook in hooks:
-            hook.remove()
+        for handle in handles:
+            handle.remove()
     return total
-
-
-def _kernel(module: nn.Conv1d | nn.Conv2d) -> int:
-    return math.prod(module.kernel_size)
 
 
 def octaves(bands: float) -> float:

@@ -1,5 +1,6 @@
 """The figures of a run: confusion, learning curves, the variants of a clip, one run's timeline."""
 
+import io
 from pathlib import Path
 
 import matplotlib
@@ -28,6 +29,15 @@ def save(figure: Figure, path: Path) -> Path:
     return path
 
 
+def pixels(figure: Figure) -> NDArray[np.uint8]:
+    """Return a figure as (height, width, 3) and close it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=DPI, format="png", bbox_inches="tight")
+    plt.close(figure)
+    buffer.seek(0)
+    return np.round(255 * plt.imread(buffer)[..., :3]).astype(np.uint8)
+
+
 def confusion(counts: NDArray[np.int64], classes: list[str], title: str) -> Figure:
     """Draw a confusion matrix: rows true, colour the share of the row, numbers counts."""
     n = len(classes)
@@ -54,6 +64,7 @@ def learning_curves(metrics: pd.DataFrame) -> Figure:
                 label = "training windows (augmented)" if side == "train" else "validation clips"
                 axis.plot(metrics["epoch"], metrics[f"{side}_{what}"], color=colour, label=label)
         axis.set(xlabel="epoch", ylabel="cross-entropy (nats)" if what == "loss" else what)
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.spines[["top", "right"]].set_visible(False)
     axes[1].set_ylim(0, 1)
     if "valid_loss" in metrics:
@@ -66,6 +77,64 @@ def learning_curves(metrics: pd.DataFrame) -> Figure:
         )  # fmt: skip
     axes[0].legend(frameon=False)
     figure.tight_layout()
+    return figure
+
+
+def history(table: pd.DataFrame, metric: str, falls: bool) -> Figure:
+    """Draw the trials of a sweep (columns trial, state, metric) and the best one so far.
+
+    ``falls``: whether less is better.
+    """
+    figure, axis = plt.subplots(figsize=(7, 3.4))
+    table = table.sort_values("trial")
+    whole = table["state"] == "complete"
+    axis.scatter(
+        table["trial"][whole], table[metric][whole], color=COLOURS[0], s=22, zorder=2,
+        label="trained to the end",
+    )  # fmt: skip
+    axis.scatter(
+        table["trial"][~whole], table[metric][~whole], facecolors="none", edgecolors="0.6", s=22,
+        label="stopped early",
+    )  # fmt: skip
+    ended = table[metric].where(whole)
+    best = ended.cummin() if falls else ended.cummax()
+    axis.step(table["trial"], best.ffill(), where="post", color=COLOURS[1], label="best so far")
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    unit = "validation cross-entropy (nats)" if metric == "valid_loss" else "validation accuracy"
+    axis.set(xlabel="trial", ylabel=unit)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize=8)
+    figure.tight_layout()
+    return figure
+
+
+def comparison(table: pd.DataFrame) -> Figure:
+    """Draw the accuracies of `compare.ranked` with their intervals, the best on top."""
+    n = len(table)
+    figure, axis = plt.subplots(figsize=(8, 1.5 + 0.36 * n))
+    y = np.arange(n)
+    sides = [
+        table["accuracy"] - table["accuracy_low"],
+        table["accuracy_high"] - table["accuracy"],
+    ]
+    axis.errorbar(
+        table["accuracy"], y, xerr=np.maximum(sides, 0), fmt="o", color=COLOURS[0], capsize=3,
+        label="accuracy, 95 % interval",
+    )  # fmt: skip
+    axis.scatter(
+        table["random_weights"], y, marker="x", color="0.55", label="the same, random weights"
+    )
+    if table["published"].notna().any():
+        axis.scatter(
+            table["published"], y, marker="D", facecolors="none", edgecolors=COLOURS[1],
+            label="published", zorder=3,
+        )  # fmt: skip
+    axis.axvline(table["chance"].mean(), color="0.8", lw=1, zorder=0, label="chance")
+    names = [f"{row.run}  ({row.model}, n = {row.n})" for row in table.itertuples()]
+    axis.set_yticks(y, names)
+    axis.set(xlim=(-0.02, 1.02), xlabel="accuracy", ylim=(n - 0.5, -0.5))
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False, fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     return figure
 
 

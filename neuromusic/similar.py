@@ -1,0 +1,167 @@
+"""Search by sound: the clips whose activations are nearest, with an index that is kept."""
+
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from neuromusic import audio
+from neuromusic.errors import InputError, did_you_mean
+from neuromusic.inference import BATCH, heard_blocks, windows_of
+from neuromusic.pipeline import Say
+from neuromusic.progress import track
+from neuromusic.provenance import sha256
+from neuromusic.rundir import WEIGHTS, Run, best_device, load_run
+
+SAVE_EVERY = 100  # clips, so that a killed search does not begin anew
+
+
+@dataclass
+class Index:
+    """The vectors of clips, for one stage of one network.
+
+    A clip is known by the SHA-256 of its file, so one that was moved is not heard again.
+    """
+
+    weights: str  # SHA-256 of model.safetensors
+    stage: str
+    vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # file's SHA-256 -> units
+    names: dict[str, str] = field(default_factory=dict)  # where the file was seen last
+
+
+@torch.no_grad()
+def clip_vector(path: Path, run: Run, stage: str) -> NDArray[np.float32]:
+    """Return the mean over time of a stage's activations to a sound file, (units,).
+
+    Over all windows of the file, none of them padded; units are channels x bands, flattened.
+    Raises InputError for a file without sound.
+    """
+    window, device = run.network.spec.n_frames, run.network.band_mean.device
+    means = []
+    for features, _ in heard_blocks(path, run):
+        windows, _ = windows_of(features, window, run.hop_frames)
+        for first in range(0, len(windows), BATCH):
+            x = torch.from_numpy(windows[first : first + BATCH]).to(device)
+            active = run.network.activations(x)[stage]  # (n, ..., time)
+            means.append(active.flatten(1, -2).mean(-1).cpu().numpy())
+    return np.concatenate(means).mean(0)
+
+
+def load_index(path: Path, weights: str, stage: str) -> Index:
+    """Open a saved index; an empty one where there is none, or of other weights, or damaged."""
+    index = Index(weights, stage)
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            if str(saved["weights"]) == weights and str(saved["stage"]) == stage:
+                hashes, names = saved["sha256"].tolist(), saved["files"].tolist()
+                vectors = dict(zip(hashes, saved["vectors"], strict=True))
+                index = Index(weights, stage, vectors, dict(zip(hashes, names, strict=True)))
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        pass  # it is made again
+    return index
+
+
+def save_index(index: Index, path: Path) -> None:
+    """Write an index whole: files, their SHA-256, vectors (n, units), stage, weights."""
+    part = path.with_name(f".{path.name}.partial")
+    with open(part, "wb") as file:
+        np.savez(
+            file,
+            files=np.array([index.names[key] for key in index.vectors]),
+            sha256=np.array(list(index.vectors)),
+            vectors=np.stack(list(index.vectors.values())),
+            stage=np.array(index.stage),
+            weights=np.array(index.weights),
+        )
+    part.replace(path)
+
+
+def extend_index(
+    index: Index, run: Run, paths: list[Path], save: Callable[[], None], say: Say
+) -> tuple[dict[Path, str], int]:
+    """Hear what an index lacks; return (path -> SHA-256 of all that can be heard, how many were).
+
+    What is no sound is said and left out.
+    """
+    known: dict[Path, str] = {}
+    heard = 0
+    for path in track(paths, "listen", len(paths)):
+        key = sha256(path)
+        if key not in index.vectors:
+            try:
+                index.vectors[key] = clip_vector(path, run, index.stage)
+            except InputError as error:
+                say(f"left out: {error}")
+                continue
+            heard += 1
+        known[path] = key
+        index.names[key] = str(path)
+        if heard and heard % SAVE_EVERY == 0:
+            save()
+    if heard:
+        save()
+    return known, heard
+
+
+def nearest(
+    vector: NDArray[np.float32], others: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the rows of ``others`` (n, units) nearest to ``vector`` (units,), and how near.
+
+    By the cosine of the angle between them, at most k, the nearest first; a vector of zeros is
+    at a right angle to all.
+    """
+    a, b = vector.astype(np.float64), others.astype(np.float64)
+    lengths = np.linalg.norm(a) * np.linalg.norm(b, axis=1)
+    cosine = (b @ a) / np.where(lengths > 0, lengths, 1)
+    order = np.argsort(-cosine, kind="stable")[:k]
+    return order, cosine[order]
+
+
+def similar(
+    directory: Path, clip: Path, among: Path, k: int, stage: str | None, file: Path | None, say: Say
+) -> pd.DataFrame:
+    """Return the k clips below a folder that are nearest to one: rank, file, similarity.
+
+    ``file`` is the index, ``index-STAGE.npz`` in the run without it; ``stage`` the last one.
+    Raises InputError for a run that cannot listen, an unknown stage, and where nothing sounds.
+    """
+    run = load_run(directory)
+    run.check_hears_sound()
+    names = [each.name for each in run.network.stages]
+    if stage is not None and stage not in names:
+        raise InputError(
+            f"--stage {stage}: is no stage of {run.config.model.name}; it has {', '.join(names)}"
+            f"{did_you_mean(stage, names)}"
+        )
+    if not among.is_dir():
+        raise InputError(f"{among}: no such directory; expected a folder of sound files")
+    paths = sorted(path for path in among.rglob("*") if path.suffix.lower() in audio.SUFFIXES)
+    if not paths:
+        raise InputError(f"{among}: holds no sound files ({', '.join(audio.SUFFIXES)})")
+    audio.duration_s(clip)
+    run.network.to(best_device())
+    stage = stage or names[-1]
+    target = file or directory / f"index-{stage}.npz"
+    index = load_index(target, sha256(directory / WEIGHTS), stage)
+    known, heard = extend_index(index, run, paths, lambda: save_index(index, target), say)
+    say(f"heard {heard} clips, {len(known) - heard} were in {target}")
+    if not known:
+        raise InputError(f"{among}: holds no file that sounds")
+    vector = index.vectors.get(sha256(clip))
+    if vector is None:
+        vector = clip_vector(clip, run, stage)
+    there = list(known)
+    rows, cosine = nearest(vector, np.stack([index.vectors[known[path]] for path in there]), k)
+    return pd.DataFrame(
+        {
+            "rank": np.arange(1, len(rows) + 1),
+            "file": [str(there[row]) for row in rows],
+            "similarity": cosine,
+        }
+    )
