@@ -11,7 +11,7 @@ from neuromusic.config import Config
 from neuromusic.errors import InputError
 from neuromusic.models import InputSpec, build_model, entry, model_names
 from neuromusic.models.geometry import trace
-from neuromusic.models.table import multiply_adds, stage_rows
+from neuromusic.models.table import SPECS, model_rows, multiply_adds, stage_rows
 from neuromusic.rundir import save_weights
 from neuromusic.store import PreparedSet
 
@@ -189,7 +189,7 @@ def test_receptive_fields_of_known_layers():
 
 
 @pytest.mark.parametrize(
-    "name", ["cnn5-1d", "resnet34", "googlenet", "mlp", "cnn2d", "cnn4-gru", "cortex-r"]
+    "name", ["cnn5-1d", "resnet34", "googlenet", "mlp", "cnn2d", "cnn4-gru", "cortex-r", "cortex-s"]
 )
 def test_multiply_adds_are_those_that_torch_counts(name):
     from torch.utils.flop_counter import FlopCounterMode
@@ -223,8 +223,16 @@ def test_another_activation_takes_the_place_of_every_relu():
 
 
 def test_tables():
-    assert [row["stage"] for row in stage_rows("cortex-z")] == ["A1", "belt", "PB", "T2T3", "GRU"]
-    assert stage_rows("mixnet")[-1]["stage"] == "mel3"
+    rows = stage_rows("cortex-s")
+    assert [row["stage"] for row in rows] == ["A1", "belt", "PB", "T2T3", "GRU", "readout"]
+    network = build_model("cortex-s", SPECS["bands"], seed=0)
+    told = sum(int(row["parameters"].replace(",", "")) for row in rows)
+    assert told == sum(p.numel() for p in network.parameters())
+    adds = sum(float(row["multiply-adds"].replace(",", "").split()[0]) for row in rows)
+    assert adds == pytest.approx(multiply_adds(network) / 1e6, abs=0.5)
+    assert stage_rows("mixnet")[-2]["stage"] == "mel3"
+    (row,) = model_rows(["vgg11"])
+    assert row["input"] == "bands"
 
 
 def test_unknown_names_and_short_windows_are_told():

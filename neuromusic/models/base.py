@@ -73,6 +73,10 @@ class Network(nn.Module):
         """Return the modules that the sound passes up to the end of a stage, in order."""
         raise TypeError(f"{type(self).__name__} does not define its path")
 
+    def part(self, stage: str) -> Sequence[nn.Module]:
+        """Return the modules that a stage adds to those before it; the rest is the readout."""
+        raise TypeError(f"{type(self).__name__} does not define its parts")
+
     def geometry(self, stage: str) -> Geometry:
         """Return where the units of a stage lie on the input."""
         return trace(self.path(stage), self.spec.n_bands, self.spec.n_frames)
@@ -146,6 +150,10 @@ class Chain(Network):
         """See `Network.path`."""
         names = list(self.blocks)
         return [self.blocks[name] for name in names[: names.index(stage) + 1]]
+
+    def part(self, stage: str) -> Sequence[nn.Module]:
+        """See `Network.part`."""
+        return [self.blocks[stage]]
 
     def activations(self, x: Tensor) -> dict[str, Tensor]:
         """See `Network.activations`."""

@@ -66,6 +66,10 @@ class CnnGru(Network):
             return [*self.blocks.values(), self.gru]
         return [self.blocks[name] for name in names[: names.index(stage) + 1]]
 
+    def part(self, stage: str) -> Sequence[nn.Module]:
+        """See `Network.part`."""
+        return [self.gru if stage == "GRU" else self.blocks[stage]]
+
     def activations(self, x: Tensor) -> dict[str, Tensor]:
         """See `Network.activations`."""
         out = {}
@@ -225,6 +229,10 @@ class Cnn2d(Network):
     def path(self, stage: str) -> Sequence[nn.Module]:
         """See `Network.path`."""
         return self.blocks.path(stage)
+
+    def part(self, stage: str) -> Sequence[nn.Module]:
+        """See `Network.part`."""
+        return self.blocks.path(stage)[-1:]
 
     def activations(self, x: Tensor) -> dict[str, Tensor]:
         """See `Network.activations`."""

@@ -136,6 +136,13 @@ class Recurrent(nn.Module):
         return state
 
 
+class _SharedConv(nn.Conv2d):
+    """One 3x3 kernel that is used with more than one stride."""
+
+    def forward(self, x: Tensor, stride: tuple[int, int] | int = 1) -> Tensor:
+        return F.conv2d(x, self.weight, stride=stride, padding=1)
+
+
 class Bottleneck(nn.Module):
     """An area of CORnet-S: expand, convolve, shrink, add the skip; repeated with shared weights.
 
@@ -152,7 +159,7 @@ class Bottleneck(nn.Module):
         self.skip = nn.Conv2d(plan.n_out, plan.n_out, 1, stride=plan.pool, bias=False)
         self.skip_norm = nn.BatchNorm2d(plan.n_out)
         self.expand = nn.Conv2d(plan.n_out, wide, 1, bias=False)
-        self.conv = nn.Conv2d(wide, wide, 3, padding=1, bias=False)
+        self.conv = _SharedConv(wide, wide, 3, padding=1, bias=False)
         self.stride = plan.pool  # of the first pass
         self.shrink = nn.Conv2d(wide, plan.n_out, 1, bias=False)
         self.norms = nn.ModuleList(
@@ -174,7 +181,7 @@ class Bottleneck(nn.Module):
             skip = self.skip_norm(self.skip(x)) if index == 0 else x
             y = self.relu(first(self.expand(x)))
             stride = self.stride if index == 0 else 1
-            y = self.relu(second(F.conv2d(y, self.conv.weight, stride=stride, padding=1)))
+            y = self.relu(second(self.conv(y, stride)))
             x = self.relu(third(self.shrink(y)) + skip)
         return x
 
@@ -230,6 +237,10 @@ class Cortex(Network):
         passed = names[: names.index(stage) + 1] if stage in names else names
         modules = [m for name in passed for m in self.area_path(name, name == passed[-1])]
         return modules if stage in names else [*modules, self.gru]
+
+    def part(self, stage: str) -> list[nn.Module]:
+        """See `Network.part`."""
+        return [self.areas[stage]] if stage in self.areas else [self.joint, self.gru]
 
     def hear(self, x: Tensor) -> dict[str, Tensor]:
         """Return area -> (B, channels, bands, time) from the standardised input."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from neuromusic.audio import RATE_HZ
 from neuromusic.features import MelSpec, mel_hz
 from neuromusic.models.base import InputSpec, Network, build_model, entry, model_names
+from neuromusic.progress import track
 
 # The windows in which every network of the registry can be built.
 SPECS = {
@@ -24,17 +25,23 @@ def multiply_adds(network: Network) -> int:
 
     Of its convolutions, dense layers and GRUs, which are nearly all of them.
     """
-    total = 0
+    return sum(_multiply_adds(network).values())
+
+
+def _multiply_adds(network: Network) -> dict[nn.Module, int]:
+    counts: dict[nn.Module, int] = {}
 
     def count(layer: nn.Module, given: tuple[Tensor, ...], out: Any) -> None:
-        nonlocal total
         if isinstance(layer, nn.GRU):
             weights = [p for p in layer.parameters() if p.ndim == 2]
-            total += math.prod(given[0].shape[:2]) * sum(p.numel() for p in weights)
+            n = math.prod(given[0].shape[:2]) * sum(p.numel() for p in weights)
         elif isinstance(layer, nn.Linear):
-            total += out.numel() * layer.in_features
+            n = out.numel() * layer.in_features
         elif isinstance(layer, nn.Conv1d | nn.Conv2d):
-            total += out.numel() * math.prod(layer.weight.shape[1:])
+            n = out.numel() * math.prod(layer.weight.shape[1:])
+        else:
+            return
+        counts[layer] = counts.get(layer, 0) + n
 
     handles = [layer.register_forward_hook(count) for layer in network.modules()]
     training, spec = network.training, network.spec
@@ -45,7 +52,7 @@ def multiply_adds(network: Network) -> int:
         network.train(training)
         for handle in handles:
             handle.remove()
-    return total
+    return counts
 
 
 def octaves(bands: float) -> float:
@@ -66,9 +73,10 @@ def _field_text(network: Network, stage: str) -> tuple[str, str]:
 
 
 def model_rows(names: list[str] | None = None) -> list[dict[str, str]]:
-    """Return one row a network of the registry."""
+    """Return one row a network of the registry, for its input in SPECS."""
     rows = []
-    for name in names or model_names():
+    names = names or model_names()
+    for name in track(names, "build", len(names)):
         kind = entry(name).input
         network = build_model(name, SPECS[kind], seed=0)
         last = [stage.name for stage in network.stages if stage.name != "GRU"][-1]
@@ -80,7 +88,7 @@ def model_rows(names: list[str] | None = None) -> list[dict[str, str]]:
                 "parameters": f"{sum(p.numel() for p in network.parameters()):,}",
                 "multiply-adds": f"{multiply_adds(network) / 1e6:,.0f} M",
                 "receptive field": time,
-                "around 1 kHz": width,
+                "at 1 kHz": width,
                 "stages": ", ".join(stage.name for stage in network.stages),
             }
         )
@@ -88,24 +96,40 @@ def model_rows(names: list[str] | None = None) -> list[dict[str, str]]:
 
 
 def stage_rows(name: str) -> list[dict[str, str]]:
-    """Return one row a stage of a network, for its input in SPECS."""
+    """Return one row a stage of a network and one for its readout, for its input in SPECS.
+
+    Parameters and multiply-adds are of what the stage adds to those before it.
+    """
     spec = SPECS[entry(name).input]
     network = build_model(name, spec, seed=0).eval()
     with torch.no_grad():
         active = network.activations(torch.zeros(1, spec.n_rows, spec.n_frames))
+    counts = _multiply_adds(network)
     rows = []
+    n_left, adds_left = sum(p.numel() for p in network.parameters()), sum(counts.values())
     for stage in network.stages:
         time, width = _field_text(network, stage.name)
-        shape = tuple(active[stage.name].shape[1:])
+        layers = [layer for part in network.part(stage.name) for layer in part.modules()]
+        n = sum(p.numel() for layer in layers for p in layer.parameters(recurse=False))
+        adds = sum(counts.get(layer, 0) for layer in layers)
+        n_left, adds_left = n_left - n, adds_left - adds
         rows.append(
             {
                 "stage": stage.name,
                 "area": stage.area or "-",
                 "Brodmann": ", ".join(map(str, stage.brodmann)) or "-",
-                "shape (..., time)": " x ".join(map(str, shape)),
+                "shape (..., time)": " x ".join(map(str, active[stage.name].shape[1:])),
                 "frame": f"{stage.pool * spec.frame_s:.3f} s",
+                "parameters": f"{n:,}",
+                "multiply-adds": f"{adds / 1e6:,.1f} M",
                 "receptive field": time,
-                "around 1 kHz": width,
+                "at 1 kHz": width,
             }
         )
-    return rows
+    readout = {
+        "stage": "readout",
+        "shape (..., time)": str(spec.n_classes),
+        "parameters": f"{n_left:,}",
+        "multiply-adds": f"{adds_left / 1e6:,.1f} M",
+    }
+    return [*rows, dict.fromkeys(rows[0], "-") | readout]

@@ -104,6 +104,10 @@ class MixNet(Network):
             return [nn.Flatten(1, 2), self.frame, *self.bands.path(f"conv{number}")]
         return list(self.wave.values())[:number]
 
+    def part(self, stage: str) -> Sequence[nn.Module]:
+        """See `Network.part`."""
+        return self.path(stage)[-1:]
+
     def activations(self, x: Tensor) -> dict[str, Tensor]:
         """See `Network.activations`."""
         out = {}
