@@ -21,12 +21,11 @@ from optuna.trial import TrialState
 from neuromusic import rundir
 from neuromusic.config import Config, Dimension, make_config
 from neuromusic.errors import InputError
-from neuromusic.models import InputSpec, build_model
 from neuromusic.pipeline import Say
 from neuromusic.progress import epoch_text
 from neuromusic.provenance import read_record, record, sha256, write_record, write_text
 from neuromusic.report import figures
-from neuromusic.selection import select, window_frames
+from neuromusic.selection import select
 from neuromusic.store import PreparedSet, open_prepared
 from neuromusic.tracking import fit_tracked
 from neuromusic.training import Advance
@@ -41,6 +40,7 @@ from neuromusic.trials import (
     places,
     take,
 )
+from neuromusic.wiring import wire
 
 POLL_S = 1.0
 BEGUN = "sweep.json"
@@ -101,10 +101,8 @@ def check(config: Config, data: PreparedSet) -> None:
     for key, dimension in config.sweep.space.items():
         for value in dimension.choices or (dimension.low, dimension.high):
             tried = with_values(config, {key: value})
-            window = window_frames(data, tried.data)
-            spec = InputSpec(data.features.shape[1], window, data.frame_s, len(data.classes))
             try:
-                build_model(tried.model.name, spec, 0, **tried.model.options)
+                wire(tried, data)
             except (InputError, TypeError, ValueError, RuntimeError) as error:
                 raise InputError(f"sweep.space.{key} = {value!r}: {error}") from None
 

@@ -38,13 +38,12 @@ from neuromusic.batches import (
     stored,
 )
 from neuromusic.config import Config, load_config
-from neuromusic.errors import InputError
-from neuromusic.features import front_end_has_bands
-from neuromusic.models import InputSpec, Network, build_model, entry
+from neuromusic.models import Network
 from neuromusic.provenance import record, sha256, write_record, write_text
-from neuromusic.selection import Selection, labels, select, window_frames
+from neuromusic.selection import Selection, labels, select
 from neuromusic.spectral import augment_batch
 from neuromusic.store import PreparedSet
+from neuromusic.wiring import wire
 
 Advance = Callable[[dict[str, float]], None]
 
@@ -67,6 +66,7 @@ class GenreTask(pl.LightningModule):
         self.reach = min(reach, int(data.rows["frames"].iloc[chosen.train].min()))
         self.register_buffer("features", stored(data), persistent=False)
         self.scale = 1.0 if data.per_clip else data.scale
+        self.hears_wave = data.meta["front_end"]["name"] == "wave"
         self.register_buffer("labels", torch.tensor(labels(data, data.classes)), persistent=False)
         self.metrics: dict[str, float] = {}
 
@@ -106,9 +106,8 @@ class GenreTask(pl.LightningModule):
         n_classes = self.network.spec.n_classes
         x = self.cut(rows, starts, self.reach)
         y = F.one_hot(self.labels[rows], n_classes).float()
-        wave = self.data.meta["front_end"]["name"] == "wave"
-        settings_of_x = self.config.augment
-        x, y = augment_batch(x, y, settings_of_x, self.window, self.data.frame_s, rng, wave)
+        augment, frame_s = self.config.augment, self.data.frame_s
+        x, y = augment_batch(x, y, augment, self.window, frame_s, rng, self.hears_wave)
         logits = self.network(x)
         loss = F.cross_entropy(logits, y, label_smoothing=settings.label_smoothing)
         if settings.l1:
@@ -324,18 +323,8 @@ def fit(
         if load_config(out / rundir.CONFIG) != config:  # in what no training depends on
             rundir.write_settings(out, config)
         return False
-    check_settings(config, data)
-    data = data.heard_as(entry(config.model.name).input, config.data.normalisation == "clip")
+    data, network = wire(config, data)
     chosen = select(data, config.data)
-    spec = InputSpec(
-        n_bands=data.meta["n_bands"],
-        n_frames=window_frames(data, config.data),
-        frame_s=data.frame_s,
-        n_classes=len(data.classes),
-        n_channels=data.meta["n_channels"],
-    )
-    model = config.model
-    network = build_model(model.name, spec, config.train.seed, model.activation, **model.options)
     network.band_mean, network.band_std = band_statistics(
         data, chosen.train, config.data.normalisation
     )
@@ -356,25 +345,6 @@ def fit(
         device = str(trainer.strategy.root_device)
         write_record(out, made | {"device": device})
     return True
-
-
-def check_settings(config: Config, data: PreparedSet) -> None:
-    """Raise InputError where settings ask for what the input of the network cannot give."""
-    made_with = data.meta["front_end"]["name"]
-    if entry(config.model.name).input == "wave":
-        allowed, heard = {"mixup", "gain_db"}, "samples"
-    elif made_with != config.data.front_end:
-        raise InputError(
-            f"{data.directory}: was prepared with the front end {made_with}, the settings say "
-            f'{config.data.front_end}; set data.front_end="{made_with}" or prepare it anew'
-        )
-    elif front_end_has_bands(made_with):
-        return
-    else:
-        allowed, heard = {"mixup", "time_masks", "mel_masks"}, f"{made_with} channels"
-    for key in ("time_masks", "mel_masks", "gain_db", "tilt_db", "mel_shift", "time_scale"):
-        if key not in allowed and getattr(config.augment, key):
-            raise InputError(f"augment.{key}: is not for a network that hears {heard}; set it to 0")
 
 
 def _run(trainer: pl.Trainer, task: GenreTask, checkpoint: Path | None) -> None:

@@ -322,7 +322,7 @@ def test_folds_are_cross_validated_and_not_exported(folds, monkeypatch):
         ("stimuli validate folder nowhere", 2, "nowhere: no such directory"),
         ("stimuli validate fma tree", 2, "fma and --tracks go together"),
         ("stimuli validate gtzan tree", 2, "tree: has no track of GTZAN"),
-        ("lists --from-folder tree --folds --out new", 2, "--clip-s sets the shortest"),
+        ("lists --from-folder tree --folds --clip-s 15 --out new", 2, "--clip-s sets the shortest"),
         ("lists --from-folder tree --folds --split 1:1:1 --out new", 2, "goes without --split"),
         ("lists --from-gtzan tree --out new", 2, "has no track of GTZAN"),
         ("lists --from-fma tree --out new", 2, "--from-fma and --tracks go together"),

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
               help="With a folder or GTZAN: the shares of each class, by track.")  # fmt: skip
 @click.option("--folds", is_flag=True,
               help="With a folder: the fold is the number that begins a file name.")  # fmt: skip
-@click.option("--clip-s", type=click.FloatRange(0, min_open=True), default=15.0, show_default=True,
+@click.option("--clip-s", type=click.FloatRange(0), show_default="15, with --folds 0",
               help="Without orders: the shortest file that is taken, in seconds.")  # fmt: skip
 @options.seed
 @click.option("--allow-missing", is_flag=True, help="Go on although clips are missing.")
@@ -41,7 +41,7 @@ def command(
     tracks: Path | None,
     split: str | None,
     folds: bool,
-    clip_s: float,
+    clip_s: float | None,
     seed: int,
     allow_missing: bool,
     link: str,
@@ -56,10 +56,10 @@ def command(
       neuromusic lists --train-order ExpTrnOrder.mat --test-order ExpValOrder.mat \\
         --clips CLIPS --out run_dataset
       neuromusic lists --from-folder genres/ --split 70:15:15 --seed 13 --out run_dataset
-      neuromusic lists --from-folder ESC-10/ --folds --clip-s 3.6 --out run_dataset
+      neuromusic lists --from-folder ESC-10/ --folds --out run_dataset
       neuromusic lists --from-fma fma_small --tracks fma_metadata/tracks.csv --out run_dataset
     """
-    from neuromusic import pipeline
+    from neuromusic import pipeline, timing
 
     orders = (train_order, test_order, clips)
     if sum(map(bool, (any(orders), from_folder, from_gtzan, from_fma))) != 1:
@@ -81,7 +81,8 @@ def command(
         files = _files(from_folder, from_gtzan, from_fma, tracks, folds)
         shares = None if folds or from_fma else split or "70:15:15"
         also = (tracks,) if tracks else ()
-        pipeline.make_file_lists(files, shares, seed, clip_s, out, link, options.say, also)  # type: ignore[arg-type]
+        least_s = (0.0 if folds else timing.CLIP_S) if clip_s is None else clip_s
+        pipeline.make_file_lists(files, shares, seed, least_s, out, link, options.say, also)  # type: ignore[arg-type]
     options.next_step(f"neuromusic prepare {out} --out prepared")
 
 

@@ -1,0 +1,46 @@
+"""A network for a prepared set: what it hears of it, and whether the settings suit that."""
+
+from neuromusic.config import Config
+from neuromusic.errors import InputError
+from neuromusic.features import front_end_has_bands
+from neuromusic.models import InputSpec, Network, build_model, entry
+from neuromusic.selection import window_frames
+from neuromusic.store import PreparedSet
+
+
+def wire(config: Config, data: PreparedSet) -> tuple[PreparedSet, Network]:
+    """Return the set as the network of the settings hears it, and the network, untrained.
+
+    Raises InputError where the network cannot be built or the settings do not suit the set.
+    """
+    check_settings(config, data)
+    model = config.model
+    data = data.heard_as(entry(model.name).input, config.data.normalisation == "clip")
+    spec = InputSpec(
+        n_bands=data.meta["n_bands"],
+        n_frames=window_frames(data, config.data),
+        frame_s=data.frame_s,
+        n_classes=len(data.classes),
+        n_channels=data.meta["n_channels"],
+    )
+    seed = config.train.seed
+    return data, build_model(model.name, spec, seed, model.activation, **model.options)
+
+
+def check_settings(config: Config, data: PreparedSet) -> None:
+    """Raise InputError where settings ask for what the input of the network cannot give."""
+    made_with = data.meta["front_end"]["name"]
+    if entry(config.model.name).input == "wave":
+        allowed, heard = {"mixup", "gain_db"}, "samples"
+    elif made_with != config.data.front_end:
+        raise InputError(
+            f"{data.directory}: was prepared with the front end {made_with}, the settings say "
+            f'{config.data.front_end}; set data.front_end="{made_with}" or prepare it anew'
+        )
+    elif front_end_has_bands(made_with):
+        return
+    else:
+        allowed, heard = {"mixup", "time_masks", "mel_masks"}, f"{made_with} channels"
+    for key in ("time_masks", "mel_masks", "gain_db", "tilt_db", "mel_shift", "time_scale"):
+        if key not in allowed and getattr(config.augment, key):
+            raise InputError(f"augment.{key}: is not for a network that hears {heard}; set it to 0")
