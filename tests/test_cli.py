@@ -113,7 +113,7 @@ TRAIN = "train tiny.toml --prepared prepared --out new --set"
         ("prepare --features trn.mat --out new", "trn.mat: is no readable .npz"),
         ("augment other", "has no train.tsv"),
         ("train wrong.toml --prepared prepared --out new", "did you mean 'train.epochs'"),
-        (f"{TRAIN} model.name=cortex", "unknown model 'cortex'; known: cnn4, cnn4-gru, cortex-z"),
+        (f"{TRAIN} model.name=cortex", "unknown model 'cortex'; known: alexnet, baseline-1d"),
         (f"{TRAIN} data.window_s=20", "is longer than blues.00000_15s.wav"),
         (f"{TRAIN} data.test_runs=[7]", "no run 7"),
         ("train tiny.toml --prepared other --out new", "is no prepared set"),

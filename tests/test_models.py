@@ -18,8 +18,9 @@ from neuromusic.store import PreparedSet
 COARSE = InputSpec(n_bands=128, n_frames=129, frame_s=0.07755, n_classes=10)
 FINE = InputSpec(n_bands=128, n_frames=430, frame_s=512 / 22050, n_classes=10)
 # Bands and frames, as few as a network takes, so that all of them take little time.
-LEAST = {"alexnet": 64, "baseline-1d": 64, "cnn3-gru": 64, "cnn4": 64, "cnn4-gru": 128,
-         "cnn4-gru-dense2": 128, "cel": 64, "cel2": 64, "cel3": 64}  # fmt: skip
+LEAST = {"alexnet": (64, 64), "baseline-1d": (64, 64), "cnn3-gru": (64, 32), "cnn4": (64, 64),
+         "cnn4-gru": (128, 32), "cnn4-gru-dense2": (128, 32), "cel": (64, 64), "cel2": (64, 64),
+         "cel3": (64, 64)}  # fmt: skip
 LEAST_WAVE = {"samplecnn": 3**10}
 CORTEX = ["cortex-z", "cortex-r", "cortex-rt", "cortex-s"]
 
@@ -27,8 +28,8 @@ CORTEX = ["cortex-z", "cortex-r", "cortex-rt", "cortex-s"]
 def spec_of(name):
     if entry(name).input == "wave":
         return InputSpec(1, LEAST_WAVE.get(name, 28_000), 1 / RATE_HZ, 8)
-    size = 64 if name in CORTEX else LEAST.get(name, 32)
-    return InputSpec(size, size, COARSE.frame_s, 8)
+    n_bands, n_frames = (64, 64) if name in CORTEX else LEAST.get(name, (32, 32))
+    return InputSpec(n_bands, n_frames, COARSE.frame_s, 8)
 
 
 def windows(n, spec=COARSE, seed=0):

@@ -13,6 +13,7 @@ from helpers import TINY, write_features
 from neuromusic import pipeline, similar
 from neuromusic.cli.main import cli
 from neuromusic.config import make_config
+from neuromusic.datasets import folder
 from neuromusic.errors import InputError
 from neuromusic.features import MelSpec, log_mel
 from neuromusic.rundir import load_run
@@ -36,8 +37,9 @@ def place(tmp_path_factory, small_clips):
         (root / "clips" / genre).mkdir(parents=True)
         for path in sorted(small_clips.glob(f"{genre}.*"))[:2]:
             shutil.copy(path, root / "clips" / genre)
-    lists = pipeline.make_folder_lists(
-        root / "clips", "1:0:1", 0, 15.0, root / "lists", "copy", lambda text: None
+    files = folder.table(root / "clips")
+    lists = pipeline.make_file_lists(
+        files, "1:0:1", 0, 15.0, root / "lists", "copy", lambda text: None
     )
     pipeline.make_prepared(lists, root / "prepared", 0, 1, lambda text: None)
     fit(settings(), open_prepared(root / "prepared"), root / "run")

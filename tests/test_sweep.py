@@ -24,7 +24,7 @@ pruner = "none"
 [sweep.space]
 train.lr = {low = 1e-4, high = 1e-2, log = true}
 augment.mixup = {low = 0.0, high = 0.5}
-model.options.gru = {choices = [4, 8]}
+model.options.size = {choices = ["tiny", "base"]}
 """
 
 
@@ -198,7 +198,7 @@ def test_a_hopeless_trial_is_stopped_and_keeps_its_metrics(place):
         ("sweep.space={}", "sweep.space: is empty"),
         ("train.devices=2", "a trial takes one device"),
         ('sweep.space={"train.batch_size" = {low = 1, high = 8}}', "train.batch_size"),
-        ('sweep.space={"model.options.gru_" = {low = 1, high = 8}}', "did you mean 'gru'"),
+        ('sweep.space={"model.options.size_" = {low = 1, high = 8}}', "did you mean 'size'"),
         ('sweep.space={"data.window_s" = {low = 5.0, high = 50.0}}', "choose a shorter window"),
         ('sweep.space={"model.name" = {choices = ["cortex"]}}', "unknown model 'cortex'"),
     ],
