@@ -1,6 +1,11 @@
 """Fixtures that several tests share."""
 
 import os
+
+# One thread a process: the tests run side by side, and what they train is small. Before torch is
+# imported, and for the processes that tests start.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from pathlib import Path
 
 import numpy as np

@@ -8,8 +8,7 @@ import click
 def command(name: str | None) -> None:
     """List the networks, or show the stages of one.
 
-    For an input of 128 mel bands at 23.2 ms a frame and windows of 9.9 s, unless a network asks for
-    another.
+    For windows of 10 s of 128 mel bands at 23.2 ms a frame, or of 5 s of samples.
 
     \b
     Examples:
