@@ -96,6 +96,9 @@ def open_starts(data: PreparedSet, row: int, window: int) -> NDArray[np.int64]:
 
 def cut(features: Tensor, rows: Tensor, starts: Tensor, window: int) -> Tensor:
     """Cut windows (B, n, window) float32 out of features (rows, n, frames) on the device."""
+    if features.shape[1] == 1:  # a wave: a few long stretches are sooner copied than gathered
+        pairs = zip(rows.tolist(), starts.tolist(), strict=True)
+        return torch.stack([features[row, :, at : at + window] for row, at in pairs]).float()
     frames = starts[:, None] + torch.arange(window, device=starts.device)  # (B, window)
     return features[rows[:, None], :, frames].transpose(1, 2).float()
 
