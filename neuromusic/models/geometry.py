@@ -11,8 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
-from torchvision.models.googlenet import Inception
-from torchvision.models.resnet import BasicBlock, Bottleneck
 
 Pair = tuple[float, float]  # bands, frames
 
@@ -57,10 +55,10 @@ class _State:
             self.slide(module, np.array([0, 1]))
         elif isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
             self.slide(module, np.array([1, 1]))
-        elif isinstance(module, Inception):
+        elif _is_torchvisions(module, "Inception"):
             # Its widest branches are 3 x 3 and keep the size; torchvision has no 5 x 5 one.
             self.field += 2 * self.jump
-        elif isinstance(module, BasicBlock | Bottleneck):
+        elif _is_torchvisions(module, "BasicBlock", "Bottleneck"):
             for name, child in module.named_children():
                 if name != "downsample":  # the other, shorter way
                     self.visit(child)
@@ -100,3 +98,9 @@ class _State:
         self.centre += (reach / 2 - before) * self.jump
         self.field += reach * self.jump
         self.jump *= stride
+
+
+def _is_torchvisions(module: nn.Module, *names: str) -> bool:
+    # By name: torchvision takes seconds to import, and few networks need it.
+    kind = type(module)
+    return kind.__name__ in names and kind.__module__.startswith("torchvision.")

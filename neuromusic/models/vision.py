@@ -2,16 +2,13 @@
 
 Their last maps are averaged over bands and time before the dense layers (AlexNet and VGG would
 stretch them to 6 x 6 and 7 x 7, which windows of 128 frames do not fill). The VGGs are the variants
-with batch normalisation, which train from scratch.
+with batch normalisation, which train from scratch. torchvision is imported when one is built.
 """
 
 import itertools
 from collections.abc import Callable
 
 from torch import nn
-from torchvision import models as zoo
-from torchvision.models.googlenet import BasicConv2d
-from torchvision.models.vgg import cfgs, make_layers
 
 from neuromusic.models.base import Chain, InputSpec, MeanOverMap, register
 from neuromusic.models.geometry import Geometry
@@ -48,7 +45,9 @@ def _cut_at_pools(features: nn.Sequential) -> list[nn.Sequential]:
 @register("alexnet")
 def alexnet(spec: InputSpec, dropout: float = 0.5) -> Chain:
     """AlexNet (Krizhevsky 2014, arXiv 1404.5997)."""
-    features = zoo.alexnet(num_classes=1).features
+    from torchvision.models import alexnet as theirs
+
+    features = theirs(num_classes=1).features
     _first_channels(features, spec.n_channels)
     cuts = [0, 3, 6, 8, 10, 13]  # after each convolution and the pool that may follow it
     blocks: dict[str, nn.Module] = {
@@ -69,6 +68,8 @@ def _classifier(n_in: int, n_classes: int, dropout: float) -> nn.Sequential:
 def _vgg(name: str, layers: str) -> None:
     @register(name)
     def build(spec: InputSpec, dropout: float = 0.5) -> Chain:
+        from torchvision.models.vgg import cfgs, make_layers
+
         features = make_layers(cfgs[layers], batch_norm=True)
         for module in features:
             if isinstance(module, nn.Conv2d):
@@ -90,7 +91,9 @@ for _name, _layers in (("vgg11", "A"), ("vgg13", "B"), ("vgg16", "D"), ("vgg19",
 def _resnet(name: str) -> None:
     @register(name)
     def build(spec: InputSpec) -> Chain:
-        net = getattr(zoo.resnet, name)(num_classes=spec.n_classes)
+        from torchvision.models import resnet
+
+        net = getattr(resnet, name)(num_classes=spec.n_classes)
         _first_channels(net, spec.n_channels)
         blocks: dict[str, nn.Module] = {
             "stem": nn.Sequential(net.conv1, net.bn1, net.relu, net.maxpool),
@@ -108,7 +111,9 @@ for _name in ("resnet34", "resnet50"):
 @register("googlenet")
 def googlenet(spec: InputSpec, dropout: float = 0.2) -> Chain:
     """GoogLeNet, Inception v1 with batch normalisation (Szegedy et al. 2015)."""
-    net = zoo.googlenet(num_classes=spec.n_classes, aux_logits=False, init_weights=False)
+    from torchvision.models import googlenet as theirs
+
+    net = theirs(num_classes=spec.n_classes, aux_logits=False, init_weights=False)
     _first_channels(net, spec.n_channels)
     _modules_for_relu(net)
     blocks: dict[str, nn.Module] = {
@@ -125,6 +130,8 @@ def googlenet(spec: InputSpec, dropout: float = 0.2) -> Chain:
 
 def _modules_for_relu(module: nn.Module) -> None:
     """Make torchvision's functional ReLUs modules, so that they can be exchanged."""
+    from torchvision.models.googlenet import BasicConv2d
+
     for name, child in module.named_children():
         if isinstance(child, BasicConv2d):
             setattr(module, name, nn.Sequential(child.conv, child.bn, nn.ReLU()))
@@ -135,7 +142,9 @@ def _modules_for_relu(module: nn.Module) -> None:
 @register("densenet121")
 def densenet121(spec: InputSpec, dropout: float = 0.0) -> Chain:
     """DenseNet121 (Huang et al. 2017)."""
-    net = zoo.densenet121(num_classes=spec.n_classes, drop_rate=dropout)
+    from torchvision.models import densenet121 as theirs
+
+    net = theirs(num_classes=spec.n_classes, drop_rate=dropout)
     _first_channels(net, spec.n_channels)
     f = net.features
     blocks: dict[str, nn.Module] = {
