@@ -9,7 +9,7 @@ import pandas as pd
 
 from neuromusic.errors import InputError
 from neuromusic.models.table import multiply_adds
-from neuromusic.pipeline import Say
+from neuromusic.progress import Say
 from neuromusic.provenance import new_directory, record, sha256
 from neuromusic.report import figures
 from neuromusic.rundir import SCORES, SECONDS, load_run

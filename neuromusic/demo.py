@@ -9,8 +9,8 @@ from joblib import Parallel, delayed
 from neuromusic import audio, synth
 from neuromusic.config import make_config
 from neuromusic.orders import ORDER_FILES, design_orders, write_order
-from neuromusic.pipeline import Say, run_all
-from neuromusic.progress import track
+from neuromusic.pipeline import run_all
+from neuromusic.progress import Say, track
 from neuromusic.provenance import is_current, new_directory, record
 
 CLIPS_PER_GENRE = 14  # 12 + 2 after the published proportion: three training runs, two test runs

@@ -1,24 +1,18 @@
-"""The steps, each from what lies on disk to a directory; commands, demo and `run` all call these.
+"""The steps from stimulus lists to exports; commands, demo and `run` all call these.
 
-Every step returns its output directory, does nothing if that is there already and unchanged, and
-tells what it did through ``say``.
+Every step here and in `staging` returns its output directory, does nothing if that is there already
+and unchanged, and tells what it did through ``say``.
 """
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
-from neuromusic import audio, stimuli, timing
-from neuromusic.augment import VARIANTS, variant_file_name
+from neuromusic import stimuli, timing
 from neuromusic.config import Config
 from neuromusic.datasets import folder
 from neuromusic.errors import InputError
-from neuromusic.orders import read_order
-from neuromusic.progress import epoch_text, track
+from neuromusic.progress import Say, epoch_text
 from neuromusic.provenance import (
     check_target,
     hash_inputs,
@@ -26,10 +20,8 @@ from neuromusic.provenance import (
     new_directory,
     record,
     sha256,
-    write_text,
 )
-
-Say = Callable[[str], None]
+from neuromusic.staging import make_file_lists, make_lists
 
 
 def _hash_list_sounds(lists: Path) -> dict[str, str]:
@@ -40,168 +32,6 @@ def _hash_list_sounds(lists: Path) -> dict[str, str]:
         raise InputError(f"{absent[0]}: is listed but not there; make the lists again")
     tsv = [lists / name for name in stimuli.LIST_FILES.values() if (lists / name).is_file()]
     return hash_inputs([*tsv, *paths])
-
-
-def cut_clips(tracks: Path, bids: Path, out: Path, say: Say) -> Path:
-    """Cut every clip that the events name out of its track; see `stimuli.cut_clip`."""
-    cuts = stimuli.cut_list(bids)
-    found = stimuli.find_tracks(tracks)
-    absent = sorted(set(cuts["track"]) - set(found))
-    if absent:
-        raise InputError(
-            f"{tracks}: lacks {len(absent)} of {cuts['track'].nunique()} tracks: "
-            f"{', '.join(absent)}"
-        )
-    wanted = {found[name] for name in cuts["track"]}
-    made = record("stimuli cut", {"fade_s": stimuli.FADE_S}, hash_inputs(wanted))
-    if is_current(out, made):
-        say(f"{out} is there already and unchanged")
-        return out
-    with new_directory(out, made) as part:
-        waves = {}
-        for row in track(cuts.itertuples(), "cut", len(cuts)):
-            waves[row.clip] = stimuli.cut_clip(found[row.track], row.start_s, row.end_s)
-        rms = float(np.mean([np.sqrt(np.mean(wave**2)) for wave in waves.values()]))
-        limited = []
-        for clip, wave in waves.items():
-            scaled, is_limited = stimuli.set_rms(wave, rms)
-            if is_limited:
-                limited.append(clip)
-            folder = part / clip.split(".")[0]
-            folder.mkdir(exist_ok=True)
-            audio.write(folder / clip, scaled)
-    say(f"cut {len(cuts)} clips to the set's mean RMS of {rms:.4f} into {out}")
-    if limited:
-        say(f"{len(limited)} clips stay softer, or they would clip: {', '.join(limited)}")
-    return out
-
-
-def make_lists(
-    train_order: Path, test_order: Path, clips: Path, out: Path, allow_missing: bool,
-    link: stimuli.Link, say: Say,
-) -> Path:  # fmt: skip
-    """Stage the clips of an order pair under their run names and write the lists."""
-    tables = {
-        "train": stimuli.list_order(read_order(train_order, "train")),
-        "test": stimuli.list_order(read_order(test_order, "test")),
-    }
-    found = stimuli.find_clips(clips)
-    absent = stimuli.missing_clips(tables.values(), found)
-    wanted = sorted({clip for table in tables.values() for clip in table["clip"]})
-    if absent:
-        say("\n".join(f"missing: {clip}" for clip in absent))
-        if not allow_missing:
-            raise InputError(
-                f"{clips}: lacks {len(absent)} of the {len(wanted)} clips (named above); add them, "
-                "or go on without them with --allow-missing"
-            )
-    here = {clip: found[clip] for clip in wanted if clip in found}
-    stimuli.check_clips(here.values())
-    made = record(
-        "lists",
-        {"allow_missing": allow_missing, "link": link},
-        hash_inputs([train_order, test_order, *here.values()]),
-    )
-    if is_current(out, made):
-        say(f"{out} is there already and unchanged")
-        return out
-    with new_directory(out, made) as part:
-        staged = {}
-        for split, table in tables.items():
-            gone = ~table["clip"].isin(here)
-            played = table[~gone & (table["trial"] > 0)]
-            for row in played.itertuples():
-                staged[row.path] = row.clip
-            tables[split] = table.assign(path=table["path"].mask(gone))
-        how = {
-            stimuli.stage(here[clip], part / path, link)
-            for path, clip in track(staged.items(), "stage", len(staged))
-        }
-        stimuli.write_lists(part, tables)
-    counts = ", ".join(f"{(t['trial'] > 0).sum()} {split}" for split, t in tables.items())
-    say(f"wrote {out}: {counts} presentations of {len(here)} clips ({', '.join(how)})")
-    if absent:
-        say(f"{len(absent)} of {len(wanted)} clips are missing; their rows have the path n/a")
-    return out
-
-
-def make_file_lists(
-    files: pd.DataFrame, split: str | None, seed: int, clip_s: float, out: Path,
-    link: stimuli.Link, say: Say, described_by: tuple[Path, ...] = (),
-) -> Path:  # fmt: skip
-    """Stage the files of a set (see `datasets`) and write their lists.
-
-    ``split`` (70:15:15) by track; None for a set that has its own. ``described_by``: the files from
-    which genre and split were read. A file with a known fault is named and left out.
-    """
-    if "fault" in files:
-        for row in files[files["fault"].notna()].itertuples():
-            say(f"warning: {row.source}: {row.fault}; left out")
-        files = files[files["fault"].isna()]
-    if split is not None:
-        files = stimuli.split_tracks(files, stimuli.proportions(split), seed)
-    whole = stimuli.list_files(files)
-    sources = [Path(source) for source in whole["source"]]
-    stimuli.check_clips(sources, clip_s, "; --clip-s sets the shortest that is taken")
-    settings = {"split": split, "seed": seed, "clip_s": clip_s, "link": link}
-    if "run" in files:
-        settings["folds"] = True
-    made = record("lists", settings, hash_inputs([*sources, *described_by]))
-    if is_current(out, made):
-        say(f"{out} is there already and unchanged")
-        return out
-    tables = {name: whole[whole["split"] == name] for name in stimuli.LIST_FILES}
-    with new_directory(out, made) as part:
-        for row in track(whole.itertuples(), "stage", len(whole)):
-            stimuli.stage(Path(row.source), part / row.path, link)
-        stimuli.write_lists(part, tables)
-    counts = ", ".join(f"{len(table)} {name}" for name, table in tables.items())
-    by = "split by track" if split else "split as published"
-    how = f"{files['run'].nunique()} folds" if "run" in files else by
-    say(f"wrote {out}: {counts} clips in {whole['genre'].nunique()} classes, {how}")
-    return out
-
-
-def write_variants(lists: Path, seed: int, workers: int, say: Say) -> Path:
-    """Write the nine variants of every training clip as wav beside it, and variants.tsv."""
-    from neuromusic.prepare import map_variants, unique_clips
-
-    table = stimuli.read_lists(lists)
-    clips = unique_clips(table[table["path"].notna() & (table["split"] == "train")])
-    if clips.empty:
-        raise InputError(f"{lists}: has no training clips to augment")
-    rows: list[dict[str, Any]] = []
-    results = map_variants(clips, lists, seed, _write_clip_variants, workers)
-    for row, made in zip(clips.itertuples(), track(results, "augment", len(clips)), strict=True):
-        for variant, parameters in enumerate(made, start=1):
-            rows.append(
-                {
-                    "path": variant_file_name(row.path, variant),
-                    "clip": row.clip,
-                    "variant": variant,
-                    "name": VARIANTS[variant],
-                    "parameters": json.dumps(parameters),
-                    "seed": seed,
-                }
-            )
-    write_text(lists / "variants.tsv", pd.DataFrame(rows).to_csv(sep="\t", index=False))
-    say(f"wrote {len(rows)} variants of {len(clips)} clips into {lists}, listed in variants.tsv")
-    return lists
-
-
-def _write_clip_variants(path: Path, clip: str, variants: range, seed: int) -> list[dict[str, Any]]:
-    from neuromusic.prepare import variant_waves
-
-    drawn = []
-    for variant, (wave, parameters) in enumerate(variant_waves(path, clip, variants, seed)):
-        if variant == 0:
-            continue
-        target = path.with_name(variant_file_name(path.name, variant))
-        part = target.with_name(f".{target.stem}.partial.wav")
-        audio.write(part, wave)
-        part.replace(target)
-        drawn.append(parameters)
-    return drawn
 
 
 def make_prepared(

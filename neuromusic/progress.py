@@ -1,9 +1,10 @@
 """Progress bars on stderr: one line that moves on a terminal, one line a step elsewhere."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 T = TypeVar("T")
+Say = Callable[[str], None]  # tells the user one thing
 
 
 def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:

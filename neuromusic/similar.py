@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from neuromusic import audio
 from neuromusic.errors import InputError, did_you_mean
 from neuromusic.inference import BATCH, heard_blocks, windows_of
-from neuromusic.pipeline import Say
-from neuromusic.progress import track
+from neuromusic.progress import Say, track
 from neuromusic.provenance import sha256
 from neuromusic.rundir import WEIGHTS, Run, best_device, load_run
 

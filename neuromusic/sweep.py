@@ -21,8 +21,7 @@ from optuna.trial import TrialState
 from neuromusic import rundir
 from neuromusic.config import Config, Dimension, make_config
 from neuromusic.errors import InputError
-from neuromusic.pipeline import Say
-from neuromusic.progress import epoch_text
+from neuromusic.progress import Say, epoch_text
 from neuromusic.provenance import read_record, record, sha256, write_record, write_text
 from neuromusic.report import figures
 from neuromusic.selection import select

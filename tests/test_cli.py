@@ -10,7 +10,7 @@ import scipy.io
 import soundfile
 from helpers import TINY_TOML, neuromusic, write_features
 
-from neuromusic import pipeline
+from neuromusic import pipeline, staging
 from neuromusic.cli.main import cli
 from neuromusic.datasets import folder
 from neuromusic.orders import GENRES, design_orders, write_order
@@ -75,7 +75,7 @@ def place(tmp_path_factory, small_clips):
         (root / name / "blues").mkdir(parents=True)
         broken = 0 * wave if name == "silent" else np.where(np.arange(len(wave)) == 9, np.nan, wave)
         soundfile.write(root / name / "blues" / "b.wav", broken, 22050, subtype="FLOAT")
-        pipeline.make_file_lists(
+        staging.make_file_lists(
             folder.table(root / name), "1:0:0", 0, 15.0, root / f"{name}_lists", "copy",
             lambda text: None,
         )  # fmt: skip

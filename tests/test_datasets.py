@@ -10,7 +10,7 @@ import soundfile
 from click.testing import CliRunner
 from helpers import TINY_TOML
 
-from neuromusic import pipeline, stimuli
+from neuromusic import pipeline, staging, stimuli
 from neuromusic.cli.main import cli
 from neuromusic.config import make_config
 from neuromusic.crossval import fold_runs
@@ -154,7 +154,7 @@ def test_every_layout_makes_lists(layout, tmp_path):
     split = None if "split" in files else "1:0:1"
     out = tmp_path / "lists"
     for _ in range(2):
-        pipeline.make_file_lists(files, split, 0, 0.9, out, "copy", said.append)
+        staging.make_file_lists(files, split, 0, 0.9, out, "copy", said.append)
     assert "unchanged" in said[-1]
     table = stimuli.read_lists(out)
     known = files[files["fault"].notna()] if "fault" in files else files[:0]
@@ -175,7 +175,7 @@ def test_every_layout_refuses_what_it_is_not(layout, tmp_path):
 def test_the_corrupt_track_of_gtzan_is_named_and_left_out(tmp_path):
     def make_lists(name, say):
         files = gtzan.table(tmp_path / "genres")
-        return pipeline.make_file_lists(files, "1:0:1", 0, 0.9, tmp_path / name, "copy", say)
+        return staging.make_file_lists(files, "1:0:1", 0, 0.9, tmp_path / name, "copy", say)
 
     paths = [write(tmp_path / f"genres/jazz/jazz.{n:05d}.wav", n) for n in (53, 54, 55)]
     paths[1].write_bytes(b"RIFF")
@@ -257,7 +257,7 @@ def folds(tmp_path_factory):
                 wave, _ = soundfile.read(path)
                 wave[len(wave) // 2 :] = 0
                 soundfile.write(path, wave, 22050)
-    lists = pipeline.make_file_lists(
+    lists = staging.make_file_lists(
         folder.table(root / "tree", folds=True), None, 0, 2.9, root / "lists", "copy", quiet
     )
     pipeline.make_prepared(lists, root / "prepared", 0, 1, quiet)
@@ -347,10 +347,10 @@ def test_the_real_esc10(shared, tmp_path):
     assert set(Counter(zip(files["genre"], files["run"], strict=True)).values()) == {8}
     assert files["clip"].is_unique
     some = files.groupby(["genre", "run"]).head(1)
-    lists = pipeline.make_file_lists(some, None, 0, 3.6, tmp_path / "lists", "sym", quiet)
+    lists = staging.make_file_lists(some, None, 0, 3.6, tmp_path / "lists", "sym", quiet)
     assert len(stimuli.read_lists(lists)) == 40
     with pytest.raises(InputError, match=r"4-164661-B\.ogg: lasts 3\.64 s"):
-        pipeline.make_file_lists(files, None, 0, 4.9, tmp_path / "new", "sym", quiet)
+        staging.make_file_lists(files, None, 0, 4.9, tmp_path / "new", "sym", quiet)
 
 
 def test_the_real_gtzan(shared):

@@ -10,7 +10,7 @@ import scipy.io
 import torch
 from helpers import TINY_TOML
 
-from neuromusic import pipeline
+from neuromusic import pipeline, staging
 from neuromusic.config import load_config
 from neuromusic.orders import design_orders, write_order
 from neuromusic.rundir import load_run
@@ -27,7 +27,7 @@ def root(small_clips, tmp_path_factory):
     pair = design_orders(sorted(path.name for path in small_clips.iterdir()), 0)
     for order, name in zip(pair, ("trn.mat", "val.mat"), strict=True):
         write_order(order, root / name)
-    lists = pipeline.make_lists(
+    lists = staging.make_lists(
         root / "trn.mat", root / "val.mat", small_clips, root / "lists", False, "sym", SAID.append
     )
     pipeline.make_prepared(lists, root / "prepared", 0, 2, SAID.append)
@@ -123,7 +123,7 @@ def test_missing_clips_are_nan_and_named(root, small_clips):
     for path in sorted(small_clips.iterdir())[1:]:
         (some / path.name).symlink_to(path)
     said = []
-    lists = pipeline.make_lists(
+    lists = staging.make_lists(
         root / "trn.mat", root / "val.mat", some, root / "lists2", True, "sym", said.append
     )
     pipeline.make_export(root / "run", lists, root / "out2", said.append)

@@ -6,7 +6,7 @@ import pytest
 import soundfile
 from helpers import write_features
 
-from neuromusic import pipeline
+from neuromusic import pipeline, staging
 from neuromusic.config import load_config
 from neuromusic.datasets import folder as class_tree
 from neuromusic.errors import InputError
@@ -31,7 +31,7 @@ def lists(small_clips, tmp_path_factory):
             wave, rate_hz = soundfile.read(path)
             soundfile.write(folder / path.name, wave[: 4 * rate_hz], rate_hz)
     files = class_tree.table(root / "genres")
-    pipeline.make_file_lists(files, "2:0:1", 0, 4.0, root / "lists", "hard", quiet)
+    staging.make_file_lists(files, "2:0:1", 0, 4.0, root / "lists", "hard", quiet)
     return root
 
 

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 from helpers import write_features
 
-from neuromusic import augment, pipeline, stimuli
+from neuromusic import augment, pipeline, staging, stimuli
 from neuromusic.batches import draw_windows, score_windows
 from neuromusic.config import Config, Data
 from neuromusic.datasets import folder
@@ -32,7 +32,7 @@ def lists(small_clips, tmp_path_factory):
         for path in small_clips.glob(f"{genre}.*"):
             (root / "tree" / genre / path.name).symlink_to(path)
     files = folder.table(root / "tree")
-    return pipeline.make_file_lists(files, "2:0:1", 0, 15.0, root / "run_dataset", "hard", quiet)
+    return staging.make_file_lists(files, "2:0:1", 0, 15.0, root / "run_dataset", "hard", quiet)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_workers_change_no_byte(prepared, lists):
 
 
 def test_augment_writes_what_prepare_hears(lists, prepared):
-    pipeline.write_variants(lists, 7, 1, quiet)
+    staging.write_variants(lists, 7, 1, quiet)
     data = open_prepared(prepared)
     table = pd.read_csv(lists / "variants.tsv", sep="\t")
     assert len(table) == 4 * 9

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from neuromusic import augment, pipeline
+from neuromusic import augment, pipeline, staging
 from neuromusic.batches import draw_windows, score_windows
 from neuromusic.config import Config, Data, Train
 from neuromusic.datasets import folder
@@ -130,7 +130,7 @@ def test_a_soft_tick_has_a_silent_harmonic_part_and_is_prepared(tmp_path):
         (tmp_path / name / "clock").mkdir(parents=True)
         soundfile.write(tmp_path / name / "clock" / "a.wav", wave, 22050, subtype="FLOAT")
         files = folder.table(tmp_path / name)
-        pipeline.make_file_lists(files, "1:0:0", 0, 1.0, tmp_path / f"{name}_lists", "copy", print)
+        staging.make_file_lists(files, "1:0:0", 0, 1.0, tmp_path / f"{name}_lists", "copy", print)
     said = []
     pipeline.make_prepared(tmp_path / "tick_lists", tmp_path / "prepared", 0, 1, said.append)
     assert said[0] == "warning: silent and not trained on: a.wav (harmonic)"

@@ -10,7 +10,7 @@ import soundfile
 import torch
 from helpers import TINY, write_features
 
-from neuromusic import pipeline, similar
+from neuromusic import pipeline, similar, staging
 from neuromusic.cli.main import cli
 from neuromusic.config import make_config
 from neuromusic.datasets import folder
@@ -38,7 +38,7 @@ def place(tmp_path_factory, small_clips):
         for path in sorted(small_clips.glob(f"{genre}.*"))[:2]:
             shutil.copy(path, root / "clips" / genre)
     files = folder.table(root / "clips")
-    lists = pipeline.make_file_lists(
+    lists = staging.make_file_lists(
         files, "1:0:1", 0, 15.0, root / "lists", "copy", lambda text: None
     )
     pipeline.make_prepared(lists, root / "prepared", 0, 1, lambda text: None)

@@ -59,7 +59,7 @@ def command(
       neuromusic lists --from-folder ESC-10/ --folds --out run_dataset
       neuromusic lists --from-fma fma_small --tracks fma_metadata/tracks.csv --out run_dataset
     """
-    from neuromusic import pipeline, timing
+    from neuromusic import staging, timing
 
     orders = (train_order, test_order, clips)
     if sum(map(bool, (any(orders), from_folder, from_gtzan, from_fma))) != 1:
@@ -76,13 +76,13 @@ def command(
     if bool(tracks) != bool(from_fma):
         raise click.UsageError("--from-fma and --tracks go together")
     if any(orders):
-        pipeline.make_lists(*orders, out, allow_missing, link, options.say)  # type: ignore[arg-type]
+        staging.make_lists(*orders, out, allow_missing, link, options.say)  # type: ignore[arg-type]
     else:
         files = _files(from_folder, from_gtzan, from_fma, tracks, folds)
         shares = None if folds or from_fma else split or "70:15:15"
         also = (tracks,) if tracks else ()
         least_s = (0.0 if folds else timing.CLIP_S) if clip_s is None else clip_s
-        pipeline.make_file_lists(files, shares, seed, least_s, out, link, options.say, also)  # type: ignore[arg-type]
+        staging.make_file_lists(files, shares, seed, least_s, out, link, options.say, also)  # type: ignore[arg-type]
     options.next_step(f"neuromusic prepare {out} --out prepared")
 
 

@@ -35,7 +35,7 @@ def cut(tracks: Path, bids: Path, out: Path) -> None:
     Example:
       neuromusic stimuli cut --tracks gtzan/genres --bids ds003720 --out CLIPS
     """
-    from neuromusic.pipeline import cut_clips
+    from neuromusic.staging import cut_clips
 
     cut_clips(tracks, bids, out, options.say)
     options.next_step(
