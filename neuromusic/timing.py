@@ -1,5 +1,7 @@
 """The scanner's time grid: volumes, presentations and the frames that fall into them."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -53,6 +55,53 @@ def sum_into_volumes(
     total = np.zeros((n_vol, frames.shape[1]))
     np.add.at(total, volume[inside], frames[inside])
     return total, np.bincount(volume[inside], minlength=n_vol)
+
+
+def resample_into_volumes(
+    frames: NDArray[np.floating],
+    centre_s: NDArray[np.floating],
+    n_vol: int,
+    tr_s: float = TR_S,
+    lobes: int = 3,
+) -> NDArray[np.float64]:
+    """Resample frames to the middle of each volume, free of aliasing: (n_vol, units) float64.
+
+    A Lanczos window over a sinc that cuts off at half the volumes' rate, normalised to one for
+    every volume, as voxelwise models of natural speech use it (Huth et al. 2016, Nature 532,
+    Methods). Arguments as for `sum_into_volumes`; a volume beyond the reach of all frames is NaN.
+    """
+    middle = (np.arange(n_vol) + 0.5) * tr_s
+    away = (middle[:, None] - np.asarray(centre_s, dtype=np.float64)) / tr_s  # in volumes
+    weight = np.where(np.abs(away) < lobes, np.sinc(away) * np.sinc(away / lobes), 0.0)
+    total = weight.sum(axis=1, keepdims=True)
+    return (weight @ np.asarray(frames)) / np.where(total > 1e-6, total, np.nan)
+
+
+def delayed(run: NDArray[np.floating], delays_tr: Sequence[int]) -> NDArray[np.floating]:
+    """Return the volumes of one run, moved later by each delay, side by side.
+
+    ``run`` (n_vol, units) becomes (n_vol, len(delays_tr) * units), the first delay first; what lies
+    before the run is 0. Call it for every run by itself: nothing may cross a border between runs.
+    Raises ValueError for a delay that is negative.
+    """
+    if min(delays_tr) < 0:
+        raise ValueError(f"delays_tr {list(delays_tr)}: a response cannot precede its sound")
+    n_vol, units = run.shape
+    out = np.zeros((n_vol, len(delays_tr), units), dtype=run.dtype)
+    for index, delay in enumerate(delays_tr):
+        out[delay:, index] = run[: max(0, n_vol - delay)]
+    return out.reshape(n_vol, -1)
+
+
+def convolved(run: NDArray[np.floating], kernel: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Convolve the volumes of one run (n_vol, units) with a response (n_delays,), causally.
+
+    ``kernel[d]`` is the response d volumes after; see `fmri.hrf`. Nothing crosses the run's end.
+    """
+    out = np.zeros(run.shape)
+    for delay, height in enumerate(kernel[: len(run)]):
+        out[delay:] += height * run[: len(run) - delay]
+    return out
 
 
 def window_starts(n_frames: int, window: int, hop: int) -> list[int]:

@@ -2,11 +2,14 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import signal
 
 from neuromusic import timing
+from neuromusic.fmri.hrf import hrf
 
 frames = hnp.arrays(
     np.float64, st.tuples(st.integers(1, 60), st.integers(1, 3)), elements=st.floats(-1e3, 1e3)
@@ -62,3 +65,63 @@ def test_windows_cover_the_clip_and_stay_inside(n_frames, window, hop):
     if hop <= window:
         covered = {frame for start in starts for frame in range(start, start + window)}
         assert covered == set(range(n_frames))
+
+
+@given(frames, st.integers(2, 30), st.floats(0.02, 0.4))
+def test_resampling_keeps_a_constant_and_is_the_mean_of_slow_signals(x, n_vol, frame_s):
+    centre_s = (np.arange(round(n_vol * timing.TR_S / frame_s)) + 0.5) * frame_s
+    out = timing.resample_into_volumes(np.full((len(centre_s), 2), 3.0), centre_s, n_vol)
+    np.testing.assert_allclose(out, 3.0)
+    slow = np.cos(2 * np.pi * 0.01 * centre_s)[:, None]
+    total, count = timing.sum_into_volumes(slow, centre_s, n_vol)
+    middle = slice(3, n_vol - 3)
+    got = timing.resample_into_volumes(slow, centre_s, n_vol)
+    np.testing.assert_allclose(got[middle], (total / count[:, None])[middle], atol=0.02)
+
+
+def test_resampling_does_not_alias_where_the_mean_does():
+    """A tone above half the volumes' rate: scipy's own anti-aliased decimation removes it too."""
+    rate_hz, n_vol = 20.0, 100
+    centre_s = (np.arange(round(n_vol * timing.TR_S * rate_hz)) + 0.5) / rate_hz
+    tone = np.sin(2 * np.pi * 0.55 * centre_s)[:, None]
+    total, count = timing.sum_into_volumes(tone, centre_s, n_vol)
+    got = timing.resample_into_volumes(tone, centre_s, n_vol)[5:-5]
+    oracle = signal.resample_poly(tone[:, 0], 1, 30)[5:-5]
+    assert np.abs(oracle).max() < 0.05
+    assert np.abs(got).max() < 0.1
+    assert np.abs(total / count[:, None]).max() > 0.2
+
+
+@given(hnp.arrays(np.float64, (12, 2), elements=st.floats(-9, 9)), st.integers(0, 14))
+def test_a_delay_is_a_shift_that_loses_only_the_end(x, delay):
+    out = timing.delayed(x, [delay, 0])
+    np.testing.assert_array_equal(out[:, 2:], x)
+    frame = pd.DataFrame(x).shift(delay, fill_value=0.0)
+    np.testing.assert_array_equal(out[:, :2], frame.to_numpy())
+
+
+@given(
+    hnp.arrays(np.float64, (20, 2), elements=st.floats(-9, 9)),
+    hnp.arrays(np.float64, st.integers(1, 25), elements=st.floats(-2, 2)),
+)
+def test_convolution_is_scipys(x, kernel):
+    oracle = signal.convolve(x, kernel[:, None])[: len(x)]
+    np.testing.assert_allclose(timing.convolved(x, kernel), oracle, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["spm", "glover"])
+def test_a_convolved_run_is_nilearns_regressor(name):
+    """The first genre of a run on the grid, against nilearn's regressor from the events."""
+    first_level = pytest.importorskip("nilearn.glm.first_level")
+    rng = np.random.default_rng(0)
+    trials = np.sort(rng.choice(40, 8, replace=False)) + 1
+    onsets, durations = trials * timing.CLIP_S, np.full(8, timing.CLIP_S)
+    on = np.zeros((410, 1))
+    for trial in trials:
+        on[timing.first_volume(trial) :][: timing.VOLUMES_PER_CLIP] = 1
+    got = timing.convolved(on, hrf(name))
+    times = np.arange(410) * timing.TR_S
+    condition = np.stack([onsets, durations, np.ones(8)])
+    oracle, _ = first_level.compute_regressor(condition, name, times, oversampling=50)
+    np.testing.assert_allclose(got[:, 0], oracle[:, 0], atol=0.02)
+    assert hrf(name).sum() == pytest.approx(1, abs=1e-4)
