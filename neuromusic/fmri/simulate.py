@@ -205,7 +205,8 @@ def weigh(
     Normal weights, from (seed, subject, voxel), over units in units of their deviation over the
     training presentations ``rows``; a unit that never changes there has no weight.
     """
-    blocks, means = [], []
+    length = heard.stages[stages[0]].shape[1]
+    drive = np.empty((len(heard.clips), length, voxels * len(stages)), np.float32)
     for index, name in enumerate(stages):
         block = heard.stages[name]
         deviation = block[rows].std(axis=(0, 1), dtype=np.float64)
@@ -216,9 +217,9 @@ def weigh(
             weights[:, voxel] = rng.standard_normal(len(deviation))
         weights[alive] /= deviation[alive, None]
         weights[~alive] = 0
-        blocks.append(block @ weights.astype(np.float32))
-        means.append(blocks[-1][rows].mean(axis=(0, 1), dtype=np.float64))
-    return Drive(heard.clips, np.concatenate(blocks, axis=2), np.concatenate(means))
+        drive[:, :, index * voxels : (index + 1) * voxels] = block @ weights.astype(np.float32)
+    share = np.bincount(rows, minlength=len(drive)) / len(rows)  # of the presentations
+    return Drive(heard.clips, drive, np.einsum("c,cvn->n", share, drive) / length)
 
 
 def signal_deviation(drive: Drive, sessions: list[Session], kernel: Array) -> Array:
