@@ -93,7 +93,7 @@ def ceiling_r(ev: NDArray[np.floating], repeats: int) -> Array:
     """Return the largest correlation of any model with the mean over repeats of a response.
 
     ``ev`` is the share of the signal in the variance of one presentation; the noise of the mean has
-    1/repeats of its variance. After Sahani & Linden 2003, NIPS 15, and Hsu, Borst & Theunissen 2004,
+    1/repeats of its variance. After Sahani & Linden 2003, NIPS 15, and Hsu et al. 2004,
     Network 15:91.
     """
     return np.sqrt(repeats * ev / (1 + (repeats - 1) * ev))
