@@ -144,7 +144,7 @@ def test_events_are_written_as_ds003720_writes_them(shared, tmp_path):
 
 
 def test_planted_variance_is_found_in_the_repeats(made):
-    """Signal power after Sahani & Linden 2003, NIPS 15, eq. 1; by numpy alone."""
+    """Signal power after Sahani & Linden 2003, NIPS 15; by numpy alone."""
     x = repeats(made)
     n = len(x)
     power_of_mean, mean_power = x.mean(0).var(0, ddof=1), x.var(1, ddof=1).mean(0)
