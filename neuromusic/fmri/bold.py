@@ -171,7 +171,7 @@ def filtered(
 
     return np.asarray(
         signal.clean(
-            series, detrend=True, standardize="zscore_sample" if standardise else False,
+            series, detrend=True, standardize="zscore_sample" if standardise else None,
             t_r=timing.TR_S, filter="cosine", high_pass=high_pass_hz,
         ),
         np.float32,

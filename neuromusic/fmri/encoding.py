@@ -53,6 +53,7 @@ def stage_scores(
     components is 1, so that a ridge on them is one on the units.
     """
     rows = block[training].reshape(-1, block.shape[2]).astype(np.float64)
+    rows = rows[np.isfinite(rows).all(1)]  # a clip may end before its presentation does
     mean, deviation = rows.mean(0), rows.std(0)
     varies = deviation > 1e-9 * max(float(deviation.max()), 1e-30)
     standard = (rows[:, varies] - mean[varies]) / deviation[varies]
