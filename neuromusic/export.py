@@ -30,12 +30,12 @@ from neuromusic.rundir import Run, best_device
 from neuromusic.store import PreparedSet, open_prepared
 
 Responses = dict[str, NDArray[np.floating]]  # "probability" and one a stage, (n_vol, units) each
-POLICY = (
-    "No delay and no haemodynamic response is applied: volume v holds what sounds while v is "
-    "acquired. A frame belongs to the volume in which its centre lies; a volume is the mean of its "
-    "frames. Probabilities are the mean log-probability of the windows that overlap the volume, "
-    "weighted by the overlap, normalised."
+GRID = (
+    "volume v holds what sounds while v is acquired. A frame belongs to the volume in which its "
+    "centre lies; a volume is the mean of its frames. Probabilities are the mean log-probability "
+    "of the windows that overlap the volume, weighted by the overlap, normalised."
 )
+POLICY = f"No delay and no haemodynamic response is applied: {GRID}"
 
 
 def listen(run: Run, features: NDArray[np.float32]) -> Responses:
@@ -175,12 +175,13 @@ def _write_wanted(directory: Path, run: Run, runs: list[ScannerRun], wanted: Wan
     about: dict[str, Any] = {
         "Network": run.config.model.name,
         "RepetitionTime": timing.TR_S,
-        "DelayPolicy": POLICY,
+        "Grid": f"Before any delay or response, {GRID}",
+        "MissingClips": {r.stem: r.missing for r in runs if r.missing},
     }
     if set(wanted.formats) & set(WITH_REGRESSORS):
         stages = wanted.stages or tuple(stage.name for stage in run.network.stages)
         runs, fitted = with_regressors(runs, stages, wanted.components, run.classes)
-        about["Components"] = describe_components(fitted)
+        about |= describe_components(fitted, wanted.components)
     context = Context(run.classes, wanted.hrf, wanted.modulator, about)
     return write_formats(directory, runs, context, wanted.formats)
 

@@ -9,14 +9,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic import timing
+from neuromusic.fmri.glm import NO_RESPONSE
 from neuromusic.fmri.matlab import cell, save_mat
 from neuromusic.fmri.signals import Context, ScannerRun
 
 NUMBERS = ("volume", "onset_s", "trial", "repeat", "dummy")
 NAMES = ("genre", "clip")
 SIDECAR = {
+    "DelayPolicy": NO_RESPONSE,
     "Shape": ["volumes", "units"],
     "Ids": f"{', '.join(NUMBERS)}, {' and '.join(NAMES)} of each volume",
+    "Dummy": "dummy is 1 in the volumes of the presentation that opens a run; leave them out",
     "Missing": "NaN in every unit of a volume whose clip is missing",
 }
 
@@ -37,7 +40,7 @@ def write_hdf5(directory: Path, runs: Sequence[ScannerRun], context: Context) ->
 
     with h5py.File(directory / "activations.h5", "w") as file:
         file.attrs["network"] = str(context.about["Network"])
-        file.attrs["delay_policy"] = str(context.about["DelayPolicy"])
+        file.attrs["delay_policy"] = f"{NO_RESPONSE} {context.about['Grid']}"
         file.attrs["tr_s"] = timing.TR_S
         file.attrs["classes"] = context.classes
         for run in runs:
@@ -52,7 +55,7 @@ def write_hdf5(directory: Path, runs: Sequence[ScannerRun], context: Context) ->
                     data=values.astype(object) if text else values,
                     dtype=h5py.string_dtype() if text else None,
                 )
-    context.write_sidecar(directory / "hdf5.json", SIDECAR, _lacking(runs))
+    context.write_sidecar(directory / "hdf5.json", SIDECAR, [])
     return []
 
 
@@ -62,7 +65,7 @@ def write_npz(directory: Path, runs: Sequence[ScannerRun], context: Context) -> 
         content: dict[str, Any] = {**run.grid, **dict(_ids(run.volumes))}
         content["classes"] = np.array(context.classes)
         np.savez(directory / f"{run.stem}_activations.npz", **content)
-    context.write_sidecar(directory / "npz.json", SIDECAR, _lacking(runs))
+    context.write_sidecar(directory / "npz.json", SIDECAR, [])
     return []
 
 
@@ -80,9 +83,5 @@ def write_matlab(directory: Path, runs: Sequence[ScannerRun], context: Context) 
         }
         content = {**run.grid, **ids, "classes": cell(context.classes)}
         save_mat(directory / f"{run.stem}_activations.mat", content)
-    context.write_sidecar(directory / "mat.json", SIDECAR, _lacking(runs))
+    context.write_sidecar(directory / "mat.json", SIDECAR, [])
     return []
-
-
-def _lacking(runs: Sequence[ScannerRun]) -> list[str]:
-    return [f"{run.stem}: missing {', '.join(run.missing)}" for run in runs if run.missing]

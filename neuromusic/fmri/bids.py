@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic import __version__, timing
-from neuromusic.fmri.glm import DUMMY_POLICY, LEVEL, ONSETS
+from neuromusic.fmri.glm import DUMMY_POLICY, LEVEL, NO_RESPONSE, ONSETS
 from neuromusic.fmri.signals import DUMMY, PROBABILITY, Context, ScannerRun
 
 BIDS_VERSION = "1.10.0"
@@ -72,7 +72,8 @@ def write_bids(directory: Path, runs: Sequence[ScannerRun], context: Context) ->
         write_stim(directory / f"{run.stem}_stim.tsv.gz", np.column_stack(values))
         sidecar = {
             **context.about,
-            "Description": "What the network makes of each volume; no haemodynamic response.",
+            "Description": "What the network makes of each volume.",
+            "DelayPolicy": NO_RESPONSE,
             "TaskName": run.stem.split("_")[0].removeprefix("task-"),
             "SamplingFrequency": 1 / timing.TR_S,
             "StartTime": 0.0,
@@ -89,7 +90,8 @@ def write_bids(directory: Path, runs: Sequence[ScannerRun], context: Context) ->
                 for stage, frame in stages.items()
                 for name in frame
             },
-            "Level": LEVEL,
+            "Regressors": LEVEL,
+            "Dummy": DUMMY_POLICY,
             "DummyVolumes": run.volumes.loc[run.volumes["dummy"] == 1, "volume"].tolist(),
             "MissingVolumes": np.flatnonzero(np.isnan(run.grid[PROBABILITY][:, 0])).tolist(),
         }

@@ -87,5 +87,5 @@ def write_formats(
     for name in dict.fromkeys(formats):
         (directory / name).mkdir()
         for line in WRITERS[name](directory / name, runs, context):
-            left_out[f"{name}: {line}"] = None
+            left_out[line] = None
     return list(left_out)

@@ -28,15 +28,17 @@ DUMMY_POLICY = (
     "response to trial 1."
 )
 LEVEL = (
-    "Regressors are centred on the training runs (dummy and missing clips excluded); components "
-    "have deviation 1 there. They are not centred again in each run."
+    "Regressors are centred on the training runs (dummy and missing clips excluded) before "
+    "anything else, and not centred again in each run; components have deviation 1 there."
 )
+NO_VALUE = "the modulator has no value at some trials"
+NO_RESPONSE = "No delay and no haemodynamic response is applied."
 
 
 def _convolution(context: Context) -> str:
     return (
-        f"Convolved with the {context.hrf} response of unit sum (neuromusic.fmri.hrf), each volume "
-        "taken as acquired at its onset; not to be convolved again."
+        f"Regressors are convolved with the {context.hrf} response of unit sum, each volume taken "
+        "as acquired at its onset; they are not to be convolved again."
     )
 
 
@@ -63,14 +65,13 @@ def write_spm(directory: Path, runs: Sequence[ScannerRun], context: Context) -> 
     """
     left_out = []
     for run in runs:
-        modulators = []
-        values = run.modulation(context.modulator)
+        modulators, valueless = [], []
         empty = np.empty((0, 0), dtype=object)
         for name in run.conditions:
-            own = values[(run.trials["condition"] == name).to_numpy()].to_numpy(np.float64)
+            own = run.modulation(name, context.modulator)
             pmod = {"name": empty, "param": empty, "poly": empty}
             if name != DUMMY and np.isnan(own).any():
-                left_out.append(f"{run.stem}: no pmod of {name}; it has no value for every trial")
+                valueless.append(name)
             elif name != DUMMY and _varies(own):
                 pmod = {
                     "name": cell([context.modulator]),
@@ -87,6 +88,8 @@ def write_spm(directory: Path, runs: Sequence[ScannerRun], context: Context) -> 
         if any(pmod["name"].size for pmod in modulators):
             content["pmod"] = structs(modulators)
         save_mat(directory / f"{run.stem}_conditions.mat", content)
+        if valueless:
+            left_out.append(f"{run.stem}: no pmod of {', '.join(valueless)}: {NO_VALUE}")
         whole, why = run.whole_regressors()
         left_out += why
         for group, frame in whole.items():
@@ -103,7 +106,8 @@ def write_spm(directory: Path, runs: Sequence[ScannerRun], context: Context) -> 
             "run; SPM centres it. The clip of a genre in a test run is always the same, so there "
             "is none."
         ),
-        "Regressors": f"{LEVEL} {_convolution(context)}",
+        "Regressors": LEVEL,
+        "DelayPolicy": f"Conditions are not convolved, SPM does that. {_convolution(context)}",
     }
     context.write_sidecar(directory / "spm.json", own_text, left_out)
     return left_out
@@ -135,7 +139,8 @@ def write_fsl(directory: Path, runs: Sequence[ScannerRun], context: Context) -> 
         "Onsets": ONSETS,
         "Dummy": DUMMY_POLICY,
         "Weights": f"1 for genres and dummy. {LEVEL}",
-        "Regressors": "One row a volume, not convolved; choose a convolution in FEAT.",
+        "Regressors": "One row a volume.",
+        "DelayPolicy": f"{NO_RESPONSE} Choose a convolution in FEAT, for genres and regressors.",
     }
     context.write_sidecar(directory / "fsl.json", own_text, left_out)
     return left_out
@@ -149,30 +154,11 @@ def write_afni(directory: Path, runs: Sequence[ScannerRun], context: Context) ->
     ``task-T_stage-NAME_regressors.1D`` of all in a row. Returns what is left out and why.
     """
     left_out = []
-    for task in dict.fromkeys(run.stem.split("_")[0] for run in runs):
-        own = [run for run in runs if run.stem.split("_")[0] == task]
-        for name in sorted({name for run in own for name in run.conditions}):
-            times = [run.onsets_s(name) for run in own]
-            text = [[f"{onset:g}" for onset in row] for row in times]
-            _write_times(directory / f"{task}_{name}_times.1D", text)
-            if name == DUMMY:
-                continue
-            amplitudes = [
-                run.modulation(context.modulator)[
-                    (run.trials["condition"] == name).to_numpy()
-                ].to_numpy(np.float64)
-                for run in own
-            ]
-            every = np.concatenate(amplitudes)
-            if np.isnan(every).any():
-                left_out.append(f"{task}: no amplitudes of {name}; a clip of it is missing")
-            elif _varies(every):
-                married = [
-                    [f"{onset:g}*{value:.6g}" for onset, value in zip(row, height, strict=True)]
-                    for row, height in zip(times, amplitudes, strict=True)
-                ]
-                path = directory / f"{task}_{name}_times-{context.modulator}.1D"
-                _write_times(path, married)
+    tasks: dict[str, list[ScannerRun]] = {}
+    for run in runs:
+        tasks.setdefault(run.stem.split("_")[0], []).append(run)
+    for task, own in tasks.items():
+        left_out += _write_task_times(directory, task, own, context.modulator)
         blocks: dict[str, list[pd.DataFrame]] = {}
         for run in own:
             whole, why = run.whole_regressors()
@@ -191,14 +177,34 @@ def write_afni(directory: Path, runs: Sequence[ScannerRun], context: Context) ->
             f"onset*amplitude with {context.modulator} as the amplitude, for -stim_times_AM2, "
             f"which centres it; duration {timing.CLIP_S:g} s: BLOCK({timing.CLIP_S:g},1)."
         ),
-        "Regressors": f"For -stim_file. {LEVEL} {_convolution(context)}",
-        "RunsInTask": {
-            task: [run.stem for run in runs if run.stem.startswith(f"{task}_")]
-            for task in dict.fromkeys(run.stem.split("_")[0] for run in runs)
-        },
+        "Regressors": f"For -stim_file. {LEVEL}",
+        "DelayPolicy": f"Times are not convolved, AFNI does that. {_convolution(context)}",
+        "RunsOfTask": {task: [run.stem for run in own] for task, own in tasks.items()},
     }
     context.write_sidecar(directory / "afni.json", own_text, left_out)
     return left_out
+
+
+def _write_task_times(
+    directory: Path, task: str, runs: Sequence[ScannerRun], modulator: str
+) -> list[str]:
+    """Write the stimulus times of each condition of a task; return what is left out and why."""
+    valueless = []
+    for name in sorted({name for run in runs for name in run.conditions}):
+        times = [[f"{onset:g}" for onset in run.onsets_s(name)] for run in runs]
+        _write_times(directory / f"{task}_{name}_times.1D", times)
+        if name == DUMMY:
+            continue
+        heights = [run.modulation(name, modulator) for run in runs]
+        if np.isnan(np.concatenate(heights)).any():
+            valueless.append(name)
+        elif _varies(np.concatenate(heights)):
+            married = [
+                [f"{onset}*{height:.6g}" for onset, height in zip(row, own, strict=True)]
+                for row, own in zip(times, heights, strict=True)
+            ]
+            _write_times(directory / f"{task}_{name}_times-{modulator}.1D", married)
+    return [f"{task}: no amplitudes of {', '.join(valueless)}: {NO_VALUE}"] if valueless else []
 
 
 def _write_times(path: Path, rows: Sequence[Sequence[str]]) -> None:
@@ -249,8 +255,11 @@ def write_nilearn(directory: Path, runs: Sequence[ScannerRun], context: Context)
     own_text = {
         "Onsets": ONSETS,
         "Dummy": DUMMY_POLICY,
-        "Conditions": f"Convolved by nilearn with its {context.hrf} response; slice_time_ref 0.",
-        "Regressors": f"{LEVEL} {_convolution(context)}",
+        "Regressors": LEVEL,
+        "DelayPolicy": (
+            f"Conditions are convolved by nilearn with its {context.hrf} response, slice_time_ref "
+            f"0. {_convolution(context)}"
+        ),
         "Drift": f"cosine, high-pass {HIGH_PASS_HZ:g} Hz, and a constant",
         "Baseline": (
             "There is no rest: the genres and the dummy add up to nearly the constant. Contrasts "

@@ -73,15 +73,17 @@ class ScannerRun:
         """Return the onsets of a condition, in seconds after the first volume."""
         return self.trials.loc[self.trials["condition"] == condition, "onset_s"].to_numpy(float)
 
-    def modulation(self, name: str) -> pd.Series:
-        """Return one value a presentation: a regressor's mean over its volumes.
+    def modulation(self, condition: str, name: str) -> NDArray[np.float64]:
+        """Return one value a presentation of a condition: a regressor's mean over its volumes.
 
         "probability" is that of the genre that is played, over the whole presentation.
         """
         if name == PROBABILITY:
-            return self.trials["genre_probability"]
-        values = self.regressors[name.rsplit("_", 1)[0]][name].to_numpy()
-        return pd.Series(values.reshape(-1, timing.VOLUMES_PER_CLIP).mean(axis=1))
+            values = self.trials["genre_probability"].to_numpy(np.float64)
+        else:
+            by_volume = self.regressors[name.rsplit("_", 1)[0]][name].to_numpy(np.float64)
+            values = by_volume.reshape(-1, timing.VOLUMES_PER_CLIP).mean(axis=1)
+        return values[(self.trials["condition"] == condition).to_numpy()]
 
     def whole_regressors(self) -> tuple[dict[str, pd.DataFrame], list[str]]:
         """Return the regressors that have a value at every volume, and why others are left out."""
@@ -94,7 +96,7 @@ class ScannerRun:
         if not lacking:
             return whole, []
         why = (
-            f"{len(self.missing)} clips are missing ({', '.join(self.missing)})"
+            f"{len(self.missing)} of its clips are missing"
             if self.missing
             else "some genres are no classes of the network"
         )
@@ -196,14 +198,23 @@ def with_regressors(
     return out, fitted
 
 
-def describe_components(fitted: Mapping[str, Components]) -> dict[str, Any]:
+def describe_components(fitted: Mapping[str, Components], how_many: HowMany) -> dict[str, Any]:
     """Return what a sidecar says of the components of each stage."""
+    what = "Every unit that varies" if how_many == "all" else "Principal components"
     return {
-        stage: {
-            "Columns": [f"{stage}_{label}" for label in parts.labels],
-            "Units": len(parts.mean),
-            "FittedVolumes": parts.n_volumes,
-            "ExplainedVarianceRatio": [round(float(share), 6) for share in parts.explained],
-        }
-        for stage, parts in fitted.items()
+        "ComponentsFit": (
+            f"{what}, from the volumes of the training runs alone, without dummy and missing "
+            "clips; other runs are projected. Units are centred on their mean over these volumes "
+            "and not scaled; scores are scaled to deviation 1 over them. The largest weight of a "
+            "component is positive."
+        ),
+        "Components": {
+            stage: {
+                "Columns": [f"{stage}_{label}" for label in parts.labels],
+                "Units": len(parts.mean),
+                "FittedVolumes": parts.n_volumes,
+                "ExplainedVarianceRatio": [round(float(share), 6) for share in parts.explained],
+            }
+            for stage, parts in fitted.items()
+        },
     }
