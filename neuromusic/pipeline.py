@@ -159,7 +159,7 @@ def make_export(
         say(f"{out} is there already and unchanged")
         return out
     with new_directory(out, made) as part:
-        missing, left_out = export(run, table, lists, part, wanted)
+        missing, notes = export(run, table, lists, part, wanted)
     runs = table[["split", "run"]].drop_duplicates()
     say(
         f"wrote {out}: {len(runs)} runs of {timing.n_volumes(int(table['trial'].max()))} volumes, "
@@ -169,8 +169,8 @@ def make_export(
         say(f"{len(missing)} clips are missing; their volumes are NaN: {', '.join(missing)}")
     for name in dict.fromkeys(wanted.formats):
         say(f"wrote {out / name}")
-    for line in left_out:
-        say(f"left out: {line}")
+    for line in notes:
+        say(f"note: {line}")
     return out
 
 

@@ -83,9 +83,9 @@ def write_formats(
         raise InputError(
             f"--modulator {context.modulator}: the activations of its stage do not span it"
         )
-    left_out: dict[str, None] = {}
+    notes: dict[str, None] = {}
     for name in dict.fromkeys(formats):
         (directory / name).mkdir()
         for line in WRITERS[name](directory / name, runs, context):
-            left_out[line] = None
-    return list(left_out)
+            notes[line] = None
+    return list(notes)

@@ -4,6 +4,7 @@ In all of them the dummy is a condition of its own, genres are complete even whe
 a clip, and what comes from the network is left out, by name, where it has no value.
 """
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic import timing
+from neuromusic.errors import InputError
 from neuromusic.fmri.hrf import hrf
 from neuromusic.fmri.matlab import cell, save_mat, structs
 from neuromusic.fmri.signals import DUMMY, Context, ScannerRun
@@ -63,7 +65,7 @@ def write_spm(directory: Path, runs: Sequence[ScannerRun], context: Context) -> 
     varies (SPM12, spm_run_fmri_spec). ``STEM_stage-NAME_regressors.mat``: R (n_vol, columns) and
     names. Returns what is left out and why.
     """
-    left_out = []
+    notes = []
     for run in runs:
         modulators, valueless = [], []
         empty = np.empty((0, 0), dtype=object)
@@ -89,9 +91,9 @@ def write_spm(directory: Path, runs: Sequence[ScannerRun], context: Context) -> 
             content["pmod"] = structs(modulators)
         save_mat(directory / f"{run.stem}_conditions.mat", content)
         if valueless:
-            left_out.append(f"{run.stem}: no pmod of {', '.join(valueless)}: {NO_VALUE}")
+            notes.append(f"{run.stem}: no pmod of {', '.join(valueless)}: {NO_VALUE}")
         whole, why = run.whole_regressors()
-        left_out += why
+        notes += why
         for group, frame in whole.items():
             content = {
                 "R": _convolved(frame, context).to_numpy(),
@@ -109,8 +111,8 @@ def write_spm(directory: Path, runs: Sequence[ScannerRun], context: Context) -> 
         "Regressors": LEVEL,
         "DelayPolicy": f"Conditions are not convolved, SPM does that. {_convolution(context)}",
     }
-    context.write_sidecar(directory / "spm.json", own_text, left_out)
-    return left_out
+    context.write_sidecar(directory / "spm.json", own_text, notes)
+    return notes
 
 
 def write_fsl(directory: Path, runs: Sequence[ScannerRun], context: Context) -> list[str]:
@@ -119,7 +121,7 @@ def write_fsl(directory: Path, runs: Sequence[ScannerRun], context: Context) -> 
     A genre has a row a presentation (onset s, duration s, 1), a regressor a row a volume with its
     value as the weight; FEAT convolves both. Returns what is left out and why.
     """
-    left_out = []
+    notes = []
     for run in runs:
         folder = directory / run.stem
         folder.mkdir()
@@ -128,7 +130,7 @@ def write_fsl(directory: Path, runs: Sequence[ScannerRun], context: Context) -> 
             table = np.column_stack([onset_s, np.full((len(onset_s), 2), (timing.CLIP_S, 1.0))])
             np.savetxt(folder / f"{name}.txt", table, fmt="%.3f\t%.3f\t%g")
         whole, why = run.whole_regressors()
-        left_out += why
+        notes += why
         volume_s = np.arange(len(run.volumes)) * timing.TR_S
         for frame in whole.values():
             for name, values in frame.items():
@@ -142,8 +144,8 @@ def write_fsl(directory: Path, runs: Sequence[ScannerRun], context: Context) -> 
         "Regressors": "One row a volume.",
         "DelayPolicy": f"{NO_RESPONSE} Choose a convolution in FEAT, for genres and regressors.",
     }
-    context.write_sidecar(directory / "fsl.json", own_text, left_out)
-    return left_out
+    context.write_sidecar(directory / "fsl.json", own_text, notes)
+    return notes
 
 
 def write_afni(directory: Path, runs: Sequence[ScannerRun], context: Context) -> list[str]:
@@ -153,16 +155,16 @@ def write_afni(directory: Path, runs: Sequence[ScannerRun], context: Context) ->
     (onset*amplitude); ``STEM_stage-NAME_regressors.1D`` of each run, and where no run lacks it
     ``task-T_stage-NAME_regressors.1D`` of all in a row. Returns what is left out and why.
     """
-    left_out = []
+    notes = []
     tasks: dict[str, list[ScannerRun]] = {}
     for run in runs:
         tasks.setdefault(run.stem.split("_")[0], []).append(run)
     for task, own in tasks.items():
-        left_out += _write_task_times(directory, task, own, context.modulator)
+        notes += _write_task_times(directory, task, own, context.modulator)
         blocks: dict[str, list[pd.DataFrame]] = {}
         for run in own:
             whole, why = run.whole_regressors()
-            left_out += why
+            notes += why
             for group, frame in whole.items():
                 block = _convolved(frame, context)
                 blocks.setdefault(_label(group), []).append(block)
@@ -181,8 +183,8 @@ def write_afni(directory: Path, runs: Sequence[ScannerRun], context: Context) ->
         "DelayPolicy": f"Times are not convolved, AFNI does that. {_convolution(context)}",
         "RunsOfTask": {task: [run.stem for run in own] for task, own in tasks.items()},
     }
-    context.write_sidecar(directory / "afni.json", own_text, left_out)
-    return left_out
+    context.write_sidecar(directory / "afni.json", own_text, notes)
+    return notes
 
 
 def _write_task_times(
@@ -222,14 +224,14 @@ def write_nilearn(directory: Path, runs: Sequence[ScannerRun], context: Context)
 
     Index frame_times (s); columns: genres, dummy, regressors of the network, cosine drift and
     constant, as nilearn's make_first_level_design_matrix gives them. Returns what is left out and
-    why.
+    why, and which designs are singular.
     """
     from nilearn.glm.first_level import make_first_level_design_matrix
 
-    left_out = []
+    notes = []
     for run in runs:
         whole, why = run.whole_regressors()
-        left_out += why
+        notes += why
         events = pd.DataFrame(
             {
                 "onset": run.trials["onset_s"].astype(float),
@@ -238,14 +240,28 @@ def write_nilearn(directory: Path, runs: Sequence[ScannerRun], context: Context)
             }
         )
         added = [_convolved(frame, context) for frame in whole.values()]
-        design = make_first_level_design_matrix(
-            np.arange(len(run.volumes)) * timing.TR_S,
-            events,
-            hrf_model=context.hrf,
-            drift_model="cosine",
-            high_pass=HIGH_PASS_HZ,
-            add_regs=pd.concat(added, axis=1) if added else None,
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Matrix is singular", UserWarning)  # said below
+            design = make_first_level_design_matrix(
+                np.arange(len(run.volumes)) * timing.TR_S,
+                events,
+                hrf_model=context.hrf,
+                drift_model="cosine",
+                high_pass=HIGH_PASS_HZ,
+                add_regs=pd.concat(added, axis=1) if added else None,
+            )
+        n_vol, n_columns = design.shape
+        if n_columns >= n_vol:
+            raise InputError(
+                f"nilearn: the design of {run.stem} would have {n_columns} columns for {n_vol} "
+                "volumes, which no design can fit; give fewer --components or --stages"
+            )
+        rank = np.linalg.matrix_rank(design.to_numpy())
+        if rank < n_columns:
+            notes.append(
+                f"{run.stem}: its design has {n_columns} columns of rank {rank}; drop some of the "
+                "network's before a fit"
+            )
         design.to_csv(
             directory / f"{run.stem}_design.tsv",
             sep="\t",
@@ -266,5 +282,5 @@ def write_nilearn(directory: Path, runs: Sequence[ScannerRun], context: Context)
             "between genres are well determined, a genre against the constant is not."
         ),
     }
-    context.write_sidecar(directory / "nilearn.json", own_text, left_out)
-    return left_out
+    context.write_sidecar(directory / "nilearn.json", own_text, notes)
+    return notes

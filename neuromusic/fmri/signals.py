@@ -29,9 +29,9 @@ class Context:
     modulator: str  # a regressor: "probability", or a component such as A1_pc01
     about: dict[str, Any]  # the head of every sidecar
 
-    def write_sidecar(self, path: Path, own: Mapping[str, Any], left_out: Sequence[str]) -> None:
+    def write_sidecar(self, path: Path, own: Mapping[str, Any], notes: Sequence[str]) -> None:
         """Write the JSON that goes with the files of a format."""
-        text = json.dumps({**self.about, **own, "LeftOut": list(left_out)}, indent=2)
+        text = json.dumps({**self.about, **own, "Notes": list(notes)}, indent=2)
         path.write_text(text + "\n", "utf-8")
 
 
