@@ -306,9 +306,9 @@ def test_nilearn_fits_the_designs(root):
         np.testing.assert_allclose(design.index, 1.5 * np.arange(210))
         assert {*GENRES, "dummy", "probability", "A1_pc01", "drift_1", "constant"} <= set(design)
         data = 100 + rng.normal(0, 0.02, (2, 2, 1, 210))
-        data[0, 0, 0] += 2 * design["jazz"] - 1 * design["rock"]
-        data[1, 1, 0] += 0.5 * design["A1_pc01"]
-        data += 3 * design["drift_1"]
+        data[0, 0, 0] += (2 * design["jazz"] - 1 * design["rock"]).to_numpy()
+        data[1, 1, 0] += 0.5 * design["A1_pc01"].to_numpy()
+        data += 3 * design["drift_1"].to_numpy()
         designs.append(design)
         images.append(nibabel.Nifti1Image(data, np.eye(4)))
     mask = nibabel.Nifti1Image(np.ones((2, 2, 1), np.int8), np.eye(4))
