@@ -129,7 +129,7 @@ def listen_to_all(
 
 
 def export(
-    run: Run, table: pd.DataFrame, lists: Path, directory: Path, wanted: Wanted | None = None
+    run: Run, table: pd.DataFrame, lists: Path, directory: Path, wanted: Wanted
 ) -> tuple[list[str], list[str]]:
     """Write the responses of a run to every run of stimulus lists into a directory.
 
@@ -140,12 +140,10 @@ def export(
 
     Returns the names of the clips that are missing, whose volumes are NaN; and what the formats
     had to leave out. Raises InputError for lists without a time grid, if no clip at all is there,
-    or for what `Wanted.check` refuses.
+    or where a design cannot be fitted.
     """
     if table["trial"].isna().all():
         raise InputError(f"{lists}: comes from a folder and has no scanner runs to export to")
-    wanted = wanted or Wanted()
-    wanted.check([stage.name for stage in run.network.stages])
     clips = unique_clips(table)
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
         responses, missing = listen_to_all(run, clips, lists, Path(scratch))
@@ -241,4 +239,4 @@ def _write_matlab(path: Path, classes: list[str], runs: list[ScannerRun]) -> Non
         for run in runs
     ]
     genres = cell(classes, row=False)
-    save_mat(path, {"runs": structs(items), "genres": genres, "delay_policy": POLICY})
+    save_mat(path, {"runs": structs(items).T, "genres": genres, "delay_policy": POLICY})

@@ -87,20 +87,21 @@ class ScannerRun:
 
     def whole_regressors(self) -> tuple[dict[str, pd.DataFrame], list[str]]:
         """Return the regressors that have a value at every volume, and why others are left out."""
-        whole = {
-            name: frame
-            for name, frame in self.regressors.items()
-            if not np.isnan(frame.to_numpy()).any()
-        }
-        lacking = [name for name in self.regressors if name not in whole]
-        if not lacking:
-            return whole, []
-        why = (
-            f"{len(self.missing)} of its clips are missing"
-            if self.missing
-            else "some genres are no classes of the network"
-        )
-        return whole, [f"{self.stem}: no regressors of {', '.join(lacking)}, because {why}"]
+        whole = {}
+        why: dict[str, list[str]] = {}
+        for name, frame in self.regressors.items():
+            lacking = np.flatnonzero(np.isnan(frame.to_numpy()).any(axis=1))
+            clips = self.volumes["clip"].iloc[lacking].nunique()
+            if clips:
+                why.setdefault(f"no value in {clips} of its clips", []).append(name)
+            elif not len(frame.columns):
+                why.setdefault("the units do not vary", []).append(name)
+            else:
+                whole[name] = frame
+        return whole, [
+            f"{self.stem}: no regressors of {', '.join(names)}: {reason}"
+            for reason, names in why.items()
+        ]
 
 
 def score_trials(
