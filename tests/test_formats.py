@@ -139,7 +139,7 @@ def octave():
 # --- Components ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", [(300, 40), (60, 700)], ids=["volumes", "units"])
+@pytest.mark.parametrize("shape", [(300, 40), (60, 700), (1100, 1050)])
 def test_components_are_those_of_sklearn(shape):
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(shape[0], 8)) @ rng.normal(size=(8, shape[1])) * 3 + 50
