@@ -10,16 +10,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 import soundfile
 from click.testing import CliRunner
-from helpers import TINY_TOML, write_features
+from helpers import TINY_TOML, write_events, write_features
 
 from neuromusic import pipeline
 from neuromusic.config import make_config
-from neuromusic.fmri import simulate
-from neuromusic.orders import GENRES, Order, presentations
+from neuromusic.orders import GENRES
 from neuromusic.rundir import load_run
 
 RATE_HZ = 22_050
@@ -78,15 +76,4 @@ def tiny_run(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tiny_bids(tiny_run, tmp_path_factory):
     """Events of three training runs of ten trials and two test runs of ten clips, four times."""
-    folder = tmp_path_factory.mktemp("events") / "sub-A/func"
-    folder.mkdir(parents=True)
-    data = pd.read_csv(tiny_run.prepared / "rows.tsv", sep="\t")
-    train = np.stack([rows["clip"] for _, rows in data[data["split"] == "train"].groupby("run")])
-    test = np.stack(
-        [np.tile(rows["clip"], 4) for _, rows in data[data["split"] == "test"].groupby("run")]
-    )
-    for order, task in ((Order("train", train), "Training"), (Order("test", test), "Test")):
-        for index, rows in presentations(order).groupby("run"):
-            path = folder / f"sub-A_task-{task}_run-{index:02d}_events.tsv"
-            path.write_bytes(simulate.events_bytes(rows))
-    return folder.parents[1]
+    return write_events(tiny_run.prepared, tmp_path_factory.mktemp("events"))

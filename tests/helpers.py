@@ -5,8 +5,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
-from neuromusic.orders import GENRES
+from neuromusic.fmri import simulate
+from neuromusic.orders import GENRES, TASK, Order, presentations
 
 # The smallest cortex-z: for tests of what is around a network.
 TINY = {"size": "tiny"}
@@ -47,6 +49,20 @@ def write_features(path: Path, runs: int = 3, seed: int = 0, first: int = 0) -> 
         frame_s=0.155,
     )
     return path
+
+
+def write_events(prepared: Path, bids: Path) -> Path:
+    """Write the events of sub-A: the runs of a prepared set, a test run's clips four times."""
+    folder = bids / "sub-A/func"
+    folder.mkdir(parents=True)
+    data = pd.read_csv(prepared / "rows.tsv", sep="\t")
+    for split, times in (("train", 1), ("test", 4)):
+        runs = data[data["split"] == split].groupby("run")["clip"]
+        order = Order(split, np.stack([np.tile(clips, times) for _, clips in runs]))
+        for index, rows in presentations(order).groupby("run"):
+            path = folder / f"sub-A_task-{TASK[split]}_run-{index:02d}_events.tsv"
+            path.write_bytes(simulate.events_bytes(rows))
+    return bids
 
 
 def neuromusic(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:

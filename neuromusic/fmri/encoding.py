@@ -16,7 +16,7 @@ from neuromusic.progress import track
 DELAYS_TR = (1, 2, 3, 4, 5, 6)
 HIGH_PASS_HZ = 1 / 256  # a test run repeats itself after 150 s: a filter at 128 s takes signal away
 BLOCK = 5000  # voxels whose images and weights are held at a time
-CEILING_FLOOR = 0.2  # a correlation is divided by its ceiling only where that is above
+CEILING_FLOOR = 0.3  # a voxel is reliable, and its r divided by its ceiling, where that is above
 PATTERN_FROM_TR = 4  # a clip's pattern is the mean of its volumes from here, past the clip before
 JOINT = "all stages"
 JOINT_COMPONENTS = (
@@ -31,9 +31,10 @@ class Encoding:
     """What one subject's voxels say of one network.
 
     ``voxels``: a row a voxel that was scored, with explainable, explainable_low, explainable_high,
-    ceiling_r and for each stage r_, r2_, rc_ (r over its ceiling, NaN below CEILING_FLOOR), p_, q_,
-    alpha_; ``areas``: a row an area and stage; ``edges``: stage -> (voxels whose penalty is the
-    smallest of the grid, the largest); ``patterns``: area -> (repeats, clips, voxels).
+    ceiling_r, reliable (ceiling above CEILING_FLOOR, interval above 0) and for each stage r_, r2_,
+    rc_ (r over its ceiling, NaN where not reliable), p_, q_, alpha_. ``areas``: a row an area and
+    stage. ``edges``: stage -> (voxels whose penalty is the smallest of the grid, the largest).
+    ``patterns``: area -> (repeats, clips, voxels).
     """
 
     voxels: pd.DataFrame
@@ -131,10 +132,12 @@ def encode(
                 matches[area, name] += _sum_matches(predicted[..., mine], mean[..., mine])
     voxels = pd.DataFrame(columns)
     if "ceiling_r" not in voxels:
-        voxels["ceiling_r"] = np.nan
+        voxels = voxels.assign(explainable_low=np.nan, ceiling_r=np.nan)
+    # Noise alone reaches the floor now and then, but not with its whole interval.
+    voxels["reliable"] = (voxels["ceiling_r"] > CEILING_FLOOR) & (voxels["explainable_low"] > 0)
     for name in designs:
-        reliable = voxels["ceiling_r"] > CEILING_FLOOR
-        voxels[f"rc_{name}"] = (voxels[f"r_{name}"] / voxels["ceiling_r"]).where(reliable)
+        above = voxels["r_" + name] / voxels["ceiling_r"]
+        voxels[f"rc_{name}"] = above.where(voxels["reliable"])
         voxels[f"q_{name}"] = scores.false_discovery(voxels[f"p_{name}"].to_numpy())
     patterns = {
         area: np.asarray(y[:, np.flatnonzero(label == index)])[cube[:, :, PATTERN_FROM_TR:]].mean(2)
@@ -188,8 +191,8 @@ def area_table(
 ) -> pd.DataFrame:
     """Return a row an area and stage: means over its voxels, and which clip was heard.
 
-    r, r2 and rc are means; ``reliable`` voxels are above CEILING_FLOOR, ``significant`` have q
-    below 0.05; top1 and top5 are shares of the clips, mean_rank is from 1.
+    r and r2 are means, rc that of the ``reliable`` voxels; ``significant`` ones have q below 0.05;
+    top1 and top5 are shares of the clips, mean_rank is from 1.
     """
     out = []
     for (area, stage), matrix in matches.items():
@@ -200,7 +203,7 @@ def area_table(
                 "area": area,
                 "stage": stage,
                 "voxels": len(own),
-                "reliable": int((own["ceiling_r"] > CEILING_FLOOR).sum()),
+                "reliable": int(own["reliable"].sum()),
                 "significant": int((own[f"q_{stage}"] < 0.05).sum()),
                 "ceiling_r": own["ceiling_r"].mean(),
                 "r": own[f"r_{stage}"].mean(),
