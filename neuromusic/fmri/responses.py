@@ -126,7 +126,7 @@ def _numbers(array: Any, where: str) -> Floats:
 
 
 def _names(array: Any, where: str) -> list[str]:
-    names = []
+    names: list[str] = []
     for entry in np.asarray(array).ravel():
         # A cell holds an array of one text each.
         text = entry.item() if isinstance(entry, np.ndarray) and entry.size == 1 else entry
@@ -178,7 +178,7 @@ def usable(responses: Responses, halves: Halves, path: Path) -> tuple[Responses,
             f"{path}: {responses.targets[target]} has no value for {sound}; leave the sound or the "
             "target out"
         )
-    good = finite.all(0)
+    good: NDArray[np.bool_] = np.all(finite, axis=0)
     good[good] = _varies(values[:, good], halves)
     if not good.any():
         raise InputError(f"{path}: no target has values that differ between sounds")
