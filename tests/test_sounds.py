@@ -23,6 +23,7 @@ from neuromusic.errors import InputError
 from neuromusic.features import MelSpec, log_mel
 from neuromusic.fmri import sounds
 from neuromusic.fmri.responses import Responses, find_sounds, read_responses, usable
+from neuromusic.fmri.ridge import ALPHAS
 from neuromusic.fmri.sound_step import make_sound_encoding
 from neuromusic.rundir import load_run
 from neuromusic.store import open_prepared
@@ -100,17 +101,18 @@ def test_scores_are_those_of_scikit_learn(sizes):
         for block in blocks
     ]
     x = np.concatenate(scaled, axis=1)
+    alphas = ALPHAS * np.square(x[train]).sum() / min(80, x.shape[1])  # as fit_ridge says
     folds = PredefinedSplit(np.arange(80) % 10)  # all of the same size
     for target in range(2):
         search = GridSearchCV(
-            Ridge(), {"alpha": sounds.ALPHAS}, cv=folds, scoring="neg_mean_squared_error"
+            Ridge(), {"alpha": alphas}, cv=folds, scoring="neg_mean_squared_error"
         ).fit(x[train], y[train, target])
         guess = search.predict(x[test])
         r = scipy.stats.pearsonr(y[test, target], guess).statistic
         np.testing.assert_allclose(scores.r2[0, target], r * abs(r), rtol=1e-4)
         expected = r2_score(y[test, target], guess)
         np.testing.assert_allclose(scores.determination[0, target], expected, atol=1e-4)
-        at_edge = search.best_params_["alpha"] in (sounds.ALPHAS[0], sounds.ALPHAS[-1])
+        at_edge = search.best_params_["alpha"] in (alphas[0], alphas[-1])
         assert scores.at_edge[0, target] == at_edge
 
 
@@ -141,6 +143,11 @@ def test_a_feature_that_never_varies_in_training_does_no_harm():
     rare[halves[0][1][0]] = 1e6  # a unit that only a test sound wakes
     with_rare = sounds.score([np.concatenate([x, rare], axis=1)], y, halves)
     np.testing.assert_allclose(with_rare.r2, sounds.score([x], y, halves).r2, rtol=1e-9)
+    # And one that a single training sound hardly wakes: no test sound is further out than that one.
+    rare[halves[0][0][0]] = 1e-3
+    (train, _), limit = halves[0], np.sqrt(29)
+    z = sounds._standardised(np.concatenate([x, rare], axis=1), train) * np.sqrt(6)
+    assert z[:, 5].max() == pytest.approx(limit) and z[train[0], 5] == pytest.approx(limit)
     with pytest.raises(InputError, match="no feature differs"):
         sounds.score([np.ones((60, 5))], y, halves)
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from neuromusic import audio
 from neuromusic.errors import InputError
 from neuromusic.fmri.responses import Responses, find_sounds, read_responses, usable
+from neuromusic.fmri.ridge import ALPHAS
 from neuromusic.fmri.sounds import (
-    ALPHAS,
     FOLDS,
     Floats,
     Scores,

@@ -24,7 +24,6 @@ from neuromusic.rundir import Run
 
 Statistics = Literal["mean", "mean+deviation"]
 FOLDS = 10  # of the training half, in which the penalty is chosen
-ALPHAS = np.logspace(-4, 3, 15)  # of blocks whose squares sum to about one a sound
 CONSTANT = 1e-6  # deviation, as a share of the block's largest, below which a feature is constant
 
 
@@ -148,27 +147,30 @@ def score(
         x = np.concatenate([_standardised(block, train) for block in blocks], axis=1)
         if x.shape[1] == 0:
             raise InputError("no feature differs between the sounds; is the stage silent?")
-        if x.shape[1] > len(x):  # ridge depends on x @ x.T alone, which few columns give as well
-            u, size, _ = np.linalg.svd(x, full_matrices=False)
-            x = u * size
         # The training sounds are in random order, so every tenth one is a random fold.
         groups = np.arange(len(train)) % FOLDS
-        fit = fit_ridge(x[train], y[train], groups, ALPHAS)
-        guess = fit.predict(x[test])
+        fit = fit_ridge(x[train], y[train], groups)
+        guess = fit.predict(x[test]).astype(np.float64)
         r2.append(signed_r2(y[test], guess))
         residual = np.square(y[test] - guess).sum(0)
         total = np.square(y[test] - y[test].mean(0)).sum(0)
         determination.append(1 - residual / total)
-        at_edge.append(fit.at_edge)
+        at_edge.append(fit.lowest | fit.highest)
     return Scores(np.array(r2), np.array(determination), np.array(at_edge))
 
 
 def _standardised(block: Floats, train: NDArray[np.int64]) -> Floats:
-    """Return the features that vary in training (sounds, kept), of mean square 1 / kept there."""
+    """Return the features that vary in training (sounds, kept), of mean square 1 / kept there.
+
+    A unit that hardly wakes in training would give a test sound a value of hundreds of deviations,
+    and that sound would be all of the score. So no value is further out than a training sound's can
+    be, the root of their number less one.
+    """
     deviation = block[train].std(0)
     kept = deviation > CONSTANT * deviation.max(initial=0.0)
     z = (block[:, kept] - block[train][:, kept].mean(0)) / deviation[kept]
-    return z / np.sqrt(max(1, kept.sum()))
+    limit = np.sqrt(len(train) - 1)
+    return z.clip(-limit, limit) / np.sqrt(max(1, kept.sum()))
 
 
 def signed_r2(truth: Floats, guess: Floats) -> Floats:
