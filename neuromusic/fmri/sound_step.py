@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic import audio
-from neuromusic.errors import InputError
+from neuromusic.errors import InputError, need_package
 from neuromusic.fmri.responses import Responses, find_sounds, read_responses, usable
 from neuromusic.fmri.ridge import ALPHAS
 from neuromusic.fmri.sounds import (
@@ -60,6 +60,7 @@ def make_sound_encoding(
     Writes targets.tsv, voxels.tsv (where the responses have weights), scores.npz, encoding.json and
     stages.png. Does nothing where all of that is there already and unchanged.
     """
+    need_package("himalaya", "fmri")
     run = load_run(directory)
     run.check_hears_sound()
     check_target(out, COMMAND)
