@@ -12,6 +12,7 @@ from neuromusic.cli import (
     demo,
     evaluate,
     export,
+    fmri,
     lists,
     models,
     orders,
@@ -59,6 +60,6 @@ def cli() -> None:
 
 for _module in (
     orders, stimuli, lists, augment, prepare, models, train, evaluate, crossval, compare, sweep,
-    predict, similar, export, run, demo,
+    predict, similar, export, fmri, run, demo,
 ):  # fmt: skip
     cli.add_command(_module.command)

@@ -99,7 +99,7 @@ def _made(path: Path, found: dict[str, Any], keys: tuple[str, str, str, str]) ->
 
 def _read_tsv(path: Path) -> Responses:
     try:
-        table = pd.read_csv(path, sep="\t", dtype={0: str}, na_values=["n/a"])
+        table = pd.read_csv(path, sep="\t", dtype={0: str})
     except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
         raise InputError(f"{path}: is no readable TSV ({error})") from None
     if table.shape[1] < 2:

@@ -183,7 +183,7 @@ def _fit_block(
 
 
 def _search(
-    folds: list[_Fold], y: NDArray[np.float32], splits: list[tuple[NDArray[np.int64], ...]],
+    folds: list[_Fold], y: NDArray[np.float32], splits: Sequence[tuple[NDArray[np.int64], ...]],
     sizes: list[int], alphas: NDArray[np.float64], seed: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:  # fmt: skip
     """Return share (bands, targets) and alpha (targets,) of the least error, by himalaya."""
