@@ -1,6 +1,7 @@
 """Fixtures that several tests share."""
 
 import os
+import tomllib
 
 # One thread a process: the tests run side by side, and what they train is small. Before torch is
 # imported, and for the processes that tests start.
@@ -9,11 +10,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 from click.testing import CliRunner
+from helpers import TINY_TOML, write_features
 
-from neuromusic.orders import GENRES
+from neuromusic import pipeline
+from neuromusic.config import make_config
+from neuromusic.fmri import simulate
+from neuromusic.orders import GENRES, Order, presentations
+from neuromusic.rundir import load_run
 
 RATE_HZ = 22_050
 
@@ -53,3 +60,33 @@ def small_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def runner() -> CliRunner:
     """Run a command in this process, where a start of its own would test nothing more."""
     return CliRunner()
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    """A tiny cortex-z, hardly trained on ready-made log-mel of three runs of ten clips."""
+    root = tmp_path_factory.mktemp("simulate")
+    train, test = write_features(root / "train.npz"), write_features(root / "t.npz", 2, 1, 50)
+    pipeline.make_prepared_features(train, test, root / "prepared", lambda text: None)
+    tree = tomllib.loads(TINY_TOML)
+    tree["train"]["epochs"] = 1
+    config = make_config(tree, "tiny.toml")
+    pipeline.make_run(config, root / "prepared", root / "run", False, lambda text: None)
+    return load_run(root / "run")
+
+
+@pytest.fixture(scope="session")
+def tiny_bids(tiny_run, tmp_path_factory):
+    """Events of three training runs of ten trials and two test runs of ten clips, four times."""
+    folder = tmp_path_factory.mktemp("events") / "sub-A/func"
+    folder.mkdir(parents=True)
+    data = pd.read_csv(tiny_run.prepared / "rows.tsv", sep="\t")
+    train = np.stack([rows["clip"] for _, rows in data[data["split"] == "train"].groupby("run")])
+    test = np.stack(
+        [np.tile(rows["clip"], 4) for _, rows in data[data["split"] == "test"].groupby("run")]
+    )
+    for order, task in ((Order("train", train), "Training"), (Order("test", test), "Test")):
+        for index, rows in presentations(order).groupby("run"):
+            path = folder / f"sub-A_task-{task}_run-{index:02d}_events.tsv"
+            path.write_bytes(simulate.events_bytes(rows))
+    return folder.parents[1]

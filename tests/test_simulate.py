@@ -3,64 +3,36 @@
 import json
 import shutil
 import subprocess
-import tomllib
 
 import nibabel
 import numpy as np
 import pandas as pd
 import pytest
-from helpers import TINY_TOML, neuromusic, write_features
+from helpers import neuromusic
 from scipy import fft, signal, stats
 
-from neuromusic import pipeline
-from neuromusic.config import make_config
 from neuromusic.errors import InputError
 from neuromusic.events import check_dataset, find_events, orders_from_bids, read_events
 from neuromusic.fmri import simulate
 from neuromusic.fmri.roi import read_areas
 from neuromusic.fmri.simulate import Planted
 from neuromusic.fmri.stimulus import clip_responses, run_trials
-from neuromusic.orders import Order, design_orders, presentations
-from neuromusic.rundir import load_run
+from neuromusic.orders import design_orders, presentations
 
 EV = 0.3
 PLANTED = Planted(voxels=60, noise_voxels=100, ceiling=(EV, EV), drift=0.0)
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory):
-    """A tiny cortex-z, hardly trained on ready-made log-mel of three runs of ten clips."""
-    root = tmp_path_factory.mktemp("simulate")
-    train, test = write_features(root / "train.npz"), write_features(root / "t.npz", 2, 1, 50)
-    pipeline.make_prepared_features(train, test, root / "prepared", lambda text: None)
-    tree = tomllib.loads(TINY_TOML)
-    tree["train"]["epochs"] = 1
-    config = make_config(tree, "tiny.toml")
-    pipeline.make_run(config, root / "prepared", root / "run", False, lambda text: None)
-    return load_run(root / "run")
+def quiet(text):
+    """Say nothing."""
 
 
 @pytest.fixture(scope="module")
-def bids(run, tmp_path_factory):
-    """Events of three training runs of ten trials and two test runs of ten clips, four times."""
-    folder = tmp_path_factory.mktemp("events") / "sub-A/func"
-    folder.mkdir(parents=True)
-    data = pd.read_csv(run.prepared / "rows.tsv", sep="\t")
-    train = np.stack([rows["clip"] for _, rows in data[data["split"] == "train"].groupby("run")])
-    test = np.stack(
-        [np.tile(rows["clip"], 4) for _, rows in data[data["split"] == "test"].groupby("run")]
-    )
-    for order, task in ((Order("train", train), "Training"), (Order("test", test), "Test")):
-        for index, rows in presentations(order).groupby("run"):
-            path = folder / f"sub-A_task-{task}_run-{index:02d}_events.tsv"
-            path.write_bytes(simulate.events_bytes(rows))
-    return folder.parents[1]
-
-
-@pytest.fixture(scope="module")
-def made(run, bids, tmp_path_factory):
+def made(tiny_run, tiny_bids, tmp_path_factory):
     out = tmp_path_factory.mktemp("made") / "simulated"
-    return simulate.simulate(run.directory, bids, None, PLANTED, 7, out, lambda text: None)
+    return simulate.simulate(
+        tiny_run.directory, tiny_bids, None, PLANTED, 7, out, lambda text: None
+    )
 
 
 def truth(directory):
@@ -123,9 +95,9 @@ def test_the_truth_lies_on_the_grid_of_the_images(made):
     assert (whole.label > 0).sum() == len(table)
 
 
-def test_events_are_those_given(made, bids):
-    for file in find_events(bids):
-        copy = made / file.path.relative_to(bids)
+def test_events_are_those_given(made, tiny_bids):
+    for file in find_events(tiny_bids):
+        copy = made / file.path.relative_to(tiny_bids)
         assert copy.read_bytes() == file.path.read_bytes()
     orders = dict(zip(("train", "test"), orders_from_bids(made), strict=True))
     assert check_dataset(orders, made)[1] == []
@@ -144,7 +116,7 @@ def test_events_are_written_as_ds003720_writes_them(shared, tmp_path):
 
 
 def test_planted_variance_is_found_in_the_repeats(made):
-    """Signal power after Sahani & Linden 2003, NIPS 15, eq. 1; by numpy alone."""
+    """Signal power after Sahani & Linden 2003, NIPS 15; by numpy alone."""
     x = repeats(made)
     n = len(x)
     power_of_mean, mean_power = x.mean(0).var(0, ddof=1), x.var(1, ddof=1).mean(0)
@@ -160,10 +132,12 @@ def test_planted_variance_is_found_in_the_repeats(made):
     assert (table.loc[table["area"] == "noise", ["ev", "ceiling_r"]] == 0).all(axis=None)
 
 
-def test_the_ceiling_is_what_a_perfect_model_reaches(run, bids, made, tmp_path):
+def test_the_ceiling_is_what_a_perfect_model_reaches(tiny_run, tiny_bids, made, tmp_path):
     """The same voxels without noise are the perfect model: same seed, explainable variance 1."""
     clean = Planted(voxels=60, noise_voxels=0, ceiling=(1.0, 1.0), drift=0.0)
-    simulate.simulate(run.directory, bids, None, clean, 7, tmp_path / "c", lambda text: None)
+    simulate.simulate(
+        tiny_run.directory, tiny_bids, None, clean, 7, tmp_path / "c", lambda text: None
+    )
     table = truth(made)
     with_signal = table["area"] != "noise"
     model, mean = repeats(tmp_path / "c").mean(0), repeats(made).mean(0)[:, with_signal]
@@ -173,7 +147,7 @@ def test_the_ceiling_is_what_a_perfect_model_reaches(run, bids, made, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["spm", "glover"])
-def test_without_noise_a_voxel_is_its_units_convolved(run, bids, tmp_path, name):
+def test_without_noise_a_voxel_is_its_units_convolved(tiny_run, tiny_bids, tmp_path, name):
     """Every voxel is a linear sum of the units of its stage, convolved by scipy with nilearn's HRF.
 
     The sound is piecewise constant in volumes, so a response sampled finely is nilearn's own kernel
@@ -182,11 +156,11 @@ def test_without_noise_a_voxel_is_its_units_convolved(run, bids, tmp_path, name)
     glm = pytest.importorskip("nilearn.glm.first_level")
     planted = Planted(name, ("A1", "T2T3"), 8, 0, (1.0, 1.0), 0.0)
     out = tmp_path / "out"
-    simulate.simulate(run.directory, bids, None, planted, 0, out, lambda text: None)
-    files = find_events(bids)
+    simulate.simulate(tiny_run.directory, tiny_bids, None, planted, 0, out, lambda text: None)
+    files = find_events(tiny_bids)
     trials = {(f.split, f.run): run_trials(f) for f in files}
     clips = list(pd.concat(trials.values())["clip"].unique())
-    heard, _ = clip_responses(run, clips)
+    heard, _ = clip_responses(tiny_run, clips)
     shape = glm.spm_hrf if name == "spm" else glm.glover_hrf
     fine = shape(1.5, oversampling=50)
     got = volumes(out, "Test", 1)
@@ -237,13 +211,15 @@ def contents(directory):
     }
 
 
-def test_the_seed_decides_every_byte(run, bids, tmp_path):
+def test_the_seed_decides_every_byte(tiny_run, tiny_bids, tmp_path):
     planted = Planted(stages=("A1",), voxels=2, noise_voxels=1, ceiling=(0.1, 0.5))
 
     def make(name, seed):
         out = tmp_path / name
         return contents(
-            simulate.simulate(run.directory, bids, None, planted, seed, out, lambda text: None)
+            simulate.simulate(
+                tiny_run.directory, tiny_bids, None, planted, seed, out, lambda text: None
+            )
         )
 
     first, again, other = make("a", 1), make("b", 1), make("c", 2)
@@ -254,12 +230,12 @@ def test_the_seed_decides_every_byte(run, bids, tmp_path):
     assert len({first[path] for path in images}) == 5
 
 
-def test_the_command_takes_the_order_of_the_prepared_set(run, tmp_path):
-    line = f"fmri simulate {run.directory} --subjects 2 --voxels 2 --ceiling 0.1:0.5 --out new"
+def test_the_command_takes_the_order_of_the_prepared_set(tiny_run, tmp_path):
+    line = f"fmri simulate {tiny_run.directory} --subjects 2 --voxels 2 --ceiling 0.1:0.5 --out new"
     done = neuromusic(*line.split(), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "2 subjects, 6 runs of 110 volumes" in done.stdout
-    shown = pd.read_csv(run.prepared / "presentations.tsv", sep="\t")
+    shown = pd.read_csv(tiny_run.prepared / "presentations.tsv", sep="\t")
     for file in find_events(tmp_path / "new"):
         trials = run_trials(file)
         want = shown[(shown["split"] == file.split) & (shown["run"] == file.run)]
@@ -271,10 +247,10 @@ def test_the_command_takes_the_order_of_the_prepared_set(run, tmp_path):
     assert ev.nunique() == 2 * 4 * 2
 
 
-def test_bad_input_is_named(run, bids, tmp_path):
-    def attempt(planted=PLANTED, events=bids, subjects=None):
+def test_bad_input_is_named(tiny_run, tiny_bids, tmp_path):
+    def attempt(planted=PLANTED, events=tiny_bids, subjects=None):
         simulate.simulate(
-            run.directory, events, subjects, planted, 0, tmp_path / "new", lambda text: None
+            tiny_run.directory, events, subjects, planted, 0, tmp_path / "new", lambda text: None
         )
 
     with pytest.raises(InputError, match=r"has no stage 'bell'.*did you mean 'belt'"):
@@ -290,7 +266,7 @@ def test_bad_input_is_named(run, bids, tmp_path):
         attempt(events=tmp_path / "other")
     assert not (tmp_path / "new").exists()
     done = neuromusic(
-        *f"fmri simulate {run.directory} --ceiling 0.5:0.1 --out new".split(), cwd=tmp_path
+        *f"fmri simulate {tiny_run.directory} --ceiling 0.5:0.1 --out new".split(), cwd=tmp_path
     )
     assert done.returncode == 2
     assert "expected a share" in done.stderr

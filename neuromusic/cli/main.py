@@ -10,6 +10,7 @@ from neuromusic.cli import (
     compare,
     crossval,
     demo,
+    encode,
     evaluate,
     export,
     fmri,
@@ -60,6 +61,6 @@ def cli() -> None:
 
 for _module in (
     orders, stimuli, lists, augment, prepare, models, train, evaluate, crossval, compare, sweep,
-    predict, similar, export, fmri, run, demo,
+    predict, similar, export, encode, fmri, run, demo,
 ):  # fmt: skip
     cli.add_command(_module.command)

@@ -5,6 +5,7 @@ voxels). Whatever cannot be used is named with its file.
 """
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -159,22 +160,35 @@ def read_voxels(paths: Sequence[Path], voxels: NDArray[np.int64]) -> NDArray[np.
     return np.asarray(series * image.dataobj.slope + image.dataobj.inter, np.float32)
 
 
-def clean_run(
-    series: NDArray[np.float32], high_pass_hz: float | None = None
-) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Detrend and standardise the volumes of one run (volumes, voxels), the dummy dropped before.
+def filtered(
+    series: NDArray[np.floating], high_pass_hz: float, standardise: bool
+) -> NDArray[np.float32]:
+    """Take a linear trend, and cosines slower than ``high_pass_hz``, out of (volumes, columns).
 
-    A linear trend goes, and what is slower than ``high_pass_hz`` (cosines); then every voxel has
-    mean 0 and deviation 1, by nilearn. Returns (series, which voxels hold NaN or do not vary;
-    those are 0).
+    By nilearn, as its GLM has the drifts. ``standardise`` gives every column deviation 1.
     """
     from nilearn import signal
 
+    return np.asarray(
+        signal.clean(
+            series, detrend=True, standardize="zscore_sample" if standardise else None,
+            t_r=timing.TR_S, filter="cosine", high_pass=high_pass_hz,
+        ),
+        np.float32,
+    )  # fmt: skip
+
+
+def clean_run(
+    series: NDArray[np.float32], high_pass_hz: float
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Filter and standardise the volumes of one run (volumes, voxels), the dummy dropped before.
+
+    Returns (series, which voxels hold NaN or do not vary; those are 0).
+    """
     bad = ~np.isfinite(series).all(0)
     series = np.where(bad, 0, series)
     bad |= np.ptp(series, axis=0) == 0
-    cleaned = signal.clean(
-        series, detrend=True, standardize="zscore_sample", t_r=timing.TR_S,
-        filter="cosine" if high_pass_hz else False, high_pass=high_pass_hz,
-    )  # fmt: skip
+    with warnings.catch_warnings():  # of the constant ones, which are known
+        warnings.simplefilter("ignore")
+        cleaned = filtered(series, high_pass_hz, standardise=True)
     return np.where(bad, 0, cleaned).astype(np.float32), bad

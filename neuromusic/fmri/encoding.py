@@ -14,10 +14,14 @@ from neuromusic.fmri.subjects import repeat_rows
 from neuromusic.progress import track
 
 DELAYS_TR = (1, 2, 3, 4, 5, 6)
+HIGH_PASS_HZ = 1 / 256  # a test run repeats itself after 150 s: a filter at 128 s takes signal away
 BLOCK = 5000  # voxels whose images and weights are held at a time
 CEILING_FLOOR = 0.2  # a correlation is divided by its ceiling only where that is above
 PATTERN_FROM_TR = 4  # a clip's pattern is the mean of its volumes from here, past the clip before
 JOINT = "all stages"
+JOINT_COMPONENTS = (
+    20  # of each stage where all are fitted together: the search grows with their cube
+)
 
 Features = Mapping[str, NDArray[np.float32]]  # stage -> (rows, delays x components)
 
@@ -49,6 +53,7 @@ def stage_scores(
     components is 1, so that a ridge on them is one on the units.
     """
     rows = block[training].reshape(-1, block.shape[2]).astype(np.float64)
+    rows = rows[np.isfinite(rows).all(1)]  # a clip may end before its presentation does
     mean, deviation = rows.mean(0), rows.std(0)
     varies = deviation > 1e-9 * max(float(deviation.max()), 1e-30)
     standard = (rows[:, varies] - mean[varies]) / deviation[varies]
@@ -80,7 +85,8 @@ def encode(
     label : (voxels,)
         The area of each voxel, n for ``names[n - 1]``.
     joined : sequence of str
-        Stages that are fitted together as well, with a penalty for each of them (banded ridge).
+        Stages whose first JOINT_COMPONENTS are fitted together as well, with a penalty for each
+        stage (banded ridge).
 
     Returns
     -------
@@ -95,7 +101,7 @@ def encode(
         name: (x, None) for name, x in features.items()
     }
     if joined:
-        parts = [features[name] for name in joined]
+        parts = [_first_components(features[name]) for name in joined]
         designs[JOINT] = np.hstack(parts), [x.shape[1] for x in parts]
     n_voxels, seed = y.shape[1], int(rng.integers(2**32))
     columns: dict[str, NDArray[np.float64]] = {}
@@ -136,6 +142,12 @@ def encode(
     }
     areas = area_table(voxels, label, names, matches)
     return Encoding(voxels, areas, edges, patterns, clips)
+
+
+def _first_components(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the JOINT_COMPONENTS first components of (rows, delays x components)."""
+    by_delay = x.reshape(len(x), len(DELAYS_TR), -1)[:, :, :JOINT_COMPONENTS]
+    return by_delay.reshape(len(x), -1)
 
 
 def _ceiling_columns(ceiling: scores.Ceiling) -> dict[str, NDArray[np.float64]]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from neuromusic.errors import InputError, did_you_mean
+from neuromusic.errors import InputError, did_you_mean, need_package
 from neuromusic.models import cortex
 from neuromusic.progress import Say
 
@@ -278,6 +278,7 @@ def image_on_reference(
             f"({own or 'unknown'}, {their or 'unknown'}); bring it onto the grid of the images, or "
             "say MNI or Talairach in the names (space-MNI152NLin2009cAsym) or as sform code"
         )
+    need_package("nilearn", "fmri")
     from nilearn.image import resample_to_img
 
     moved = resample_to_img(
@@ -316,6 +317,7 @@ def _talairach(reference: Sequence[Path], say: Say) -> Labels:
         raise InputError(
             f"{reference[0]}: is no image, so nilearn's atlas does not fit; give one with --atlas"
         )
+    need_package("nilearn", "fmri")
     from nilearn.datasets import fetch_atlas_talairach
 
     name = "nilearn's Talairach atlas"

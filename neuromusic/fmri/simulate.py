@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic import __version__, timing
-from neuromusic.errors import InputError, did_you_mean
+from neuromusic.errors import InputError, did_you_mean, need_package
 from neuromusic.events import find_events
 from neuromusic.fmri.hrf import Name, hrf
 from neuromusic.fmri.stimulus import ClipResponses, clip_responses, on_volumes, run_trials
@@ -93,8 +93,8 @@ def ceiling_r(ev: NDArray[np.floating], repeats: int) -> Array:
     """Return the largest correlation of any model with the mean over repeats of a response.
 
     ``ev`` is the share of the signal in the variance of one presentation; the noise of the mean has
-    1/repeats of its variance. Hsu, Borst & Theunissen 2004, Network 15:91, eq. 8; Sahani & Linden
-    2003, NIPS 15.
+    1/repeats of its variance. After Sahani & Linden 2003, NIPS 15, and Hsu et al. 2004,
+    Network 15:91.
     """
     return np.sqrt(repeats * ev / (1 + (repeats - 1) * ev))
 
@@ -192,7 +192,9 @@ def training_rows(sessions: list[Session], clips: list[str]) -> NDArray[np.int64
     row_of = {clip: row for row, clip in enumerate(clips)}
     played = [s.trials["clip"].iloc[1:] for s in sessions if s.split == "train"]
     if not played:
-        raise InputError("the order has no training runs; units are standardised over them")
+        raise InputError(
+            "the events hold no training runs; units are standardised over them, so add some"
+        )
     return pd.concat(played).map(row_of).to_numpy(np.int64)
 
 
@@ -210,7 +212,7 @@ def weigh(
     for index, name in enumerate(stages):
         block = heard.stages[name]
         deviation = block[rows].std(axis=(0, 1), dtype=np.float64)
-        alive = deviation > 1e-6 * max(float(deviation.max()), 1e-12)
+        alive = deviation > 1e-6 * float(np.abs(block).max())  # float32 tells no less apart
         weights = np.zeros((len(deviation), voxels))
         for voxel in range(voxels):
             rng = np.random.default_rng([seed, WEIGHT, subject, index * voxels + voxel])
@@ -449,6 +451,7 @@ def simulate(
     With the timing of ``bids``, or of the order in the run's prepared set (then 1 subject without
     ``subjects``). Raises InputError as `write_simulation`.
     """
+    need_package("nilearn", "fmri")
     run = load_run(directory)
     check_target(out, COMMAND)
     if bids is None:

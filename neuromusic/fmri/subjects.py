@@ -16,6 +16,7 @@ from neuromusic.fmri.bold import (
     RunKey,
     check_run,
     clean_run,
+    filtered,
     find_bold,
     read_geometry,
     read_voxels,
@@ -106,7 +107,7 @@ def volume_rows(trials: dict[RunKey, pd.DataFrame]) -> pd.DataFrame:
 
 
 def clean_scans(
-    scans: Scans, voxels: NDArray[np.int64], scratch: Path, high_pass_hz: float | None = None
+    scans: Scans, voxels: NDArray[np.int64], scratch: Path, high_pass_hz: float
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], list[str]]:
     """Read and clean all runs into a file, one run in memory at a time.
 
@@ -129,21 +130,32 @@ def clean_scans(
 
 
 def stage_features(
-    scans: Scans, clips: Sequence[str], scores: NDArray[np.floating], delays_tr: Sequence[int]
+    scans: Scans,
+    clips: Sequence[str],
+    scores: NDArray[np.floating],
+    delays_tr: Sequence[int],
+    high_pass_hz: float,
 ) -> NDArray[np.float32]:
     """Lay a stage's scores (n_clips, volumes of a clip, components) on the rows of the scans.
 
     Returns (rows, len(delays_tr) * components) float32, delayed within each run, the dummies'
-    sound included, and with mean 0 in every run as the images have it. NaN where a clip is missing
-    or still echoes.
+    sound included, and filtered as the images are: what was taken out of one must be taken out of
+    the other. NaN where a clip is missing or still echoes.
     """
     parts = []
     for table in scans.trials.values():
         n_vol = timing.n_volumes(len(table) - 1)
         x = timing.delayed(on_volumes(table, clips, scores, n_vol), delays_tr)
         x = x[table["volume"].iat[1] :]
-        parts.append(x - np.nanmean(x, axis=0) if np.isfinite(x).any() else x)
-    return np.concatenate(parts).astype(np.float32)
+        lost = ~np.isfinite(x).all(1)
+        if lost.all():
+            parts.append(np.full_like(x, np.nan))
+            continue
+        # The mean stands in for what is missing while the filter runs.
+        whole = filtered(np.where(lost[:, None], x[~lost].mean(0), x), high_pass_hz, False)
+        whole[lost] = np.nan
+        parts.append(whole)
+    return np.concatenate(parts)
 
 
 def repeat_rows(
