@@ -1,7 +1,6 @@
 """Predictions and activations of a run on the scanner's time grid, as files for other programs."""
 
-import gzip
-import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +9,19 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from neuromusic import __version__, audio, timing
+from neuromusic import audio, timing
 from neuromusic.errors import InputError
+from neuromusic.fmri.bids import dataset_description, write_json, write_stim
+from neuromusic.fmri.formats import WITH_REGRESSORS, Wanted, write_formats
+from neuromusic.fmri.matlab import cell, save_mat, structs
+from neuromusic.fmri.signals import (
+    PROBABILITY,
+    Context,
+    ScannerRun,
+    describe_components,
+    score_trials,
+    with_regressors,
+)
 from neuromusic.inference import clip_volumes
 from neuromusic.orders import TASK
 from neuromusic.prepare import unique_clips
@@ -20,12 +30,12 @@ from neuromusic.rundir import Run, best_device
 from neuromusic.store import PreparedSet, open_prepared
 
 Responses = dict[str, NDArray[np.floating]]  # "probability" and one a stage, (n_vol, units) each
-POLICY = (
-    "No delay and no haemodynamic response is applied: volume v holds what sounds while v is "
-    "acquired. A frame belongs to the volume in which its centre lies; a volume is the mean of its "
-    "frames. Probabilities are the mean log-probability of the windows that overlap the volume, "
-    "weighted by the overlap, normalised."
+GRID = (
+    "volume v holds what sounds while v is acquired. A frame belongs to the volume in which its "
+    "centre lies; a volume is the mean of its frames. Probabilities are the mean log-probability "
+    "of the windows that overlap the volume, weighted by the overlap, normalised."
 )
+POLICY = f"No delay and no haemodynamic response is applied: {GRID}"
 
 
 def listen(run: Run, features: NDArray[np.float32]) -> Responses:
@@ -90,42 +100,88 @@ def volume_table(trials: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def export(run: Run, table: pd.DataFrame, lists: Path, directory: Path) -> list[str]:
-    """Write the responses of a run to every run of stimulus lists into a directory.
+def listen_to_all(
+    run: Run, clips: pd.DataFrame, lists: Path, scratch: Path
+) -> tuple[dict[str, Responses], list[str]]:
+    """Return clip -> responses to unique clips, and the names of the clips that are missing.
 
-    For each run: ``_stim.tsv.gz`` with the class probabilities, ``_stage-NAME_activations.npy``
-    (n_volumes, units) float32, ``_volumes.tsv`` saying which clip each volume holds, JSON sidecars;
-    and ``activations.mat`` with all of it. Every unique clip is computed once.
-
-    Returns the names of the clips that are missing; their volumes are NaN.
-    Raises InputError for lists without a time grid, or if no clip at all is there.
+    The responses lie in files of ``scratch``, mapped into memory, so that what is held does not
+    grow with the number of clips.
     """
-    if table["trial"].isna().all():
-        raise InputError(f"{lists}: comes from a folder and has no scanner runs to export to")
-    clips = unique_clips(table)
     run.network.to(best_device())
+    files: dict[str, NDArray[np.float32]] = {}
     responses: dict[str, Responses] = {}
     missing = []
     for clip, features in track(clip_features(run, clips, lists), "listen", len(clips)):
         if features is None:
             missing.append(clip)
-        else:
-            responses[clip] = listen(run, features)
-    if not responses:
-        raise InputError(f"{lists}: none of the {len(clips)} clips is there; nothing to export")
-    units = {name: block.shape[1] for name, block in next(iter(responses.values())).items()}
-    structs = []
-    groups = list(table.groupby(["split", "run"], sort=False))
-    for (split, number), rows in track(groups, "write runs", len(groups)):
-        trials = rows.sort_values("trial").reset_index(drop=True)
-        stem = f"task-{TASK[split]}_run-{number:02d}"
-        grid = on_run_grid(trials, responses, units)
-        volumes = volume_table(trials)
-        _write_run(directory, stem, run, grid, volumes)
-        structs.append(_matlab_struct(split, int(number), grid, volumes))
-    _write_dataset(directory, run, missing)
-    _write_matlab(directory / "activations.mat", run.classes, structs)
-    return missing
+            continue
+        row = len(responses)
+        responses[clip] = {}
+        for name, block in listen(run, features).items():
+            if name not in files:
+                files[name] = np.lib.format.open_memmap(
+                    scratch / f"{name}.npy", "w+", np.float32, (len(clips), *block.shape)
+                )
+            files[name][row] = block
+            responses[clip][name] = files[name][row]
+    return responses, missing
+
+
+def export(
+    run: Run, table: pd.DataFrame, lists: Path, directory: Path, wanted: Wanted
+) -> tuple[list[str], list[str]]:
+    """Write the responses of a run to every run of stimulus lists into a directory.
+
+    For each run: ``_stim.tsv.gz`` with the class probabilities, ``_stage-NAME_activations.npy``
+    (n_volumes, units) float32, ``_volumes.tsv`` saying which clip each volume holds, JSON sidecars;
+    and ``activations.mat`` with all of it. Every unique clip is computed once. The formats that are
+    ``wanted`` go into directories of their own beside these.
+
+    Returns the names of the clips that are missing, whose volumes are NaN; and what the formats
+    had to leave out. Raises InputError for lists without a time grid, if no clip at all is there,
+    or where a design cannot be fitted.
+    """
+    if table["trial"].isna().all():
+        raise InputError(f"{lists}: comes from a folder and has no scanner runs to export to")
+    clips = unique_clips(table)
+    with tempfile.TemporaryDirectory(dir=directory) as scratch:
+        responses, missing = listen_to_all(run, clips, lists, Path(scratch))
+        if not responses:
+            raise InputError(f"{lists}: none of the {len(clips)} clips is there; nothing to export")
+        units = {name: block.shape[1] for name, block in next(iter(responses.values())).items()}
+        runs = []
+        groups = list(table.groupby(["split", "run"], sort=False))
+        for (split, number), rows in track(groups, "write runs", len(groups)):
+            trials = rows.sort_values("trial").reset_index(drop=True)
+            stem = f"task-{TASK[split]}_run-{number:02d}"
+            grid = on_run_grid(trials, responses, units)
+            volumes = volume_table(trials)
+            _write_run(directory, stem, run, grid, volumes)
+            for name in units.keys() - {PROBABILITY}:
+                path = directory / f"{stem}_stage-{name}_activations.npy"
+                grid[name] = np.load(path, mmap_mode="r")
+            scored = score_trials(trials, grid[PROBABILITY], run.classes)
+            runs.append(ScannerRun(stem, split, int(number), scored, volumes, grid, {}))
+    description = dataset_description(run.config.model.name, missing)
+    write_json(directory / "dataset_description.json", description)
+    _write_matlab(directory / "activations.mat", run.classes, runs)
+    return missing, _write_wanted(directory, run, runs, wanted)
+
+
+def _write_wanted(directory: Path, run: Run, runs: list[ScannerRun], wanted: Wanted) -> list[str]:
+    about: dict[str, Any] = {
+        "Network": run.config.model.name,
+        "RepetitionTime": timing.TR_S,
+        "Grid": f"Before any delay or response, {GRID}",
+        "MissingClips": {r.stem: r.missing for r in runs if r.missing},
+    }
+    if set(wanted.formats) & set(WITH_REGRESSORS):
+        stages = wanted.stages or tuple(stage.name for stage in run.network.stages)
+        runs, fitted = with_regressors(runs, stages, wanted.components, run.classes)
+        about |= describe_components(fitted, wanted.components)
+    context = Context(run.classes, wanted.hrf, wanted.modulator, about)
+    return write_formats(directory, runs, context, wanted.formats)
 
 
 def _write_run(
@@ -140,33 +196,24 @@ def _write_run(
         "RepetitionTime": timing.TR_S,
         "DelayPolicy": POLICY,
         "DummyVolumes": volumes.loc[volumes["dummy"] == 1, "volume"].tolist(),
-        "MissingVolumes": np.flatnonzero(np.isnan(grid["probability"][:, 0])).tolist(),
+        "MissingVolumes": np.flatnonzero(np.isnan(grid[PROBABILITY][:, 0])).tolist(),
         "VolumeTable": f"{stem}_volumes.tsv",
     }
-    for name, block in grid.items():
-        if name == "probability":
-            continue
-        stage = next(stage for stage in run.network.stages if stage.name == name)
-        path = directory / f"{stem}_stage-{name}_activations.npy"
+    for stage in run.network.stages:
+        block = grid[stage.name]
+        path = directory / f"{stem}_stage-{stage.name}_activations.npy"
         np.save(path, block)
         sidecar = {
             **common,
-            "Stage": name,
+            "Stage": stage.name,
             "Area": stage.area or "n/a",
             "BrodmannAreas": list(stage.brodmann),
             "Shape": ["volumes", "units"],
             "NumberOfUnits": block.shape[1],
             "Units": "activation after the stage's last operation, arbitrary",
         }
-        _write_json(path.with_suffix(".json"), sidecar)
-    columns = pd.DataFrame(grid["probability"])
-    text = columns.to_csv(sep="\t", index=False, header=False, na_rep="n/a", float_format="%.6f")
-    # mtime=0: the same run gives the same bytes.
-    with (
-        open(directory / f"{stem}_stim.tsv.gz", "wb") as raw,
-        gzip.GzipFile("", "wb", fileobj=raw, mtime=0) as file,
-    ):
-        file.write(text.encode())
+        write_json(path.with_suffix(".json"), sidecar)
+    write_stim(directory / f"{stem}_stim.tsv.gz", grid[PROBABILITY])
     stim = {
         "SamplingFrequency": 1 / timing.TR_S,
         "StartTime": 0.0,
@@ -174,48 +221,22 @@ def _write_run(
         **{name: {"Description": f"probability of {name}", "Units": "1"} for name in run.classes},
         **common,
     }
-    _write_json(directory / f"{stem}_stim.json", stim)
+    write_json(directory / f"{stem}_stim.json", stim)
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
-
-
-def _write_dataset(directory: Path, run: Run, missing: list[str]) -> None:
-    _write_json(
-        directory / "dataset_description.json",
+def _write_matlab(path: Path, classes: list[str], runs: list[ScannerRun]) -> None:
+    items = [
         {
-            "Name": f"neuromusic {run.config.model.name} on the scanner's time grid",
-            "BIDSVersion": "1.10.0",
-            "DatasetType": "derivative",
-            "GeneratedBy": [{"Name": "neuromusic", "Version": __version__}],
-            "MissingClips": missing,
-        },
-    )
-
-
-def _matlab_struct(
-    split: str, number: int, grid: dict[str, NDArray[np.float32]], volumes: pd.DataFrame
-) -> dict[str, Any]:
-    return {
-        "task": TASK[split],  # type: ignore[index]
-        "run": float(number),
-        "tr_s": timing.TR_S,
-        "trial": volumes["trial"].to_numpy(np.float64)[:, None],
-        "dummy": volumes["dummy"].to_numpy(bool)[:, None],
-        "genre": volumes["genre"].to_numpy(object)[:, None],
-        "clip": volumes["clip"].to_numpy(object)[:, None],
-        **grid,
-    }
-
-
-def _write_matlab(path: Path, classes: list[str], structs: list[dict[str, Any]]) -> None:
-    import scipy.io
-
-    fields = list(structs[0])
-    runs = np.zeros(len(structs), dtype=[(field, object) for field in fields])
-    for index, struct in enumerate(structs):
-        for field in fields:
-            runs[index][field] = struct[field]
-    content = {"runs": runs, "genres": np.array(classes, dtype=object), "delay_policy": POLICY}
-    scipy.io.savemat(path, content, oned_as="column")
+            "task": TASK[run.split],  # type: ignore[index]
+            "run": float(run.number),
+            "tr_s": timing.TR_S,
+            "trial": run.volumes["trial"].to_numpy(np.float64)[:, None],
+            "dummy": run.volumes["dummy"].to_numpy(bool)[:, None],
+            "genre": cell(run.volumes["genre"], row=False),
+            "clip": cell(run.volumes["clip"], row=False),
+            **run.grid,
+        }
+        for run in runs
+    ]
+    genres = cell(classes, row=False)
+    save_mat(path, {"runs": structs(items).T, "genres": genres, "delay_policy": POLICY})

@@ -12,6 +12,7 @@ from neuromusic import stimuli, timing
 from neuromusic.config import Config
 from neuromusic.datasets import folder
 from neuromusic.errors import InputError
+from neuromusic.fmri.formats import Wanted
 from neuromusic.progress import Say, epoch_text
 from neuromusic.provenance import (
     check_target,
@@ -140,21 +141,25 @@ def make_evaluation(directory: Path, prepared: Path | None, say: Say) -> dict[st
     return scores
 
 
-def make_export(directory: Path, lists: Path, out: Path, say: Say) -> Path:
-    """Export a run's responses to every run of the lists."""
+def make_export(
+    directory: Path, lists: Path, out: Path, say: Say, wanted: Wanted | None = None
+) -> Path:
+    """Export a run's responses to every run of the lists, and in the formats that are wanted."""
     from neuromusic.export import export
     from neuromusic.rundir import load_run
 
     run = load_run(directory)
     table = stimuli.read_lists(lists)
     check_target(out, "export")
+    wanted = wanted or Wanted()
+    wanted.check([stage.name for stage in run.network.stages])
     inputs = {"run": sha256(directory / "model.safetensors"), **_hash_list_sounds(lists)}
-    made = record("export", {}, inputs)
+    made = record("export", wanted.settings(), inputs)
     if is_current(out, made):
         say(f"{out} is there already and unchanged")
         return out
     with new_directory(out, made) as part:
-        missing = export(run, table, lists, part)
+        missing, notes = export(run, table, lists, part, wanted)
     runs = table[["split", "run"]].drop_duplicates()
     say(
         f"wrote {out}: {len(runs)} runs of {timing.n_volumes(int(table['trial'].max()))} volumes, "
@@ -162,6 +167,10 @@ def make_export(directory: Path, lists: Path, out: Path, say: Say) -> Path:
     )
     if missing:
         say(f"{len(missing)} clips are missing; their volumes are NaN: {', '.join(missing)}")
+    for name in dict.fromkeys(wanted.formats):
+        say(f"wrote {out / name}")
+    for line in notes:
+        say(f"note: {line}")
     return out
 
 

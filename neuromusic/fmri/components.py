@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 BLOCK = 256  # rows or columns that are held in float64 at a time
+LANCZOS = 1000  # size of a matrix above which a few eigenvalues are sought by themselves
 NEGLIGIBLE = 1e-10  # of the largest variance: what rounding leaves
 
 
@@ -99,7 +100,13 @@ def _largest(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the ``n`` largest eigenvalues, falling, and their vectors as columns."""
     import scipy.linalg
+    import scipy.sparse.linalg
 
     size = len(matrix)
-    values, vectors = scipy.linalg.eigh(matrix, subset_by_index=(max(0, size - n), size - 1))
+    if size > LANCZOS and n < size // 10:
+        # Not all ones, a vector that the Gram matrix of centred volumes sends to zero.
+        start = np.random.default_rng(0).standard_normal(size)
+        values, vectors = scipy.sparse.linalg.eigsh(matrix, n, v0=start)
+    else:
+        values, vectors = scipy.linalg.eigh(matrix, subset_by_index=(max(0, size - n), size - 1))
     return values[::-1], vectors[:, ::-1]

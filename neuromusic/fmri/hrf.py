@@ -10,7 +10,7 @@ from neuromusic.errors import InputError
 
 Name = Literal["spm", "glover"]
 NAMES: tuple[str, ...] = get_args(Name)
-OVERSAMPLING = 50
+OVERSAMPLING = 1000  # steps in a volume; nilearn's curve begins one step late
 
 
 def hrf(name: Name, tr_s: float = timing.TR_S) -> NDArray[np.float64]:
