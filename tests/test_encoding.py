@@ -33,7 +33,7 @@ def encode(run, data, out, say=quiet, images=None, roi="all", atlas=None, **more
     atlas = atlas or data / "derivatives/truth/areas.nii.gz"
     return make_encoding(
         run.directory, data, images or data, ["all"], roi, None if roi == "whole" else atlas, None,
-        out, say, **more,
+        out, say, components=30, **more,
     )  # fmt: skip
 
 
@@ -110,7 +110,7 @@ def test_nothing_is_found_in_noise(run, data, tmp_path):
     nibabel.save(nibabel.Nifti1Image(noise, atlas.affine), tmp_path / "noise.nii.gz")
     out = make_encoding(
         run.directory, data, data, ["A"], str(tmp_path / "noise.nii.gz"), None, None,
-        tmp_path / "out", quiet,
+        tmp_path / "out", quiet, components=30,
     )  # fmt: skip
     table = pd.read_csv(out / "areas.tsv", sep="\t")
     assert (table["voxels"] == 25).all()
@@ -224,7 +224,7 @@ def test_images_that_do_not_fit_are_named(run, data, tmp_path):
 
 
 def test_the_command(run, data, encoded, tmp_path):
-    line = f"encode {run.directory} --bids {data} --roi all --out"
+    line = f"encode {run.directory} --bids {data} --roi all --components 30 --out"
     atlas = data / "derivatives/truth/areas.nii.gz"
     done = neuromusic(*line.split(), encoded, "--atlas", atlas, "--banded", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

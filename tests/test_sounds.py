@@ -16,7 +16,7 @@ from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.preprocessing import StandardScaler
 
 from neuromusic import audio, pipeline, staging
-from neuromusic.cli.encode_sounds import command
+from neuromusic.cli.main import cli
 from neuromusic.config import make_config
 from neuromusic.datasets import folder
 from neuromusic.errors import InputError
@@ -319,7 +319,7 @@ def test_a_stage_predicts_what_was_planted_in_it_and_noise_is_not_predicted(plac
         place / "run", "--sounds", place / "wav", "--responses", path, "--out", out,
         "--statistics", "mean", "--splits", 4,
     ]  # fmt: skip
-    result = runner.invoke(command, [str(each) for each in arguments])
+    result = runner.invoke(cli, ["encode", *map(str, arguments)])
     assert result.exit_code == 0, result.output
     table = pd.read_csv(out / "targets.tsv", sep="\t", keep_default_na=False)
     table = table.set_index(["network", "features", "target"])

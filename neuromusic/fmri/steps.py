@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from neuromusic.errors import InputError, did_you_mean
+from neuromusic.errors import InputError, did_you_mean, need_package
 from neuromusic.events import EventsFile, find_events
 from neuromusic.fmri.bold import find_bold
 from neuromusic.fmri.encoding import (
@@ -43,6 +43,7 @@ def make_encoding(
     components: int = 100, banded: bool = False, high_pass_hz: float = HIGH_PASS_HZ, seed: int = 0,
 ) -> Path:  # fmt: skip
     """Predict the images of subjects from a run's stages; write maps, tables and figures."""
+    need_package("himalaya", "fmri")
     run = load_run(directory)
     events = _events_of(bids, subjects)
     check_target(out, "encode")
