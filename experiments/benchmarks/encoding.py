@@ -1,9 +1,9 @@
 """Encoding on the experiment's grid: 12 training and 6 test runs, 4 stages, 6 delays.
 
-    python experiments/benchmarks/encoding.py [--voxels 5000] [--components 100] [--himalaya] [--out FILE]
+    python experiments/benchmarks/encoding.py [--voxels 5000] [--himalaya] [--out FILE]
 
-Fits, scores, ceilings, permutations and identification of all voxels (`neuromusic.fmri.encoding.encode`),
-on series that the stages drive; target 60 s and 2 GB for 5 000 voxels on 2 cores. With --himalaya the
+Fits, ceilings, permutations and identification of all voxels (`neuromusic.fmri.encoding.encode`) on
+series that the stages drive; target 60 s and 2 GB for 5 000 voxels on 2 cores. With --himalaya the
 fit of one stage is timed beside himalaya's own solver on all rows. Writes JSON with the hardware.
 """
 
