@@ -9,6 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers import TINY_TOML, neuromusic, write_events, write_features
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy import ndimage
 from scipy.spatial.distance import squareform
 from scipy.stats import spearmanr
@@ -16,10 +18,11 @@ from scipy.stats import spearmanr
 from neuromusic import pipeline
 from neuromusic.config import make_config
 from neuromusic.errors import InputError
-from neuromusic.fmri import rsa, simulate
+from neuromusic.fmri import rsa, simulate, subjects
 from neuromusic.fmri.bold import find_bold, read_geometry, read_voxels
 from neuromusic.fmri.simulate import Planted
 from neuromusic.fmri.steps import make_encoding
+from neuromusic.orders import Order, presentations
 from neuromusic.rundir import load_run
 
 EV = 0.7
@@ -33,7 +36,7 @@ def encode(run, data, out, say=quiet, images=None, roi="all", atlas=None, **more
     atlas = atlas or data / "derivatives/truth/areas.nii.gz"
     return make_encoding(
         run.directory, data, images or data, ["all"], roi, None if roi == "whole" else atlas, None,
-        out, say, components=30, **more,
+        out, say, components=12, **more,
     )  # fmt: skip
 
 
@@ -82,7 +85,7 @@ def test_the_stage_that_drives_an_area_predicts_it_best(encoded):
     for area in ("A1", "belt", "PB", "T2T3"):
         own = trained[trained["area"] == area].set_index("stage")["rc"]
         assert own.idxmax() == area
-        assert own[area] > 0.6
+        assert own[area] > 0.4
     assert (table.loc[table["area"] == "T2T3", "top5"] > 0.5).all()
     similar = pd.read_csv(encoded / "similarity.tsv", sep="\t")
     own = similar[(similar["area"] == "T2T3") & (similar["network"] == "trained")]
@@ -110,7 +113,7 @@ def test_nothing_is_found_in_noise(run, data, tmp_path):
     nibabel.save(nibabel.Nifti1Image(noise, atlas.affine), tmp_path / "noise.nii.gz")
     out = make_encoding(
         run.directory, data, data, ["A"], str(tmp_path / "noise.nii.gz"), None, None,
-        tmp_path / "out", quiet, components=30,
+        tmp_path / "out", quiet, components=12,
     )  # fmt: skip
     table = pd.read_csv(out / "areas.tsv", sep="\t")
     assert (table["voxels"] == 25).all()
@@ -224,7 +227,7 @@ def test_images_that_do_not_fit_are_named(run, data, tmp_path):
 
 
 def test_the_command(run, data, encoded, tmp_path):
-    line = f"encode {run.directory} --bids {data} --roi all --components 30 --out"
+    line = f"encode {run.directory} --bids {data} --roi all --components 12 --out"
     atlas = data / "derivatives/truth/areas.nii.gz"
     done = neuromusic(*line.split(), encoded, "--atlas", atlas, "--banded", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -233,6 +236,39 @@ def test_the_command(run, data, encoded, tmp_path):
     assert done.returncode == 2
     assert "has no events of sub-B; subjects are A" in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@given(
+    st.integers(1, 4), st.integers(1, 6), st.integers(1, 3), st.integers(1, 5), st.integers(0, 99)
+)
+def test_dummies_are_never_scored_and_every_other_volume_is_once(
+    n_train, n_trials, n_test, n, seed
+):
+    rng = np.random.default_rng(seed)
+    names = [f"blues.{number:05d}_15s.wav" for number in range(n_train * n_trials + n_test * n)]
+    train = np.array(names[: n_train * n_trials]).reshape(n_train, n_trials)
+    test = np.array([np.tile(rng.permutation(names[-n * (k + 1) :][:n]), 4) for k in range(n_test)])
+    trials = {
+        (split, int(run)): rows.reset_index(drop=True)
+        for split, clips in (("train", train), ("test", test))
+        for run, rows in presentations(Order(split, clips)).groupby("run")
+    }
+    rows = subjects.volume_rows(trials)
+    assert rows["trial"].min() == 1
+    assert rows["volume"].min() == 10
+    assert len(rows) == 10 * (train.size + test.size)
+    assert not rows.duplicated(["split", "run", "volume"]).any()
+    cube, clips = subjects.repeat_rows(rows, np.ones(len(rows), bool))
+    assert cube.shape == (4, n_test * n, 10)
+    assert sorted(cube.ravel()) == list(np.flatnonzero(rows["split"] == "test"))
+    for index, clip in enumerate(clips):
+        assert (rows["clip"].to_numpy()[cube[:, index]] == clip).all()
+    assert (rows["within"].to_numpy()[cube] == np.arange(10)).all()
+    # A clip with one volume that cannot be used goes as a whole, and no other.
+    usable = np.ones(len(rows), bool)
+    usable[cube[2, 0, 5]] = False
+    if n_test * n > 1:
+        assert subjects.repeat_rows(rows, usable)[1] == clips[1:]
 
 
 # --- Similarity ---------------------------------------------------------------------------------

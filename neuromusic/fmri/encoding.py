@@ -108,6 +108,7 @@ def encode(
     columns: dict[str, NDArray[np.float64]] = {}
     matches = {(a, s): np.zeros((len(clips), len(clips))) for a in names for s in designs}
     edges = {name: np.zeros(2, np.int64) for name in designs}
+    patterns: dict[str, list[NDArray[np.float32]]] = {area: [] for area in names}
 
     def put(first: int, values: Mapping[str, NDArray[np.floating]]) -> None:
         for key, each in values.items():
@@ -119,6 +120,11 @@ def encode(
         measured = part[cube]  # (repeats, clips, volumes, voxels)
         mean = measured.mean(0)
         draws = np.random.default_rng([seed, first])
+        inside = {
+            area: label[first : first + BLOCK] == index for index, area in enumerate(names, start=1)
+        }
+        for area, mine in inside.items():
+            patterns[area].append(measured[:, :, PATTERN_FROM_TR:, mine].mean(2))
         if len(cube) > 1:
             put(first, _ceiling_columns(scores.noise_ceiling(measured, draws)))
         for name, (x, bands) in designs.items():
@@ -127,8 +133,7 @@ def encode(
             found = _fit_columns(predicted, mean, draws) | {"alpha": fit.alpha}
             put(first, {f"{key}_{name}": value for key, value in found.items()})
             edges[name] += fit.lowest.sum(), fit.highest.sum()
-            for index, area in enumerate(names, start=1):
-                mine = label[first : first + BLOCK] == index
+            for area, mine in inside.items():
                 matches[area, name] += _sum_matches(predicted[..., mine], mean[..., mine])
     voxels = pd.DataFrame(columns)
     if "ceiling_r" not in voxels:
@@ -139,12 +144,9 @@ def encode(
         above = voxels["r_" + name] / voxels["ceiling_r"]
         voxels[f"rc_{name}"] = above.where(voxels["reliable"])
         voxels[f"q_{name}"] = scores.false_discovery(voxels[f"p_{name}"].to_numpy())
-    patterns = {
-        area: np.asarray(y[:, np.flatnonzero(label == index)])[cube[:, :, PATTERN_FROM_TR:]].mean(2)
-        for index, area in enumerate(names, start=1)
-    }
     areas = area_table(voxels, label, names, matches)
-    return Encoding(voxels, areas, edges, patterns, clips)
+    joined_patterns = {area: np.concatenate(parts, axis=2) for area, parts in patterns.items()}
+    return Encoding(voxels, areas, edges, joined_patterns, clips)
 
 
 def _first_components(x: NDArray[np.float32]) -> NDArray[np.float32]:

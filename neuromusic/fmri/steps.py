@@ -136,8 +136,6 @@ def _encode_subject(
         raise InputError(
             f"sub-{scans.subject}: none of the {len(voxels)} voxels varies in all runs"
         )
-    if not good.all():
-        y = np.asarray(y[:, good])
     own = label[voxels][good]
     features = {
         name: stage_features(scans, clips, scores, DELAYS_TR, high_pass_hz)

@@ -26,6 +26,7 @@ from neuromusic.orders import TASK
 from neuromusic.progress import track
 
 LEAST_TRAINING_RUNS = 2
+ROWS = 256  # that are moved at a time
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,8 @@ def clean_scans(
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_], list[str]]:
     """Read and clean all runs into a file, one run in memory at a time.
 
-    Returns (rows of ``scans.rows``, voxels) float32, memory-mapped; which of the voxels are good in
-    every run; a line a run for those that are not.
+    Returns (rows of ``scans.rows``, good voxels) float32, memory-mapped; which of the voxels are
+    good in every run; a line a run for those that are not.
     """
     shape = (len(scans.rows), len(voxels))
     out = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.float32, shape=shape)
@@ -126,7 +127,10 @@ def clean_scans(
         good &= ~bad
         if bad.any():
             notes.append(f"{paths[0]}: {bad.sum()} voxels hold NaN or do not vary; left out")
-    return out, good, notes
+    if not good.all():
+        for first in range(0, len(out), ROWS):  # in place: the file may be larger than the memory
+            out[first : first + ROWS, : good.sum()] = out[first : first + ROWS][:, good]
+    return out[:, : good.sum()], good, notes
 
 
 def stage_features(
