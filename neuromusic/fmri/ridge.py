@@ -3,7 +3,7 @@
 himalaya searches the penalties (and, for several bands of features, how much of the penalty each
 band carries). What it costs grows with the training samples, of which there are thousands and each
 in all folds but one; so every fold is given as few rows that have the same normal equations, which
-leaves every prediction as it was (tests/test_ridge.py) and takes a fifth of the time.
+leaves every prediction as it was (tests/test_ridge.py) and takes about a third of the time.
 """
 
 from collections.abc import Sequence
