@@ -221,17 +221,20 @@ def _write_group(
     for name, table in (("areas", areas), ("similarity", similarity)):
         table.to_csv(part / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.4f")
     (part / "figures").mkdir()
-    names = list(dict.fromkeys(areas["area"]))
-    shown = [*stages, JOINT] if (areas["stage"] == JOINT).any() else stages
-    with_ceiling = areas["rc"].notna().any()
-    value, text = ("rc", "r over its ceiling") if with_ceiling else ("r", "r")
-    for file, table, column, label in (
-        ("stage_by_area", areas, value, text),
-        ("similarity", similarity, "rho", "Spearman's rho of dissimilarities"),
-    ):
-        if len(table):
-            figure = brain_figures.stage_by_area(table, column, names, shown, label)
-            figures.save(figure, part / "figures" / f"{file}.png")
+    value, text = ("rc", "r over its ceiling") if areas["rc"].notna().any() else ("r", "r")
+    counts = areas.drop_duplicates(["area", "subject"]).groupby("area", sort=False)
+    rows = {
+        area: f"{area}\n{own['reliable'].sum()} of {own['voxels'].sum()} reliable"
+        for area, own in counts
+    }
+    figure = brain_figures.stage_by_area(areas, value, rows, [*stages, JOINT], text)
+    figures.save(figure, part / "figures/stage_by_area.png")
+    if len(similarity):
+        once = similarity.drop_duplicates("area")
+        rows = {row.area: f"{row.area}\nceiling {row.ceiling_low:.2f}" for row in once.itertuples()}
+        label = "Spearman's rho of dissimilarities"
+        figure = brain_figures.stage_by_area(similarity, "rho", rows, stages, label)
+        figures.save(figure, part / "figures/similarity.png")
     settings: dict[str, Any] = {
         "Model": run.config.model.name,
         "Stages": stages,

@@ -1,6 +1,6 @@
 """The figures of an encoding: stages by areas, and where the best stage's voxels lie."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -12,50 +12,43 @@ CEILING = 0.05  # a colour scale ends no lower
 
 
 def stage_by_area(
-    table: pd.DataFrame, value: str, areas: Sequence[str], stages: Sequence[str], label: str
+    table: pd.DataFrame, value: str, rows: Mapping[str, str], stages: Sequence[str], label: str
 ) -> Figure:
     """Draw a value of areas (rows) by stages (columns) of the trained and the random network.
 
-    ``table`` has area, stage, network and ``value``, a row a subject; the mean over subjects is
-    drawn, and the best stage of every area framed.
+    ``table`` has area, stage, network and ``value``, a row a subject: the mean over subjects is
+    drawn, and the best stage of every area framed. ``rows``: area -> what its row is called.
     """
-    rows = list(areas)
-    if "reliable" in table:
-        sums = (
-            table.drop_duplicates(["area", "subject"]).groupby("area")[["reliable", "voxels"]].sum()
-        )
-        rows = [f"{area}\n{sums['reliable'][area]} of {sums['voxels'][area]}" for area in areas]
-    networks = [name for name in ("trained", "random") if (table["network"] == name).any()]
     grids = {
-        name: table[table["network"] == name]
-        .pivot_table(index="area", columns="stage", values=value, dropna=False)
-        .reindex(index=areas, columns=stages)
-        .to_numpy(dtype=float)
-        for name in networks
+        name: own.pivot_table(index="area", columns="stage", values=value, dropna=False)
+        .reindex(index=list(rows))
+        .pipe(lambda grid: grid[[stage for stage in stages if stage in grid]])
+        for name, own in table.groupby("network")
     }
-    finite = np.concatenate([grid[np.isfinite(grid)] for grid in grids.values()])
-    top = max(CEILING, float(finite.max(initial=0)))
-    bottom = min(0.0, float(finite.min(initial=0)))
-    size = (1.6 + len(networks) * (0.8 + 0.62 * len(stages)), 1.3 + 0.5 * len(areas))
+    networks = [name for name in ("trained", "random") if name in grids]
+    finite = np.concatenate([grid.to_numpy(float).ravel() for grid in grids.values()])
+    top = max(CEILING, float(np.nanmax(finite)))
+    bottom = min(0.0, float(np.nanmin(finite)))
+    widths = [len(grids[name].columns) for name in networks]
     figure, axes = plt.subplots(
-        1, len(networks), figsize=size, squeeze=False, sharey=True, layout="constrained"
-    )
+        1, len(networks), figsize=(3 + 0.65 * sum(widths), 1.3 + 0.5 * len(rows)), squeeze=False,
+        sharey=True, layout="constrained", width_ratios=widths,
+    )  # fmt: skip
     for axis, name in zip(axes[0], networks, strict=True):
-        grid = grids[name]
+        grid = grids[name].to_numpy(float)
         image = axis.imshow(grid, cmap="viridis", vmin=bottom, vmax=top)
         for (row, column), number in np.ndenumerate(grid):
             if np.isfinite(number):
                 colour = "black" if number > 0.65 * top else "white"
-                axis.text(
-                    column, row, f"{number:.2f}", ha="center", va="center", color=colour, fontsize=8
-                )
-            if np.isfinite(grid[row]).any() and number == np.nanmax(grid[row]):
-                frame = plt.Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, ec="red", lw=1.8)
-                axis.add_patch(frame)
-        axis.set_xticks(range(len(stages)), stages, rotation=45, ha="right")
-        axis.set_yticks(range(len(areas)), rows)
+                place = {"ha": "center", "va": "center", "fontsize": 8, "color": colour}
+                axis.text(column, row, f"{number:.2f}", **place)
+                if number == np.nanmax(grid[row]):
+                    corner = (column - 0.5, row - 0.5)
+                    axis.add_patch(plt.Rectangle(corner, 1, 1, fill=False, ec="red", lw=1.8))
+        axis.set_xticks(range(grid.shape[1]), grids[name].columns, rotation=45, ha="right")
+        axis.set_yticks(range(len(rows)), rows.values())
         axis.set(title=f"{name} weights", xlabel="stage")
-    axes[0][0].set_ylabel("area, voxels above the floor" if "reliable" in table else "area")
+    axes[0][0].set_ylabel("area")
     figure.colorbar(image, ax=list(axes[0]), label=label, fraction=0.05)
     return figure
 
