@@ -30,17 +30,27 @@ from neuromusic.rundir import Run, best_device
 from neuromusic.store import PreparedSet, open_prepared
 
 Responses = dict[str, NDArray[np.floating]]  # "probability" and one a stage, (n_vol, units) each
-GRID = (
-    "volume v holds what sounds while v is acquired. A frame belongs to the volume in which its "
-    "centre lies; a volume is the mean of its frames. Probabilities are the mean log-probability "
-    "of the windows that overlap the volume, weighted by the overlap, normalised."
-)
-POLICY = f"No delay and no haemodynamic response is applied: {GRID}"
+FRAMES = {
+    "mean": "A frame belongs to the volume in which its centre lies; a volume is the mean of its "
+    "frames",
+    "lanczos": "A volume is the value in its middle of the frames without what is faster than half "
+    "the volumes' rate (Lanczos kernel of three lobes)",
+}
+NO_DELAY = "No delay and no haemodynamic response is applied"
 
 
-def listen(run: Run, features: NDArray[np.float32]) -> Responses:
+def grid_text(binning: str) -> str:
+    """Return how volumes are filled, for the sidecars."""
+    return (
+        f"volume v holds what sounds while v is acquired. {FRAMES[binning]}. Probabilities are the "
+        "mean log-probability of the windows that overlap the volume, weighted by the overlap, "
+        "normalised."
+    )
+
+
+def listen(run: Run, features: NDArray[np.float32], binning: str = "mean") -> Responses:
     """Return the responses to one clip, as the run hears it (rows, frames), on its volumes."""
-    probability, stages = clip_volumes(run.network, features, run.hop_frames)
+    probability, stages = clip_volumes(run.network, features, run.hop_frames, binning)
     return {"probability": probability.astype(np.float32), **stages}
 
 
@@ -101,7 +111,7 @@ def volume_table(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def listen_to_all(
-    run: Run, clips: pd.DataFrame, lists: Path, scratch: Path
+    run: Run, clips: pd.DataFrame, lists: Path, scratch: Path, binning: str
 ) -> tuple[dict[str, Responses], list[str]]:
     """Return clip -> responses to unique clips, and the names of the clips that are missing.
 
@@ -118,7 +128,7 @@ def listen_to_all(
             continue
         row = len(responses)
         responses[clip] = {}
-        for name, block in listen(run, features).items():
+        for name, block in listen(run, features, binning).items():
             if name not in files:
                 files[name] = np.lib.format.open_memmap(
                     scratch / f"{name}.npy", "w+", np.float32, (len(clips), *block.shape)
@@ -145,8 +155,9 @@ def export(
     if table["trial"].isna().all():
         raise InputError(f"{lists}: comes from a folder and has no scanner runs to export to")
     clips = unique_clips(table)
+    policy = f"{NO_DELAY}: {grid_text(wanted.binning)}"
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
-        responses, missing = listen_to_all(run, clips, lists, Path(scratch))
+        responses, missing = listen_to_all(run, clips, lists, Path(scratch), wanted.binning)
         if not responses:
             raise InputError(f"{lists}: none of the {len(clips)} clips is there; nothing to export")
         units = {name: block.shape[1] for name, block in next(iter(responses.values())).items()}
@@ -157,7 +168,7 @@ def export(
             stem = f"task-{TASK[split]}_run-{number:02d}"
             grid = on_run_grid(trials, responses, units)
             volumes = volume_table(trials)
-            _write_run(directory, stem, run, grid, volumes)
+            _write_run(directory, stem, run, grid, volumes, policy)
             for name in units.keys() - {PROBABILITY}:
                 path = directory / f"{stem}_stage-{name}_activations.npy"
                 grid[name] = np.load(path, mmap_mode="r")
@@ -165,7 +176,7 @@ def export(
             runs.append(ScannerRun(stem, split, int(number), scored, volumes, grid, {}))
     description = dataset_description(run.config.model.name, missing)
     write_json(directory / "dataset_description.json", description)
-    _write_matlab(directory / "activations.mat", run.classes, runs)
+    _write_matlab(directory / "activations.mat", run.classes, runs, policy)
     return missing, _write_wanted(directory, run, runs, wanted)
 
 
@@ -173,7 +184,7 @@ def _write_wanted(directory: Path, run: Run, runs: list[ScannerRun], wanted: Wan
     about: dict[str, Any] = {
         "Network": run.config.model.name,
         "RepetitionTime": timing.TR_S,
-        "Grid": f"Before any delay or response, {GRID}",
+        "Grid": f"Before any delay or response, {grid_text(wanted.binning)}",
         "MissingClips": {r.stem: r.missing for r in runs if r.missing},
     }
     if set(wanted.formats) & set(WITH_REGRESSORS):
@@ -190,11 +201,12 @@ def _write_run(
     run: Run,
     grid: dict[str, NDArray[np.float32]],
     volumes: pd.DataFrame,
+    policy: str,
 ) -> None:
     volumes.to_csv(directory / f"{stem}_volumes.tsv", sep="\t", index=False)
     common = {
         "RepetitionTime": timing.TR_S,
-        "DelayPolicy": POLICY,
+        "DelayPolicy": policy,
         "DummyVolumes": volumes.loc[volumes["dummy"] == 1, "volume"].tolist(),
         "MissingVolumes": np.flatnonzero(np.isnan(grid[PROBABILITY][:, 0])).tolist(),
         "VolumeTable": f"{stem}_volumes.tsv",
@@ -224,7 +236,7 @@ def _write_run(
     write_json(directory / f"{stem}_stim.json", stim)
 
 
-def _write_matlab(path: Path, classes: list[str], runs: list[ScannerRun]) -> None:
+def _write_matlab(path: Path, classes: list[str], runs: list[ScannerRun], policy: str) -> None:
     items = [
         {
             "task": TASK[run.split],  # type: ignore[index]
@@ -239,4 +251,4 @@ def _write_matlab(path: Path, classes: list[str], runs: list[ScannerRun]) -> Non
         for run in runs
     ]
     genres = cell(classes, row=False)
-    save_mat(path, {"runs": structs(items).T, "genres": genres, "delay_policy": POLICY})
+    save_mat(path, {"runs": structs(items).T, "genres": genres, "delay_policy": policy})

@@ -108,20 +108,26 @@ def prediction_table(
 
 @torch.no_grad()
 def clip_volumes(
-    network: Network, features: NDArray[np.float32], hop: int, n_vol: int = timing.VOLUMES_PER_CLIP
+    network: Network,
+    features: NDArray[np.float32],
+    hop: int,
+    binning: str = "mean",
+    n_vol: int = timing.VOLUMES_PER_CLIP,
 ) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float32]]]:
     """Return what a network makes of one clip (mels, frames), on the volumes of its presentation.
 
     Probabilities (n_vol, classes): for each volume the mean log-probability of the windows that
     overlap it, weighted by the overlap, normalised. Activations: stage -> (n_vol, units) float32,
-    the mean of the frames (of all windows) whose centre lies inside the volume; units are
-    channels x bands, flattened. NaN where a clip ends before a volume.
+    the mean of the frames (of all windows) whose centre lies inside the volume, or with ``binning``
+    "lanczos" their value in its middle; units are channels x bands, flattened. NaN where a clip
+    ends before a volume, or its middle.
     """
+    into_volumes = timing.BINNINGS[binning]
     spec = network.spec
     windows, starts = windows_of(features, spec.n_frames, hop)
     device = network.band_mean.device
     totals: dict[str, NDArray[np.float64]] = {}
-    counts: dict[str, NDArray[np.int64]] = {}
+    counts: dict[str, NDArray[np.floating]] = {}
     log_p = np.zeros((n_vol, spec.n_classes))
     weight = np.zeros(n_vol)
     edges_s = np.arange(n_vol) * timing.TR_S
@@ -140,14 +146,17 @@ def clip_volumes(
             for stage in network.stages:
                 frames = stages[stage.name][index].T  # (time, units)
                 centre = start + np.arange(len(frames)) * stage.pool + stage.centre
-                total, count = timing.sum_into_volumes(frames, centre * spec.frame_s, n_vol)
+                total, count = into_volumes(frames, centre * spec.frame_s, n_vol)
                 totals[stage.name] = totals.get(stage.name, 0) + total
                 counts[stage.name] = counts.get(stage.name, 0) + count
+    if binning == "lanczos":  # beyond the end only the tails of the kernel are left
+        over = edges_s + timing.TR_S / 2 > features.shape[1] * spec.frame_s
+        counts = {name: np.where(over, np.nan, count) for name, count in counts.items()}
     with np.errstate(invalid="ignore"):
         log_p /= weight[:, None]
         means = {
             name: (total / counts[name][:, None]).astype(np.float32)
             for name, total in totals.items()
         }
-    log_p -= np.logaddexp.reduce(log_p, axis=1, keepdims=True)
+        log_p -= np.logaddexp.reduce(log_p, axis=1, keepdims=True)
     return np.exp(log_p), means

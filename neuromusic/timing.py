@@ -1,6 +1,7 @@
 """The scanner's time grid: volumes, presentations and the frames that fall into them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,18 +70,30 @@ def resample_into_volumes(
     n_vol: int,
     tr_s: float = TR_S,
     lobes: int = 3,
-) -> NDArray[np.float64]:
-    """Resample frames to the middle of each volume, free of aliasing: (n_vol, units) float64.
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Weigh frames for a value in the middle of each volume, free of aliasing.
 
-    A Lanczos window over a sinc that cuts off at half the volumes' rate, normalised to one for
-    every volume, as voxelwise models of natural speech use it (Huth et al. 2016, Nature 532,
-    Methods). Arguments as for `sum_into_volumes`; a volume beyond the reach of all frames is NaN.
+    A Lanczos window over a sinc that cuts off at half the volumes' rate, as voxelwise models of
+    natural speech use it (Huth et al. 2016, Nature 532, Methods). Arguments as for
+    `sum_into_volumes`.
+
+    Returns
+    -------
+    total : (n_vol, units) float64
+    weight : (n_vol,) float64
+        Sum of the weights of each volume's frames; ``total / weight`` is the value.
     """
     middle = (np.arange(n_vol) + 0.5) * tr_s
     away = (middle[:, None] - np.asarray(centre_s, dtype=np.float64)) / tr_s  # in volumes
     weight = np.where(np.abs(away) < lobes, np.sinc(away) * np.sinc(away / lobes), 0.0)
-    total = weight.sum(axis=1, keepdims=True)
-    return (weight @ np.asarray(frames)) / np.where(total > 1e-6, total, np.nan)
+    return weight @ np.asarray(frames, dtype=np.float64), weight.sum(axis=1)
+
+
+# How frames become volumes, by name; all return sums and their weights.
+BINNINGS: dict[str, Callable[..., tuple[NDArray[np.float64], NDArray[Any]]]] = {
+    "mean": sum_into_volumes,
+    "lanczos": resample_into_volumes,
+}
 
 
 def delayed(run: NDArray[np.floating], delays_tr: Sequence[int]) -> NDArray[np.floating]:

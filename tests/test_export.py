@@ -12,6 +12,8 @@ from helpers import TINY_TOML
 
 from neuromusic import pipeline, staging
 from neuromusic.config import load_config
+from neuromusic.fmri.formats import Wanted
+from neuromusic.inference import clip_volumes
 from neuromusic.orders import design_orders, write_order
 from neuromusic.rundir import load_run
 from neuromusic.store import open_prepared
@@ -92,6 +94,32 @@ def test_a_volume_is_the_mean_of_its_frames(root):
         block = np.load(root / "out" / f"task-Test_run-01_stage-{stage.name}_activations.npy")
         # Export listens to the wav, the prepared set holds float16.
         np.testing.assert_allclose(block[first : first + 10], expected, atol=0.02)
+
+
+def test_lanczos_volumes_keep_what_is_slow_and_end_with_the_clip(root):
+    run = load_run(root / "run")
+    data = open_prepared(root / "prepared")
+    mel = data.row_features(0)
+    _, mean = clip_volumes(run.network, mel, run.hop_frames)
+    _, sharp = clip_volumes(run.network, mel, run.hop_frames, "lanczos")
+    for name, block in sharp.items():
+        assert block.shape == mean[name].shape
+        assert np.isfinite(block).all()
+        units = mean[name].std(0) > 1e-3
+        r = np.corrcoef(block[1:9, units].ravel(), mean[name][1:9, units].ravel())[0, 1]
+        assert 0.8 < r < 0.99999
+    # A clip that ends at 12 s has no volume after the eighth.
+    _, short = clip_volumes(run.network, mel[:, : round(12 / data.frame_s)], 50, "lanczos")
+    assert (np.isnan(short["A1"]).all(1) == [False] * 8 + [True] * 2).all()
+    out = pipeline.make_export(
+        root / "run", root / "lists", root / "lanczos", SAID.append, Wanted(binning="lanczos")
+    )
+    clip = data.rows["clip"].iloc[0]
+    first = int(np.flatnonzero(volumes(root, "task-Training_run-01")["clip"] == clip)[-10])
+    block = np.load(out / "task-Training_run-01_stage-PB_activations.npy")[first : first + 10]
+    np.testing.assert_allclose(block, sharp["PB"], atol=0.02)  # from float16 in the prepared set
+    sidecar = json.loads((out / "task-Training_run-01_stage-PB_activations.json").read_text())
+    assert "Lanczos" in sidecar["DelayPolicy"]
 
 
 def test_probabilities_are_bids(root):

@@ -48,9 +48,13 @@ def _how_many(context: click.Context, parameter: click.Parameter, given: str) ->
     "--hrf", type=click.Choice(["spm", "glover"]), default="spm", show_default=True,
     help="Response for the regressors that are convolved here (spm, afni, nilearn).",
 )  # fmt: skip
+@click.option(
+    "--binning", type=click.Choice(["mean", "lanczos"]), default="mean", show_default=True,
+    help="A volume is the mean of its frames, or their value in its middle without aliasing.",
+)  # fmt: skip
 def command(
     run: Path, lists: Path, out: Path, formats: tuple[str, ...], components: int | str,
-    stages: tuple[str, ...], modulator: str, hrf: str,
+    stages: tuple[str, ...], modulator: str, hrf: str, binning: str,
 ) -> None:  # fmt: skip
     """Write what a run makes of every volume: genre probabilities and stage activations.
 
@@ -67,7 +71,7 @@ def command(
     from neuromusic.fmri.formats import Wanted
     from neuromusic.pipeline import make_export
 
-    wanted = Wanted(formats, components, stages, modulator, hrf)  # type: ignore[arg-type]
+    wanted = Wanted(formats, components, stages, modulator, hrf, binning)  # type: ignore[arg-type]
     make_export(run, lists, out, options.say, wanted)
     if formats:
         options.next_step(f"docs/export.md says which file of {out} goes where")

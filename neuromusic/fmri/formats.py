@@ -34,10 +34,11 @@ class Wanted:
     stages: tuple[str, ...] = ()  # none named: all
     modulator: str = PROBABILITY
     hrf: Name = "spm"
+    binning: str = "mean"  # how frames become volumes, of timing.BINNINGS
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings for the record; none where no format is wanted."""
-        return asdict(self) if self.formats else {}
+        """Return the settings for the record."""
+        return asdict(self) if self.formats else {"binning": self.binning}
 
     def check(self, stages: Sequence[str]) -> None:
         """Raise InputError for what a network with these stages cannot give, before it listens."""
