@@ -14,6 +14,7 @@ from neuromusic.cli import (
     evaluate,
     export,
     fmri,
+    leaks,
     lists,
     models,
     orders,
@@ -60,7 +61,7 @@ def cli() -> None:
 
 
 for _module in (
-    orders, stimuli, lists, augment, prepare, models, train, evaluate, crossval, compare, sweep,
-    predict, similar, export, encode, fmri, run, demo,
+    orders, stimuli, lists, leaks, augment, prepare, models, train, evaluate, crossval, compare,
+    sweep, predict, similar, export, encode, fmri, run, demo,
 ):  # fmt: skip
     cli.add_command(_module.command)

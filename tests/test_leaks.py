@@ -1,0 +1,167 @@
+"""What a split shares: counted by hand, found again on the real orders, dropped."""
+
+import pandas as pd
+import pytest
+
+from neuromusic import leaks, staging, stimuli
+from neuromusic.cli.main import cli
+from neuromusic.errors import InputError
+from neuromusic.orders import Order, design_orders, presentations, write_order
+
+GENRES = ("blues", "rock")
+
+
+def quiet(text):
+    pass
+
+
+@pytest.fixture(scope="module")
+def orders(tmp_path_factory):
+    """Orders of two genres x nine clips, eight training runs of one clip a genre; no sounds."""
+    root = tmp_path_factory.mktemp("leaks")
+    names = [f"{genre}.{number:05d}_15s.wav" for genre in GENRES for number in range(9)]
+    train, test = design_orders(names, 0)
+    write_order(train, root / "trn.mat")
+    write_order(test, root / "val.mat")
+    (root / "none").mkdir()
+    return root
+
+
+def tables(orders):
+    return {
+        split: presentations(staging.read_order(orders / name, split))
+        for split, name in (("train", "trn.mat"), ("test", "val.mat"))
+    }
+
+
+@pytest.fixture(scope="module")
+def artists(orders):
+    """Each test track has the artist of one training track, which for blues is a known fault."""
+    both = tables(orders)
+    lines = ["track\tartist_group\tfault"]
+    tested = dict(both["test"][["genre", "track"]].drop_duplicates().to_numpy())
+    taken = dict.fromkeys(GENRES, True)
+    for row in both["train"].query("trial > 0").itertuples():
+        group = f"of-{tested[row.genre]}" if taken.pop(row.genre, False) else f"of-{row.track}"
+        fault = "distorted" if group == f"of-{tested['blues']}" else ""
+        lines.append(f"{row.track}\t{group}\t{fault}")
+    lines += [f"{track}\tof-{track}\t" for track in tested.values()]
+    (orders / "artists.tsv").write_text("\n".join(lines) + "\n")
+    return orders / "artists.tsv"
+
+
+def lists(orders, name, *more):
+    arguments = (
+        "lists", "--train-order", orders / "trn.mat", "--test-order", orders / "val.mat",
+        "--clips", orders / "none", "--allow-missing", "--out", orders / name, *more,
+    )  # fmt: skip
+    return [str(argument) for argument in arguments]
+
+
+def test_counts_on_a_small_split(orders, artists, runner):
+    assert runner.invoke(cli, lists(orders, "rd")).exit_code == 0
+    result = runner.invoke(
+        cli, ["leaks", str(orders / "rd"), "--artists", str(artists), "--out", f"{orders}/s.tsv"]
+    )
+    assert result.exit_code == 1, result.output
+    lines = [line.split() for line in result.output.splitlines()]
+    n = len(tables(orders)["train"].query("trial > 0"))
+    assert ["artists", "2", "of", str(n), "2", "of", "2"] in lines
+    assert ["replicas", "1", "of", str(n), "1", "of", "2"] in lines
+    assert ["clips", "0", "of", str(n), "0", "of", "2"] in lines
+    assert "training and test share replicas and artists" in result.output
+    pairs = pd.read_csv(orders / "s.tsv", sep="\t")
+    assert pairs["kind"].tolist() == ["replicas", "artists", "artists"]
+    assert (pairs["clip"].str[:5] == pairs["other_clip"].str[:5]).all()
+
+
+def test_nothing_shared_exits_with_0(orders, runner):
+    assert runner.invoke(cli, lists(orders, "rd")).exit_code == 0
+    tracks = sorted(set(pd.concat(tables(orders).values())["track"]))
+    own = orders / "own.tsv"
+    own.write_text("track\tartist_group\tfault\n" + "".join(f"{t}\t{t}\t\n" for t in tracks))
+    result = runner.invoke(cli, ["leaks", str(orders / "rd"), "--artists", str(own)])
+    assert result.exit_code == 0, result.output
+    assert result.output.count("share nothing that is known") == 2
+
+
+def test_the_real_orders(shared, tmp_path, runner):
+    """The numbers of the design document; and they are those of plain sets."""
+    orders, table = shared / "data/orders", shared / "data/gtzan/artists.tsv"
+    (tmp_path / "none").mkdir()
+    arguments = [
+        "lists", "--train-order", orders / "ExpTrnOrder.mat",
+        "--test-order", orders / "ExpValOrder.mat", "--clips", tmp_path / "none",
+        "--allow-missing", "--out", tmp_path / "rd",
+    ]  # fmt: skip
+    assert runner.invoke(cli, [*map(str, arguments)]).exit_code == 0
+    result = runner.invoke(cli, ["leaks", str(tmp_path / "rd"), "--artists", str(table)])
+    assert result.exit_code == 1
+    lines = [line.split() for line in result.output.splitlines()]
+    assert ["artists", "177", "of", "480", "44", "of", "60"] in lines
+    assert ["tracks", "0", "of", "480", "0", "of", "60"] in lines
+    group = pd.read_csv(table, sep="\t", index_col="track")["artist_group"]
+    played = stimuli.read_lists(tmp_path / "rd")
+    train = played[played["split"] == "train"]
+    last = {group[t] for t in train.query("run == 12 and trial > 0")["track"]}
+    others = set(train.query("run < 12 and trial > 0")["track"])
+    n = sum(group[track] in last for track in others)
+    assert ["artists", str(n), "of", "440", "21", "of", "40"] in lines
+
+
+def test_torchaudio_knows_the_replicas_that_sturm_found():
+    """jazz 33 and 51 are one recording; exactly one of them is left out."""
+    faults = leaks.gtzan_faults()
+    assert len(faults) == 70
+    assert len(faults & {"jazz.00033", "jazz.00051"}) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("track\tartist\n", r"no column artist_group, fault"),
+        ("track\tartist_group\tfault\nblues.00001\t\t\n", r"a\.tsv, row 2: has no artist_group"),
+        ("track\tartist_group\tfault\na\tx\t\nb\ty\t\na\tx\t\n", r"row 4: a is in row 2 already"),
+        ("track\tartist_group\tfault\nblues.00001\tx\t\n", r"lacks the track .* and \d+ others"),
+        ("", "is no readable table"),
+    ],
+)
+def test_a_bad_artist_table_is_named(orders, tmp_path, runner, text, said):
+    (tmp_path / "a.tsv").write_text(text)
+    runner.invoke(cli, lists(orders, "rd"))
+    result = runner.invoke(cli, ["leaks", str(orders / "rd"), "--artists", str(tmp_path / "a.tsv")])
+    assert result.exit_code == 2
+    with pytest.raises(InputError, match=said):
+        leaks.report(orders / "rd", tmp_path / "a.tsv", 1, None, quiet)
+
+
+def test_one_side_alone_is_refused(tmp_path):
+    order = Order("train", presentations(design_orders(
+        [f"{g}.{i:05d}_15s.wav" for g in GENRES for i in range(2)], 0)[0]
+    ).query("trial > 0")["clip"].to_numpy()[None])  # fmt: skip
+    stimuli.write_lists(tmp_path, {"train": stimuli.list_order(order)})
+    with pytest.raises(InputError, match="has one side only"):
+        leaks.report(tmp_path, None, 0, None, quiet)
+    with pytest.raises(InputError, match="leave none to train on"):
+        leaks.report(tmp_path, None, 1, None, quiet)
+
+
+def test_every_pair_of_one_clip_track_or_artist():
+    """Against two nested loops."""
+    left = pd.DataFrame({"clip": list("abcd"), "track": list("1123"), "artist": list("xxyz"),
+                         "fault": [False, True, False, False]})  # fmt: skip
+    right = pd.DataFrame({"clip": list("aefg"), "track": list("1245"), "artist": list("xyyw"),
+                          "fault": [False, False, True, False]})  # fmt: skip
+    expected = set()
+    for a in left.itertuples():
+        for b in right.itertuples():
+            same = {
+                "clips": a.clip == b.clip,
+                "tracks": a.track == b.track,
+                "artists": a.artist == b.artist,
+                "replicas": a.artist == b.artist and (a.fault or b.fault),
+            }
+            expected |= {(kind, a.clip, b.clip) for kind, is_same in same.items() if is_same}
+    pairs = leaks.shared_pairs(left, right)
+    assert {(p.kind, p.clip, p.other) for p in pairs.itertuples()} == expected
+    assert len(pairs) == len(expected)
