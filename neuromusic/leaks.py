@@ -72,7 +72,7 @@ def read_artists(path: Path) -> pd.DataFrame:
     )
 
 
-def with_artists(clips: pd.DataFrame, artists: pd.DataFrame, path: Path) -> pd.DataFrame:
+def with_artists(clips: pd.DataFrame, artists: pd.DataFrame, path: Path | None) -> pd.DataFrame:
     """Return clips (clip, track) with the columns artist and fault of `read_artists`.
 
     Raises InputError where a track is not in the table (read from ``path``).
@@ -131,6 +131,35 @@ def reasons(left: pd.DataFrame, right: pd.DataFrame, level: Level) -> dict[str, 
     return {row.clip: f"{row.kind.removesuffix('s')} {row.shared}" for row in pairs.itertuples()}
 
 
+def mark_dropped(
+    tables: dict[str, pd.DataFrame], level: Level, artists: Path | None
+) -> dict[str, pd.DataFrame]:
+    """Return stimulus lists with the column ``dropped`` where clips go for the sake of others.
+
+    The test stays whole. Validation clips that share with it are dropped, and training clips that
+    share with it or with the validation clips that stay; ``dropped`` says why, and is missing for
+    the others. ``tables``: split -> list, as `stimuli.write_lists` takes them; ``artists``: the
+    artist table, without which only the level "track" is known.
+
+    Raises InputError where no training clip is left or the artist table is not usable.
+    """
+    known = read_artists(artists) if artists else None
+    sides = {}
+    for split, table in tables.items():
+        side = table[table["trial"].fillna(1) > 0].drop_duplicates("clip")[["clip", "track"]]
+        sides[split] = with_artists(side, known, artists) if known is not None else side
+    marked = dict(tables)
+    others = [sides["test"]]
+    for split in ("valid", "train"):
+        if split in sides:
+            why = reasons(sides[split], pd.concat(others), level)
+            marked[split] = tables[split].assign(dropped=tables[split]["clip"].map(why))
+            others.append(sides[split][~sides[split]["clip"].isin(list(why))])
+    if others[-1].empty:
+        raise InputError(f"--drop-leaks {level}: leaves no training clip; choose another level")
+    return marked
+
+
 # --- Lists --------------------------------------------------------------------------------------
 
 
@@ -160,7 +189,7 @@ def compare_sides(
     with the other training runs (they are training clips in the comparison with the test).
     """
     clips = unique_rows(lists)
-    if artists is not None and path is not None:
+    if artists is not None:
         clips = with_artists(clips, artists, path)
     elif set(clips["track"]) <= set(TRACKS):
         clips = clips.assign(fault=clips["track"].isin(gtzan_faults()))

@@ -1,12 +1,17 @@
 """What a split shares: counted by hand, found again on the real orders, dropped."""
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from neuromusic import leaks, staging, stimuli
+from neuromusic import leaks, pipeline, staging, stimuli
 from neuromusic.cli.main import cli
+from neuromusic.config import Data
+from neuromusic.datasets import folder
 from neuromusic.errors import InputError
 from neuromusic.orders import Order, design_orders, presentations, write_order
+from neuromusic.selection import select
+from neuromusic.store import open_prepared
 
 GENRES = ("blues", "rock")
 
@@ -165,3 +170,104 @@ def test_every_pair_of_one_clip_track_or_artist():
     pairs = leaks.shared_pairs(left, right)
     assert {(p.kind, p.clip, p.other) for p in pairs.itertuples()} == expected
     assert len(pairs) == len(expected)
+
+
+# --- Clean lists --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("level", "dropped", "left"),
+    [("track", 0, "share replicas and artists"), ("replica", 1, "share artists"),
+     ("artist", 2, "share nothing that is known")],
+)  # fmt: skip
+def test_clean_lists_have_the_grid_and_not_the_leak(orders, artists, runner, level, dropped, left):
+    more = ("--drop-leaks", level, "--artists", artists)
+    result = runner.invoke(cli, lists(orders, f"rd_{level}", *more))
+    assert result.exit_code == 0, result.output
+    n = len(tables(orders)["train"].query("trial > 0"))
+    assert f"--drop-leaks {level}: {dropped} of {n} training clips are dropped" in result.output
+    clean = pd.read_csv(orders / f"rd_{level}/train.tsv", sep="\t", na_values="n/a")
+    assert clean["clip"].tolist() == tables(orders)["train"]["clip"].tolist()
+    assert clean[clean["trial"] > 0]["dropped"].notna().sum() == dropped
+    check = ["leaks", str(orders / f"rd_{level}"), "--artists", str(artists)]
+    result = runner.invoke(cli, [*check, "--validation-runs", "0"])
+    assert f"training and test {left}" in result.output
+    assert result.exit_code == (level != "artist")
+
+
+def test_a_dropped_clip_is_played_and_not_trained_on(small_clips, tmp_path):
+    """Its rows, its plain list, its variants; and what was played has its features."""
+    here = tmp_path / "clips"
+    here.mkdir()
+    for genre in GENRES:
+        for path in small_clips.glob(f"{genre}.*"):
+            (here / path.name).symlink_to(path)
+    train, test = design_orders(sorted(path.name for path in here.iterdir()), 0)
+    write_order(train, tmp_path / "trn.mat")
+    write_order(test, tmp_path / "val.mat")
+    drop, like = str(train.clips[0, 1])[:-8], str(test.clips[0, 0])[:-8]
+    every = sorted({str(clip)[:-8] for clip in [*train.clips.flat, *test.clips.flat]})
+    lines = [f"{t}\t{like if t == drop else t}\t\n" for t in every]
+    (tmp_path / "a.tsv").write_text("track\tartist_group\tfault\n" + "".join(lines))
+    made = staging.make_lists(
+        tmp_path / "trn.mat", tmp_path / "val.mat", here, tmp_path / "rd", False, "hard", quiet,
+        "artist", tmp_path / "a.tsv",
+    )  # fmt: skip
+    assert drop not in (made / "train_list.txt").read_text()
+    assert len((made / "train_list.txt").read_text().splitlines()) == 10 * (train.clips.size - 1)
+    data = open_prepared(pipeline.make_prepared(made, tmp_path / "prepared", 0, 2, quiet))
+    rows = data.rows[data.rows["track"] == drop]
+    assert rows[["split", "variant"]].to_numpy().tolist() == [["dropped", 0]]
+    assert np.abs(data.row_features(int(rows["row"].iloc[0]))).max() > 0
+    trained = data.rows.iloc[select(data, Data(validation_runs=0)).train]
+    assert set(trained["track"]) == {str(clip)[:-8] for clip in train.clips.flat} - {drop}
+    assert set(data.presentations["clip"]) == {*train.clips.flat, *test.clips.flat}
+
+
+def test_files_of_a_set_are_left_out(tmp_path, small_clips):
+    """Training and validation files of a test artist, and training files of a validation artist."""
+    (tmp_path / "tree/blues").mkdir(parents=True)
+    sound = next(small_clips.iterdir())
+    for number in range(12):
+        (tmp_path / f"tree/blues/blues.{number:05d}.wav").symlink_to(sound)
+    names = [f"blues.{number:05d}" for number in range(12)]
+    lines = [f"{name}\t{i % 5}\t\n" for i, name in enumerate(names)]
+    (tmp_path / "a.tsv").write_text("track\tartist_group\tfault\n" + "".join(lines))
+    said = []
+    files = folder.table(tmp_path / "tree")
+    out = staging.make_file_lists(
+        files, "8:2:2", 3, 15.0, tmp_path / "rd", "hard", said.append, (), "artist",
+        tmp_path / "a.tsv",
+    )  # fmt: skip
+    table = stimuli.read_lists(out)
+    kept = table[table["dropped"].isna()]
+    artist = kept["track"].map({name: i % 5 for i, name in enumerate(names)})
+    assert (artist.groupby(artist).apply(lambda a: kept.loc[a.index, "split"].nunique()) == 1).all()
+    assert (table["split"] == "test").sum() == (kept["split"] == "test").sum() == 2
+    assert table["path"].isna().equals(table["dropped"].notna())
+    assert len(list((out / "blues").iterdir())) == len(kept) < 12
+    assert any("training clips are dropped (blues" in text for text in said)
+    assert not leaks.report(out, tmp_path / "a.tsv", 0, None, quiet)
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        (("--drop-leaks", "artist"), "needs --artists"),
+        (("--artists", "a.tsv"), "goes with --drop-leaks"),
+        (("--drop-leaks", "artist", "--artists", "a.tsv"), "a.tsv: no such file"),
+    ],
+)
+def test_half_a_request_is_refused(orders, runner, more, said):
+    result = runner.invoke(cli, lists(orders, "half", *more))
+    assert result.exit_code == 2
+    assert said in result.output
+    assert not (orders / "half").exists()
+
+
+def test_a_training_set_that_shares_all_is_refused(orders, tmp_path):
+    tracks = sorted(set(pd.concat(tables(orders).values())["track"]))
+    text = "track\tartist_group\tfault\n" + "".join(f"{t}\tone\t\n" for t in tracks)
+    (tmp_path / "a.tsv").write_text(text)
+    with pytest.raises(InputError, match="leaves no training clip"):
+        leaks.mark_dropped(tables(orders), "artist", tmp_path / "a.tsv")
