@@ -1,10 +1,14 @@
 """What a split shares: counted by hand, found again on the real orders, dropped."""
 
+import json
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 
-from neuromusic import leaks, pipeline, staging, stimuli
+from neuromusic import evaluation, leaks, pipeline, staging, stimuli
 from neuromusic.cli.main import cli
 from neuromusic.config import Data
 from neuromusic.datasets import folder
@@ -271,3 +275,59 @@ def test_a_training_set_that_shares_all_is_refused(orders, tmp_path):
     (tmp_path / "a.tsv").write_text(text)
     with pytest.raises(InputError, match="leaves no training clip"):
         leaks.mark_dropped(tables(orders), "artist", tmp_path / "a.tsv")
+
+
+# --- Scores on unheard artists ------------------------------------------------------------------
+
+
+def test_the_clean_part_is_scored_beside_the_whole(tiny_run, tmp_path, runner):
+    """Against scikit-learn on clips picked by hand, and scipy's interval over artists."""
+    data = open_prepared(tiny_run.prepared)
+    clips = data.rows.drop_duplicates("clip")
+    test, train = clips[clips["split"] == "test"], clips[clips["split"] == "train"]
+    shared = test["track"].iloc[::4].tolist()
+    group = dict(zip(shared, train["track"], strict=False))
+    pair = test["track"].iloc[[1, 2]].tolist()  # two clean tracks of one artist
+    group[pair[1]] = pair[0]
+    lines = [f"{t}\t{group.get(t, t)}\t\n" for t in clips["track"]]
+    (tmp_path / "a.tsv").write_text("track\tartist_group\tfault\n" + "".join(lines))
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run.directory, run)
+    result = runner.invoke(cli, ["evaluate", str(run), "--artists", str(tmp_path / "a.tsv")])
+    assert result.exit_code == 0, result.output
+    scores = json.loads((run / "evaluation.json").read_text())
+    clean, table = scores["clean"], pd.read_csv(run / "predictions.tsv", sep="\t")
+    table["track"] = table["clip"].str[:-8]
+    hit = table["genre"] == table["predicted"]
+    is_clean = ~table["track"].isin(shared)
+    assert clean["accuracy"] == pytest.approx(hit[is_clean].mean())
+    assert clean["shared"]["accuracy"] == pytest.approx(hit[~is_clean].mean())
+    assert clean["whole"]["accuracy"] == scores["clip"]["accuracy"]
+    assert clean["whole"]["cross_entropy"] == pytest.approx(scores["clip"]["cross_entropy"])
+    assert (clean["n"], clean["n_artists"]) == (is_clean.sum(), is_clean.sum() - 1)
+    assert clean["trained"]["n"] == len(train)
+    assert clean["shared_by"] == {
+        "clips": 0, "tracks": 0, "replicas": 0, "artists": len(shared)
+    }  # fmt: skip
+    artist = table["track"].map(lambda t: group.get(t, t))[is_clean]
+    good, size = hit[is_clean].groupby(artist).sum(), hit[is_clean].groupby(artist).size()
+    theirs = scipy.stats.bootstrap(
+        (good.to_numpy(), size.to_numpy()), lambda g, n, axis: g.sum(axis) / n.sum(axis),
+        paired=True, method="percentile", rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    assert clean["accuracy_ci95"] == pytest.approx(list(theirs), abs=0.06)
+    assert "intervals over artists" in result.output
+
+
+def test_no_clean_clip_is_said(tiny_run, tmp_path):
+    data = open_prepared(tiny_run.prepared)
+    tracks = sorted(set(data.rows["track"]))
+    text = "track\tartist_group\tfault\n" + "".join(f"{t}\tone\t\n" for t in tracks)
+    (tmp_path / "a.tsv").write_text(text)
+    _, table, _ = evaluation.evaluate(tiny_run, data)
+    clean = evaluation.score_clean(tiny_run, data, table, tmp_path / "a.tsv")
+    assert (clean["n"], clean["n_artists"]) == (0, 0)
+    assert "accuracy" not in clean
+    assert clean["shared"]["n"] == clean["whole"]["n"] == 20
+    (line,) = (x for x in evaluation.clean_text(clean).splitlines() if x.startswith("clean"))
+    assert line.split() == ["clean", "-", "-", "0", "0"]
