@@ -8,6 +8,7 @@ from neuromusic import __version__
 from neuromusic.cli import (
     augment,
     compare,
+    confusions,
     crossval,
     demo,
     encode,
@@ -62,6 +63,6 @@ def cli() -> None:
 
 for _module in (
     orders, stimuli, lists, leaks, augment, prepare, models, train, evaluate, crossval, compare,
-    sweep, predict, similar, export, encode, fmri, run, demo,
+    confusions, sweep, predict, similar, export, encode, fmri, run, demo,
 ):  # fmt: skip
     cli.add_command(_module.command)
