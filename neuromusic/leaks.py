@@ -7,19 +7,24 @@ another track; it does not say of which, so two tracks of one artist of which ei
 taken for replicas of each other.
 """
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from neuromusic import audio, fingerprint
 from neuromusic.datasets.gtzan import TRACKS
 from neuromusic.errors import InputError
-from neuromusic.progress import Say
+from neuromusic.progress import Say, track
 from neuromusic.provenance import write_text
 from neuromusic.stimuli import read_lists
 
 KINDS = ("clips", "tracks", "replicas", "artists")
+COPIES = ("copies", "near copies")  # of the samples; of the recording
 Level = Literal["track", "replica", "artist"]
 DROPPED_FOR: dict[Level, tuple[str, ...]] = {  # each level drops what those before it drop
     "track": KINDS[:2],
@@ -165,12 +170,16 @@ def mark_dropped(
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two sides of a split, a row a clip each, and the pairs of `shared_pairs`."""
+    """Two sides of a split, a row a clip each, and the pairs that share something.
+
+    ``pairs`` as `shared_pairs` returns them; ``kinds`` are those that were looked for.
+    """
 
     names: tuple[str, str]
     left: pd.DataFrame
     right: pd.DataFrame
     pairs: pd.DataFrame
+    kinds: tuple[str, ...]
 
 
 def unique_rows(lists: pd.DataFrame) -> pd.DataFrame:
@@ -206,8 +215,9 @@ def compare_sides(
         held = train["run"].isin(runs[-validation_runs:])
         numbers = ", ".join(str(run) for run in runs[-validation_runs:])
         sides.append((("other runs", f"run {numbers}"), train[~held], train[held]))
+    kinds = KINDS if artists is not None else KINDS[:2]
     return [
-        Comparison(names, left, right, shared_pairs(left, right))
+        Comparison(names, left, right, shared_pairs(left, right), kinds)
         for names, left, right in sides
         if len(left) and len(right)
     ]
@@ -217,14 +227,57 @@ def as_text(comparison: Comparison) -> str:
     """Return how many clips of each side share what with the other side, a line a kind."""
     left, right = comparison.left, comparison.right
     lines = [("", *comparison.names)]
-    known = KINDS if "artist" in left else KINDS[:2]
-    for kind in known:
+    for kind in comparison.kinds:
         pairs = comparison.pairs[comparison.pairs["kind"] == kind]
         counts = (pairs["clip"].nunique(), pairs["other"].nunique())
         lines.append((kind, f"{counts[0]} of {len(left)}", f"{counts[1]} of {len(right)}"))
     if "fault" in left:
         lines.append(("(faults)", str(left["fault"].sum()), str(right["fault"].sum())))
-    return "\n".join(f"{a:<10}{b:>14}{c:>14}" for a, b, c in lines)
+    return "\n".join(f"{a:<11}{b:>14}{c:>14}" for a, b, c in lines)
+
+
+Sound = tuple[str, NDArray[np.int8]]  # SHA-256 of the samples, fingerprint
+
+
+def listen(directory: Path, comparisons: list[Comparison]) -> dict[str, Sound]:
+    """Return path -> digest and fingerprint of every clip of the sides that is there.
+
+    The digest is that of the samples, mono at audio.RATE_HZ, whatever file they come from. Raises
+    InputError for an unusable sound file, and where none is there.
+    """
+    paths = pd.concat([side["path"] for c in comparisons for side in (c.left, c.right)])
+    heard = {}
+    there = sorted(set(paths.dropna()))
+    if not there:
+        raise InputError(f"{directory}: has no sound of any clip (path n/a), which --audio needs")
+    for path in track(there, "listen", len(there)):
+        wave = audio.read(directory / path)
+        digest = hashlib.sha256(wave.tobytes()).hexdigest()
+        heard[path] = (digest, fingerprint.fingerprint(wave))
+    return heard
+
+
+def with_copies(comparison: Comparison, heard: dict[str, Sound]) -> Comparison:
+    """Return a comparison with the pairs of clips that are exact or near copies of each other.
+
+    Near: less than `fingerprint.NEAR` of the bits differ at some shift, but some samples do too.
+    """
+    left, right = (side[side["path"].notna()] for side in (comparison.left, comparison.right))
+    error, lag_s = fingerprint.compare(
+        [heard[path][1] for path in left["path"]], [heard[path][1] for path in right["path"]]
+    )
+    digests = [np.array([heard[path][0] for path in side["path"]]) for side in (left, right)]
+    same = digests[0][:, None] == digests[1][None]
+    rows = []
+    for i, j in np.argwhere(same | (error < fingerprint.NEAR)):
+        kind = COPIES[0] if same[i, j] else COPIES[1]
+        what = f"{error[i, j]:.2f} of the bits differ, {lag_s[i, j]:+.2f} s"
+        what = digests[0][i] if same[i, j] else what
+        rows.append((kind, what, left["clip"].iloc[i], right["clip"].iloc[j]))
+    found = pd.DataFrame(rows, columns=list(comparison.pairs.columns))
+    found = found.sort_values(["kind", "clip", "other"])
+    pairs = pd.concat([comparison.pairs, found], ignore_index=True)
+    return replace(comparison, pairs=pairs, kinds=(*comparison.kinds, *COPIES))
 
 
 def as_table(comparisons: list[Comparison]) -> pd.DataFrame:
@@ -240,11 +293,13 @@ def as_table(comparisons: list[Comparison]) -> pd.DataFrame:
 
 
 def report(
-    directory: Path, artists: Path | None, validation_runs: int, out: Path | None, say: Say
-) -> bool:
+    directory: Path, artists: Path | None, validation_runs: int, with_audio: bool,
+    out: Path | None, say: Say,
+) -> bool:  # fmt: skip
     """Say what the sides of the lists in a directory share; return whether they share anything.
 
-    With ``out``, write all pairs there, as TSV. Raises InputError where there is only one side.
+    ``with_audio``: also which clips are copies of each other. With ``out``, write all pairs there,
+    as TSV. Raises InputError where there is only one side.
     """
     table = read_artists(artists) if artists else None
     comparisons = compare_sides(read_lists(directory), validation_runs, table, artists)
@@ -253,6 +308,13 @@ def report(
             f"{directory}: has one side only, so nothing can be shared; expected train.tsv with "
             "test.tsv or several runs"
         )
+    if with_audio:
+        heard = listen(Path(directory), comparisons)
+        comparisons = [with_copies(comparison, heard) for comparison in comparisons]
+        first = comparisons[0]
+        silent = sum(int(side["path"].isna().sum()) for side in (first.left, first.right))
+        if silent:
+            say(f"warning: {silent} clips are missing (path n/a); their sound was not compared")
     for comparison in comparisons:
         say(as_text(comparison) + "\n")
     if artists is None:
@@ -266,6 +328,6 @@ def report(
         write_text(out, pairs.to_csv(sep="\t", index=False))
         say(f"wrote {out}: {len(pairs)} pairs")
     for c in comparisons:
-        kinds = [kind for kind in KINDS if kind in set(c.pairs["kind"])]
-        say(f"{c.names[0]} and {c.names[1]} share {' and '.join(kinds) or 'nothing that is known'}")
+        kinds = [kind for kind in c.kinds if kind in set(c.pairs["kind"])]
+        say(f"{c.names[0]} and {c.names[1]} share {', '.join(kinds) or 'nothing that is known'}")
     return len(pairs) > 0

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.stats
+import soundfile
 
 from neuromusic import evaluation, leaks, pipeline, staging, stimuli
 from neuromusic.cli.main import cli
@@ -78,7 +79,7 @@ def test_counts_on_a_small_split(orders, artists, runner):
     assert ["artists", "2", "of", str(n), "2", "of", "2"] in lines
     assert ["replicas", "1", "of", str(n), "1", "of", "2"] in lines
     assert ["clips", "0", "of", str(n), "0", "of", "2"] in lines
-    assert "training and test share replicas and artists" in result.output
+    assert "training and test share replicas, artists" in result.output
     pairs = pd.read_csv(orders / "s.tsv", sep="\t")
     assert pairs["kind"].tolist() == ["replicas", "artists", "artists"]
     assert (pairs["clip"].str[:5] == pairs["other_clip"].str[:5]).all()
@@ -141,7 +142,7 @@ def test_a_bad_artist_table_is_named(orders, tmp_path, runner, text, said):
     result = runner.invoke(cli, ["leaks", str(orders / "rd"), "--artists", str(tmp_path / "a.tsv")])
     assert result.exit_code == 2
     with pytest.raises(InputError, match=said):
-        leaks.report(orders / "rd", tmp_path / "a.tsv", 1, None, quiet)
+        leaks.report(orders / "rd", tmp_path / "a.tsv", 1, False, None, quiet)
 
 
 def test_one_side_alone_is_refused(tmp_path):
@@ -150,9 +151,9 @@ def test_one_side_alone_is_refused(tmp_path):
     ).query("trial > 0")["clip"].to_numpy()[None])  # fmt: skip
     stimuli.write_lists(tmp_path, {"train": stimuli.list_order(order)})
     with pytest.raises(InputError, match="has one side only"):
-        leaks.report(tmp_path, None, 0, None, quiet)
+        leaks.report(tmp_path, None, 0, False, None, quiet)
     with pytest.raises(InputError, match="leave none to train on"):
-        leaks.report(tmp_path, None, 1, None, quiet)
+        leaks.report(tmp_path, None, 1, False, None, quiet)
 
 
 def test_every_pair_of_one_clip_track_or_artist():
@@ -181,7 +182,7 @@ def test_every_pair_of_one_clip_track_or_artist():
 
 @pytest.mark.parametrize(
     ("level", "dropped", "left"),
-    [("track", 0, "share replicas and artists"), ("replica", 1, "share artists"),
+    [("track", 0, "share replicas, artists"), ("replica", 1, "share artists"),
      ("artist", 2, "share nothing that is known")],
 )  # fmt: skip
 def test_clean_lists_have_the_grid_and_not_the_leak(orders, artists, runner, level, dropped, left):
@@ -251,7 +252,7 @@ def test_files_of_a_set_are_left_out(tmp_path, small_clips):
     assert table["path"].isna().equals(table["dropped"].notna())
     assert len(list((out / "blues").iterdir())) == len(kept) < 12
     assert any("training clips are dropped (blues" in text for text in said)
-    assert not leaks.report(out, tmp_path / "a.tsv", 0, None, quiet)
+    assert not leaks.report(out, tmp_path / "a.tsv", 0, False, None, quiet)
 
 
 @pytest.mark.parametrize(
@@ -275,6 +276,49 @@ def test_a_training_set_that_shares_all_is_refused(orders, tmp_path):
     (tmp_path / "a.tsv").write_text(text)
     with pytest.raises(InputError, match="leaves no training clip"):
         leaks.mark_dropped(tables(orders), "artist", tmp_path / "a.tsv")
+
+
+def test_copies_are_heard(small_clips, tmp_path, runner):
+    """A training clip that is the test clip's file, one that is its MP3, softer and later."""
+    here = tmp_path / "clips"
+    here.mkdir()
+    for path in small_clips.iterdir():
+        if path.name.split(".")[0] in GENRES:
+            shutil.copy(path, here)
+    train, test = design_orders(sorted(path.name for path in here.iterdir()), 0)
+    write_order(train, tmp_path / "trn.mat")
+    write_order(test, tmp_path / "val.mat")
+    played = str(test.clips[0, 0])
+    exact, near = (str(clip) for clip in train.clips[0, :2])
+    wave, rate_hz = soundfile.read(here / played)
+    soundfile.write(here / exact, wave, rate_hz, subtype="PCM_24")
+    soft = np.concatenate([np.zeros(rate_hz), 0.2 * wave])
+    soundfile.write(tmp_path / "near.mp3", soft, rate_hz, format="MP3")
+    soundfile.write(here / near, soundfile.read(tmp_path / "near.mp3")[0], rate_hz)
+    arguments = ("lists", "--train-order", tmp_path / "trn.mat", "--test-order",
+                 tmp_path / "val.mat", "--clips", here, "--out", tmp_path / "rd")  # fmt: skip
+    assert runner.invoke(cli, [*map(str, arguments)]).exit_code == 0
+    check = ["leaks", str(tmp_path / "rd"), "--validation-runs", "0", "--audio"]
+    result = runner.invoke(cli, [*check, "--out", str(tmp_path / "s.tsv")])
+    assert result.exit_code == 1, result.output
+    pairs = pd.read_csv(tmp_path / "s.tsv", sep="\t")
+    found = pairs[["kind", "clip", "other_clip"]].to_numpy().tolist()
+    assert found == [["copies", exact, played], ["near copies", near, played]]
+    assert "share copies, near copies" in result.output
+    assert "-1.0" in pairs["shared"].iloc[1]
+    (here / exact).unlink()
+    arguments = [*map(str, arguments[:-1]), str(tmp_path / "some"), "--allow-missing"]
+    assert runner.invoke(cli, arguments).exit_code == 0
+    result = runner.invoke(cli, ["leaks", str(tmp_path / "some"), *check[2:]])
+    assert "warning: 1 clips are missing" in result.output
+    assert "share near copies" in result.output
+
+
+def test_audio_needs_sound(orders, runner):
+    runner.invoke(cli, lists(orders, "rd"))
+    result = runner.invoke(cli, ["leaks", str(orders / "rd"), "--audio"])
+    assert result.exit_code == 2
+    assert "has no sound of any clip" in result.output
 
 
 # --- Scores on unheard artists ------------------------------------------------------------------
