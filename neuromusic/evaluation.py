@@ -207,8 +207,8 @@ def clean_text(clean: dict[str, Any]) -> str:
     """Return what `score_clean` found as a short table."""
     trained = clean["trained"]
     lines = [
-        f"beside the {trained['n']} clips of {trained['n_artists']} artists of its training and "
-        "validation (intervals over artists):",
+        f"trained and validated on {trained['n']} clips of {trained['n_artists']} artists; "
+        "intervals over artists:",
         f"{'':16}{'accuracy':>9}  {'95 % interval':<15}{'n':>7}{'artists':>9}",
     ]
     parts = {"whole": clean["whole"], "clean": clean, "artist shared": clean["shared"]}

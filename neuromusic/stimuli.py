@@ -248,7 +248,8 @@ def read_lists(directory: Path) -> pd.DataFrame:
         path = directory / name
         if not path.is_file():
             continue
-        table = pd.read_csv(path, sep="\t", na_values="n/a", dtype={"path": str, "clip": str})
+        names = {"path": str, "clip": str, "track": str}  # 000002 is the name of a track
+        table = pd.read_csv(path, sep="\t", na_values="n/a", dtype=names)
         lacking = [column for column in LIST_COLUMNS if column not in table]
         if lacking:
             raise InputError(f"{path}: has no column {', '.join(lacking)}")

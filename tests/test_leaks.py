@@ -230,12 +230,15 @@ def test_a_dropped_clip_is_played_and_not_trained_on(small_clips, tmp_path):
 
 
 def test_files_of_a_set_are_left_out(tmp_path, small_clips):
-    """Training and validation files of a test artist, and training files of a validation artist."""
+    """Training and validation files of a test artist, and training files of a validation artist.
+
+    Tracks have numbers for names, as those of FMA.
+    """
     (tmp_path / "tree/blues").mkdir(parents=True)
     sound = next(small_clips.iterdir())
     for number in range(12):
-        (tmp_path / f"tree/blues/blues.{number:05d}.wav").symlink_to(sound)
-    names = [f"blues.{number:05d}" for number in range(12)]
+        (tmp_path / f"tree/blues/{number:06d}.wav").symlink_to(sound)
+    names = [f"{number:06d}" for number in range(12)]
     lines = [f"{name}\t{i % 5}\t\n" for i, name in enumerate(names)]
     (tmp_path / "a.tsv").write_text("track\tartist_group\tfault\n" + "".join(lines))
     said = []
