@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from neuromusic import leaks
 from neuromusic.errors import InputError
 from neuromusic.inference import log_probabilities, pool_windows, prediction_table, windows_of
 from neuromusic.models import Network
 from neuromusic.rundir import Run, best_device, random_twin
 from neuromusic.selection import labels, select
-from neuromusic.store import PreparedSet
+from neuromusic.store import PreparedSet, open_prepared
 
 BOOTSTRAPS = 10_000
 
@@ -163,6 +164,61 @@ def evaluate(run: Run, data: PreparedSet) -> tuple[dict[str, Any], pd.DataFrame,
     scores["model"] = run.config.model.name
     scores["parameters"] = sum(p.numel() for p in run.network.parameters())
     return scores, table, confusion
+
+
+def score_clean(run: Run, data: PreparedSet, table: pd.DataFrame, artists: Path) -> dict[str, Any]:
+    """Score the clips that share no artist with what a run was trained and validated on.
+
+    ``table`` is that of `evaluate`, ``artists`` an artist table (see `leaks`). Returns what
+    `summarise` does of the clean clips, with n_artists; the same of all clips as ``whole`` and of
+    the others as ``shared``; ``trained``, how many clips and artists the run knows; and
+    ``shared_by``, how many scored clips share what. Of no clip there is n and n_artists alone.
+    Intervals are drawn over artists, because clips of one artist are not independent.
+    """
+    own = heard_by(run, open_prepared(run.prepared))
+    chosen = select(own, run.config.data)
+    known = leaks.read_artists(artists)
+    used = own.rows.iloc[np.concatenate([chosen.train, chosen.valid])]
+    used = leaks.with_artists(used.drop_duplicates("clip")[["clip", "track"]], known, artists)
+    scored = table[["clip"]].merge(data.rows.drop_duplicates("clip")[["clip", "track"]], "left")
+    scored = leaks.with_artists(scored, known, artists)
+    pairs = leaks.shared_pairs(scored, used)
+    is_shared = scored["clip"].isin(pairs["clip"]).to_numpy()
+    label_of = {name: i for i, name in enumerate(run.classes)}
+    truth = table["genre"].map(label_of).to_numpy(np.int64)
+    log_p = np.log(table[run.classes].to_numpy().clip(1e-300))
+    artist, _ = pd.factorize(scored["artist"])
+
+    def part(which: NDArray[np.bool_]) -> dict[str, Any]:
+        counts = {"n": int(which.sum()), "n_artists": len(np.unique(artist[which]))}
+        if not which.any():
+            return counts
+        return summarise(truth[which], log_p[which], artist[which]) | counts
+
+    return part(~is_shared) | {
+        "whole": part(np.ones_like(is_shared)),
+        "shared": part(is_shared),
+        "trained": {"n": len(used), "n_artists": used["artist"].nunique()},
+        "shared_by": {k: pairs["clip"][pairs["kind"] == k].nunique() for k in leaks.KINDS},
+    }
+
+
+def clean_text(clean: dict[str, Any]) -> str:
+    """Return what `score_clean` found as a short table."""
+    trained = clean["trained"]
+    lines = [
+        f"trained and validated on {trained['n']} clips of {trained['n_artists']} artists; "
+        "intervals over artists:",
+        f"{'':16}{'accuracy':>9}  {'95 % interval':<15}{'n':>7}{'artists':>9}",
+    ]
+    parts = {"whole": clean["whole"], "clean": clean, "artist shared": clean["shared"]}
+    for name, s in parts.items():
+        accuracy, interval = "-", "-"
+        if s["n"]:
+            low, high = s["accuracy_ci95"]
+            accuracy, interval = f"{s['accuracy']:.3f}", f"{low:.3f} to {high:.3f}"
+        lines.append(f"{name:16}{accuracy:>9}  {interval:<15}{s['n']:>7}{s['n_artists']:>9}")
+    return "\n".join(lines)
 
 
 def score_text(scores: dict[str, Any]) -> str:

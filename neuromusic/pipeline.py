@@ -120,9 +120,21 @@ def make_run(config: Config, prepared: Path, out: Path, resume: bool, say: Say) 
     return out
 
 
-def make_evaluation(directory: Path, prepared: Path | None, say: Say) -> dict[str, Any]:
-    """Score a run; write its evaluation.json, predictions.tsv and figures; return the scores."""
-    from neuromusic.evaluation import evaluate, heard_by, score_text, write_evaluation
+def make_evaluation(
+    directory: Path, prepared: Path | None, say: Say, artists: Path | None = None
+) -> dict[str, Any]:
+    """Score a run; write its evaluation.json, predictions.tsv and figures; return the scores.
+
+    With an artist table also the clips of artists that the run never heard.
+    """
+    from neuromusic.evaluation import (
+        clean_text,
+        evaluate,
+        heard_by,
+        score_clean,
+        score_text,
+        write_evaluation,
+    )
     from neuromusic.report.run_figures import draw_run
     from neuromusic.rundir import load_run
     from neuromusic.store import open_prepared
@@ -130,9 +142,13 @@ def make_evaluation(directory: Path, prepared: Path | None, say: Say) -> dict[st
     run = load_run(directory)
     data = open_prepared(prepared or run.prepared)
     scores, table, counts = evaluate(run, data)
+    if artists:
+        scores["clean"] = score_clean(run, data, table, artists)
     written, skipped = draw_run(run, heard_by(run, data), counts, scores["clip"]["accuracy"])
     write_evaluation(directory, scores, table)
     say(score_text(scores))
+    if artists:
+        say(clean_text(scores["clean"]))
     say(f"wrote {directory / 'evaluation.json'} and {directory / 'predictions.tsv'}")
     for path in written:
         say(f"wrote {path}")

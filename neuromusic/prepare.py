@@ -16,15 +16,23 @@ from neuromusic.errors import InputError
 from neuromusic.features import FrontEnd, MelSpec, describe, sounding
 from neuromusic.orders import Order, presentations
 from neuromusic.progress import track
-from neuromusic.stimuli import read_lists
+from neuromusic.stimuli import DROPPED, read_lists
 
 CLIP_COLUMNS = ["clip", "genre", "track", "split", "run", "trial", "path"]
 
 
 def unique_clips(lists: pd.DataFrame) -> pd.DataFrame:
-    """Return one row a clip of a split, at its first presentation that is no dummy."""
+    """Return one row a clip of a split, at its first presentation that is no dummy.
+
+    Training clips that were dropped from the training (``lists --drop-leaks``) have the split
+    "dropped": they were played, so a network can be asked about them, but they are neither trained
+    on nor scored. One that is a test clip too is there as a test clip alone.
+    """
     played = lists[lists["trial"].isna() | (lists["trial"] > 0)]
-    clips = played.drop_duplicates(["split", "clip"])[CLIP_COLUMNS].reset_index(drop=True)
+    played = played.assign(split=played["split"].mask(played[DROPPED].notna(), DROPPED))
+    clips = played.drop_duplicates(["split", "clip"])[CLIP_COLUMNS]
+    clips = clips[~(clips["clip"].duplicated(keep=False) & (clips["split"] == DROPPED))]
+    clips = clips.reset_index(drop=True)
     both = clips[clips["clip"].duplicated()]
     if len(both):
         raise InputError(f"{both['clip'].iat[0]}: is on two sides of the split; see the lists")
@@ -143,7 +151,10 @@ def prepare_audio(
     meta = _meta("audio", spec, sorted(set(clips["genre"])))
     on_grid = table["trial"].notna().any()  # folds have a run but no place in it
     store.write(
-        directory, pd.DataFrame(rows), meta, table.drop(columns="path") if on_grid else None
+        directory,
+        pd.DataFrame(rows),
+        meta,
+        table.drop(columns=["path", DROPPED]) if on_grid else None,
     )
     return silent
 

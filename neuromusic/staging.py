@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from neuromusic import audio, stimuli
+from neuromusic import audio, leaks, stimuli
 from neuromusic.augment import VARIANTS, variant_file_name
 from neuromusic.errors import InputError
 from neuromusic.orders import read_order
@@ -51,9 +51,13 @@ def cut_clips(tracks: Path, bids: Path, out: Path, say: Say) -> Path:
 
 def make_lists(
     train_order: Path, test_order: Path, clips: Path, out: Path, allow_missing: bool,
-    link: stimuli.Link, say: Say,
+    link: stimuli.Link, say: Say, drop: leaks.Level | None = None, artists: Path | None = None,
 ) -> Path:  # fmt: skip
-    """Stage the clips of an order pair under their run names and write the lists."""
+    """Stage the clips of an order pair under their run names and write the lists.
+
+    ``drop``: mark the training clips that share so much with the test, see `leaks.mark_dropped`;
+    they are staged like the others, for they were played.
+    """
     tables = {
         "train": stimuli.list_order(read_order(train_order, "train")),
         "test": stimuli.list_order(read_order(test_order, "test")),
@@ -70,11 +74,13 @@ def make_lists(
             )
     here = {clip: found[clip] for clip in wanted if clip in found}
     stimuli.check_clips(here.values())
-    made = record(
-        "lists",
-        {"allow_missing": allow_missing, "link": link},
-        hash_inputs([train_order, test_order, *here.values()]),
-    )
+    settings: dict[str, Any] = {"allow_missing": allow_missing, "link": link}
+    described_by = [train_order, test_order]
+    if drop:
+        tables = leaks.mark_dropped(tables, drop, artists)
+        settings["drop_leaks"] = drop
+        described_by += [artists] if artists else []
+    made = record("lists", settings, hash_inputs([*described_by, *here.values()]))
     if is_current(out, made):
         say(f"{out} is there already and unchanged")
         return out
@@ -95,17 +101,36 @@ def make_lists(
     say(f"wrote {out}: {counts} presentations of {len(here)} clips ({', '.join(how)})")
     if absent:
         say(f"{len(absent)} of {len(wanted)} clips are missing; their rows have the path n/a")
+    if drop:
+        _say_dropped(tables, drop, say)
     return out
+
+
+def _say_dropped(tables: dict[str, pd.DataFrame], level: leaks.Level, say: Say) -> None:
+    for split, name in (("train", "training"), ("valid", "validation")):
+        if stimuli.DROPPED not in tables.get(split, ()):
+            continue
+        table = tables[split][tables[split]["trial"].fillna(1) > 0]
+        clips = table.drop_duplicates("clip")
+        dropped = clips[clips[stimuli.DROPPED].notna()]
+        counts = dropped["genre"].value_counts().sort_index().items()
+        genres = f" ({', '.join(f'{genre} {n}' for genre, n in counts)})" if len(dropped) else ""
+        say(
+            f"--drop-leaks {level}: {len(dropped)} of {len(clips)} {name} clips are dropped{genres}"
+            f"; {stimuli.LIST_FILES[split]} says why"
+        )
 
 
 def make_file_lists(
     files: pd.DataFrame, split: str | None, seed: int, clip_s: float, out: Path,
     link: stimuli.Link, say: Say, described_by: tuple[Path, ...] = (),
+    drop: leaks.Level | None = None, artists: Path | None = None,
 ) -> Path:  # fmt: skip
     """Stage the files of a set (see `datasets`) and write their lists.
 
     ``split`` (70:15:15) by track; None for a set that has its own. ``described_by``: the files from
-    which genre and split were read. A file with a known fault is named and left out.
+    which genre and split were read. A file with a known fault is named and left out. ``drop``: mark
+    what shares so much with the test, see `leaks.mark_dropped`, and do not stage it.
     """
     if "fault" in files:
         for row in files[files["fault"].notna()].itertuples():
@@ -114,25 +139,40 @@ def make_file_lists(
     if split is not None:
         files = stimuli.split_tracks(files, stimuli.proportions(split), seed)
     whole = stimuli.list_files(files)
-    sources = [Path(source) for source in whole["source"]]
+    tables = {name: whole[whole["split"] == name] for name in stimuli.LIST_FILES}
+    if drop:
+        tables = leaks.mark_dropped(tables, drop, artists)
+        tables = {name: _without_dropped_paths(table) for name, table in tables.items()}
+    staged = pd.concat([table[table["path"].notna()] for table in tables.values()])
+    sources = [Path(source) for source in staged["source"]]
     stimuli.check_clips(sources, clip_s, "; --clip-s sets the shortest that is taken")
     settings = {"split": split, "seed": seed, "clip_s": clip_s, "link": link}
     if "run" in files:
         settings["folds"] = True
+    if drop:
+        settings["drop_leaks"] = drop
+        described_by += (artists,) if artists else ()
     made = record("lists", settings, hash_inputs([*sources, *described_by]))
     if is_current(out, made):
         say(f"{out} is there already and unchanged")
         return out
-    tables = {name: whole[whole["split"] == name] for name in stimuli.LIST_FILES}
     with new_directory(out, made) as part:
-        for row in track(whole.itertuples(), "stage", len(whole)):
+        for row in track(staged.itertuples(), "stage", len(staged)):
             stimuli.stage(Path(row.source), part / row.path, link)
         stimuli.write_lists(part, tables)
-    counts = ", ".join(f"{len(table)} {name}" for name, table in tables.items())
+    counts = ", ".join(f"{table['path'].count()} {name}" for name, table in tables.items())
     by = "split by track" if split else "split as published"
     how = f"{files['run'].nunique()} folds" if "run" in files else by
     say(f"wrote {out}: {counts} clips in {whole['genre'].nunique()} classes, {how}")
+    if drop:
+        _say_dropped(tables, drop, say)
     return out
+
+
+def _without_dropped_paths(table: pd.DataFrame) -> pd.DataFrame:
+    if stimuli.DROPPED not in table:
+        return table
+    return table.assign(path=table["path"].mask(table[stimuli.DROPPED].notna()))
 
 
 def write_variants(lists: Path, seed: int, workers: int, say: Say) -> Path:
@@ -141,6 +181,7 @@ def write_variants(lists: Path, seed: int, workers: int, say: Say) -> Path:
 
     table = stimuli.read_lists(lists)
     clips = unique_clips(table[table["path"].notna() & (table["split"] == "train")])
+    clips = clips[clips["split"] == "train"]
     if clips.empty:
         raise InputError(f"{lists}: has no training clips to augment")
     rows: list[dict[str, Any]] = []

@@ -21,6 +21,7 @@ SET_RMS = 0.1321  # the mean over the laboratory's set
 LIST_COLUMNS = (
     "split", "run", "trial", "repeat", "onset_s", "volume", "genre", "track", "clip", "path",
 )  # fmt: skip
+DROPPED = "dropped"  # in train.tsv of lists with --drop-leaks: why a clip is not trained on
 LIST_FILES = {"train": "train.tsv", "valid": "valid.tsv", "test": "test.tsv"}
 
 Link = Literal["hard", "sym", "copy"]
@@ -211,11 +212,13 @@ def stage(source: Path, target: Path, link: Link) -> Link:
 
 
 def plain_list(table: pd.DataFrame, with_variants: bool) -> list[str]:
-    """Return one path a presentation without the dummies and the missing clips.
+    """Return one path a presentation without the dummies, the missing and the dropped clips.
 
     With variants, each path is followed by those of its nine variants.
     """
     played = table[(table["trial"].fillna(1) > 0) & table["path"].notna()]
+    if DROPPED in played:
+        played = played[played[DROPPED].isna()]
     n = len(VARIANTS) if with_variants else 1
     return [variant_file_name(path, variant) for path in played["path"] for variant in range(n)]
 
@@ -227,9 +230,8 @@ def write_lists(directory: Path, tables: dict[str, pd.DataFrame]) -> None:
     training clips have a line for each of the ten variants, which 'neuromusic augment' writes.
     """
     for split, table in tables.items():
-        table[list(LIST_COLUMNS)].to_csv(
-            directory / LIST_FILES[split], sep="\t", index=False, na_rep="n/a"
-        )
+        columns = [*LIST_COLUMNS, *([DROPPED] if DROPPED in table else [])]
+        table[columns].to_csv(directory / LIST_FILES[split], sep="\t", index=False, na_rep="n/a")
         lines = plain_list(table, with_variants=split == "train")
         (directory / f"{split}_list.txt").write_text("".join(f"{x}\n" for x in lines), "utf-8")
 
@@ -238,6 +240,7 @@ def read_lists(directory: Path) -> pd.DataFrame:
     """Read the lists of a directory as one table; raise InputError where there are none.
 
     run, trial, repeat and volume are nullable integers. ``path`` is checked to stay inside.
+    ``dropped`` says why a training clip is not trained on, and is missing (NaN) for all others.
     """
     directory = Path(directory)
     tables = []
@@ -245,7 +248,8 @@ def read_lists(directory: Path) -> pd.DataFrame:
         path = directory / name
         if not path.is_file():
             continue
-        table = pd.read_csv(path, sep="\t", na_values="n/a", dtype={"path": str, "clip": str})
+        names = {"path": str, "clip": str, "track": str}  # 000002 is the name of a track
+        table = pd.read_csv(path, sep="\t", na_values="n/a", dtype=names)
         lacking = [column for column in LIST_COLUMNS if column not in table]
         if lacking:
             raise InputError(f"{path}: has no column {', '.join(lacking)}")
@@ -258,5 +262,6 @@ def read_lists(directory: Path) -> pd.DataFrame:
             f"{directory}: has no train.tsv or test.tsv; make them with 'neuromusic lists'"
         )
     whole = pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
+    whole = whole.reindex(columns=[*LIST_COLUMNS, DROPPED])
     counts = ["run", "trial", "repeat", "volume"]
     return whole.astype(dict.fromkeys(counts, "Int64"))

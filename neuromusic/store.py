@@ -139,7 +139,7 @@ def open_prepared(directory: Path) -> PreparedSet:
             sep="\t",
             na_values="n/a",
             keep_default_na=False,
-            dtype={"run": "Int64", "trial": "Int64", "clip": str, "genre": str},
+            dtype={"run": "Int64", "trial": "Int64", "clip": str, "genre": str, "track": str},
         )
         meta = json.loads((directory / "prepared.json").read_text("utf-8"))
         waves = None

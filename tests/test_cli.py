@@ -111,6 +111,8 @@ TRAIN = "train tiny.toml --prepared prepared --out new --set"
         ("prepare nan_lists --out new", "b.wav: holds NaN"),
         ("prepare other --out new", "has no train.tsv"),
         ("prepare --features trn.mat --out new", "trn.mat: is no readable .npz"),
+        ("leaks other", "has no train.tsv"),
+        (f"{LISTS} clips --drop-leaks artist --artists other/thesis.txt", "has no column track"),
         ("augment other", "has no train.tsv"),
         ("train wrong.toml --prepared prepared --out new", "did you mean 'train.epochs'"),
         (f"{TRAIN} model.name=cortex", "unknown model 'cortex'; known: alexnet, baseline-1d"),
@@ -123,6 +125,7 @@ TRAIN = "train tiny.toml --prepared prepared --out new --set"
         ("crossval tiny.toml --prepared prepared --folds 9 --out new", "make no 9 folds"),
         ("sweep tiny.toml --trials 2 --storage sqlite:///new.db", "sweep.space: is empty"),
         ("run tiny.toml", "paths: set one of clips"),
+        ("confusions other --behaviour other --decoding x --out new", "predictions.tsv: is not"),
         ("models cortex", "unknown model 'cortex'"),
     ],
 )

@@ -10,6 +10,8 @@ from neuromusic.cli import options
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from neuromusic.leaks import Level
+
 
 @click.command("lists")
 @click.option("--train-order", type=options.DIRECTORY, help="ExpTrnOrder.mat (variable TrnOrd).")
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
 @click.option("--clip-s", type=click.FloatRange(0), show_default="15, with --folds 0",
               help="Without orders: the shortest file that is taken, in seconds.")  # fmt: skip
 @options.seed
+@click.option("--drop-leaks", type=click.Choice(["track", "replica", "artist"]),
+              help="Drop from the training what shares a track with the test, also what may be the "
+                   "same recording, or every artist.")  # fmt: skip
+@options.artists
 @click.option("--allow-missing", is_flag=True, help="Go on although clips are missing.")
 @click.option(
     "--link", type=click.Choice(["hard", "sym", "copy"]), default="hard", show_default=True
@@ -43,6 +49,8 @@ def command(
     folds: bool,
     clip_s: float | None,
     seed: int,
+    drop_leaks: "Level | None",
+    artists: Path | None,
     allow_missing: bool,
     link: str,
     out: Path,
@@ -50,11 +58,14 @@ def command(
     """Stage clips under their run names and write the stimulus lists.
 
     From order files; from a class/file tree or GTZAN, split by track; from FMA with its own split.
+    With --drop-leaks the clips of an order stay where they were played, but are not trained on.
 
     \b
     Examples:
       neuromusic lists --train-order ExpTrnOrder.mat --test-order ExpValOrder.mat \\
         --clips CLIPS --out run_dataset
+      neuromusic lists --from-gtzan genres/ --clip-s 29 --drop-leaks artist \\
+        --artists artists.tsv --out run_dataset
       neuromusic lists --from-folder genres/ --split 70:15:15 --seed 13 --out run_dataset
       neuromusic lists --from-folder ESC-10/ --folds --out run_dataset
       neuromusic lists --from-fma fma_small --tracks fma_metadata/tracks.csv --out run_dataset
@@ -75,14 +86,21 @@ def command(
         raise click.UsageError("--split needs --from-folder or --from-gtzan")
     if bool(tracks) != bool(from_fma):
         raise click.UsageError("--from-fma and --tracks go together")
+    if drop_leaks and folds:
+        raise click.UsageError("--drop-leaks needs a test side, and --folds makes none")
+    if drop_leaks in ("replica", "artist") and not artists:
+        raise click.UsageError(f"--drop-leaks {drop_leaks} needs --artists")
+    if artists and not drop_leaks:
+        raise click.UsageError("--artists goes with --drop-leaks")
+    drop = (drop_leaks, artists)
     if any(orders):
-        staging.make_lists(*orders, out, allow_missing, link, options.say)  # type: ignore[arg-type]
+        staging.make_lists(*orders, out, allow_missing, link, options.say, *drop)  # type: ignore[arg-type]
     else:
         files = _files(from_folder, from_gtzan, from_fma, tracks, folds)
         shares = None if folds or from_fma else split or "70:15:15"
         also = (tracks,) if tracks else ()
         least_s = (0.0 if folds else timing.CLIP_S) if clip_s is None else clip_s
-        staging.make_file_lists(files, shares, seed, least_s, out, link, options.say, also)  # type: ignore[arg-type]
+        staging.make_file_lists(files, shares, seed, least_s, out, link, options.say, also, *drop)  # type: ignore[arg-type]
     options.next_step(f"neuromusic prepare {out} --out prepared")
 
 

@@ -8,12 +8,14 @@ from neuromusic import __version__
 from neuromusic.cli import (
     augment,
     compare,
+    confusions,
     crossval,
     demo,
     encode,
     evaluate,
     export,
     fmri,
+    leaks,
     lists,
     models,
     orders,
@@ -60,7 +62,7 @@ def cli() -> None:
 
 
 for _module in (
-    orders, stimuli, lists, augment, prepare, models, train, evaluate, crossval, compare, sweep,
-    predict, similar, export, encode, fmri, run, demo,
+    orders, stimuli, lists, leaks, augment, prepare, models, train, evaluate, crossval, compare,
+    confusions, sweep, predict, similar, export, encode, fmri, run, demo,
 ):  # fmt: skip
     cli.add_command(_module.command)

@@ -20,6 +20,9 @@ workers = click.option(
     show_default="number of cores",
     help="Processes; the result does not depend on it.",
 )
+artists = click.option(
+    "--artists", type=DIRECTORY, help="Artist table: TSV with track, artist_group, fault."
+)
 changes = click.option(
     "--set",
     "changes",

@@ -55,6 +55,41 @@ def confusion(counts: NDArray[np.int64], classes: list[str], title: str) -> Figu
     return figure
 
 
+def confusions(
+    matrices: dict[str, NDArray[np.float64]], classes: list[str], notes: list[str]
+) -> Figure:
+    """Draw confusion matrices (rows true, adding up to 1) side by side, title -> matrix.
+
+    The colours are those of square roots, so that what is confused can be seen beside the diagonal;
+    numbers are per cent. ``notes`` stand below.
+    """
+    n = len(classes)
+    size = 1.2 + 0.36 * n
+    figure, axes = plt.subplots(
+        1, len(matrices), figsize=(size * len(matrices), size + 0.9), sharey=True,
+        layout="constrained",
+    )  # fmt: skip
+    scale = matplotlib.colors.PowerNorm(0.5, 0, 1)
+    for axis, (title, matrix) in zip(np.atleast_1d(axes), matrices.items(), strict=True):
+        image = axis.imshow(matrix, cmap="Blues", norm=scale)
+        for (row, column), share in np.ndenumerate(matrix):
+            if round(100 * share):
+                colour = "white" if scale(share) > 0.6 else "black"
+                axis.text(
+                    column, row, f"{100 * share:.0f}", ha="center", va="center", color=colour,
+                    fontsize=8,
+                )  # fmt: skip
+        axis.set_xticks(range(n), classes, rotation=45, ha="right")
+        axis.set_yticks(range(n), classes)
+        axis.set(xlabel="answer", title=title)
+    np.atleast_1d(axes)[0].set_ylabel("true genre")
+    bar = figure.colorbar(image, ax=axes, fraction=0.02, pad=0.01, ticks=[0, 0.05, 0.2, 0.5, 1])
+    bar.ax.set_yticklabels(["0", "5", "20", "50", "100"])
+    bar.set_label("% of the true genre")
+    figure.supxlabel("cells off the diagonal: " + ";  ".join(notes), fontsize=9)
+    return figure
+
+
 def learning_curves(metrics: pd.DataFrame) -> Figure:
     """Draw loss and accuracy over the epochs, as far as metrics.csv has them."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2))

@@ -1,0 +1,44 @@
+"""neuromusic leaks: what the sides of a split share."""
+
+from pathlib import Path
+
+import click
+
+from neuromusic.cli import options
+
+
+@click.command("leaks")
+@click.argument("lists", type=options.DIRECTORY)
+@options.artists
+@click.option("--validation-runs", type=click.IntRange(0), default=1, show_default=True,
+              help="So many runs at the end of the training order choose the epoch; 0 for none. "
+                   "Of no effect where the lists have validation clips of their own.")  # fmt: skip
+@click.option(
+    "--audio", "with_audio", is_flag=True,
+    help="Listen too: exact copies, and near ones whatever the gain, start or coding.",
+)  # fmt: skip
+@click.option(
+    "--out", type=options.DIRECTORY, help="File to write: every pair that is shared, TSV."
+)
+@click.pass_context
+def command(
+    context: click.Context, lists: Path, artists: Path | None, validation_runs: int,
+    with_audio: bool, out: Path | None,
+) -> None:  # fmt: skip
+    """Report what training, validation and test share: clips, tracks, artists, replicas.
+
+    Exits with 1 if anything is shared. Replicas are tracks of one artist of which one is known to
+    repeat or distort another. Without --audio no sound is read, so the clips may be missing.
+
+    \b
+    Example:
+      neuromusic leaks run_dataset --artists artists.tsv --audio --out shared.tsv
+    """
+    from neuromusic.leaks import report
+
+    if report(lists, artists, validation_runs, with_audio, out, options.say):
+        options.next_step(
+            "neuromusic lists --drop-leaks artist --artists FILE makes a clean list; neuromusic "
+            "evaluate RUN --artists FILE scores the clean part of the test"
+        )
+        context.exit(1)
