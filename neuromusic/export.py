@@ -27,7 +27,7 @@ from neuromusic.orders import TASK
 from neuromusic.prepare import unique_clips
 from neuromusic.progress import track
 from neuromusic.rundir import Run, best_device
-from neuromusic.store import PreparedSet, open_prepared
+from neuromusic.store import open_prepared
 
 Responses = dict[str, NDArray[np.floating]]  # "probability" and one a stage, (n_vol, units) each
 FRAMES = {
@@ -70,15 +70,9 @@ def clip_features(
                 yield row.clip, run.hear(wave)[0]
         return
     data = open_prepared(run.prepared).heard_as(run.kind, run.per_clip)
-    row_of = row_of_clip(data)
+    row_of = data.row_of_clip()
     for clip in clips["clip"]:
         yield clip, data.row_features(row_of[clip]) if clip in row_of else None
-
-
-def row_of_clip(data: PreparedSet) -> dict[str, int]:
-    """Return clip -> row of its original in a prepared set."""
-    rows = data.rows[data.rows["variant"] == 0]
-    return dict(zip(rows["clip"], rows["row"].astype(int), strict=True))
 
 
 def on_run_grid(

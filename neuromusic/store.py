@@ -68,6 +68,11 @@ class PreparedSet:
             x *= np.float32(self.scale)
         return normalise_clip(x) if self.per_clip else x
 
+    def row_of_clip(self) -> dict[str, int]:
+        """Return clip -> row of its original."""
+        rows = self.rows[self.rows["variant"] == 0]
+        return dict(zip(rows["clip"], rows["row"].astype(int), strict=True))
+
     def sounds(self, row: int) -> NDArray[np.bool_]:
         """Return which of the valid frames of a row hold sound, (frames,)."""
         return sounding(self.features[row, :, : self.rows["frames"].iat[row]], self.floor)

@@ -20,7 +20,7 @@ from neuromusic.config import make_config
 from neuromusic.errors import InputError
 from neuromusic.fmri import rsa, simulate, subjects
 from neuromusic.fmri.bold import find_bold, read_geometry, read_voxels
-from neuromusic.fmri.simulate import Planted
+from neuromusic.fmri.planted import Planted
 from neuromusic.fmri.steps import make_encoding
 from neuromusic.orders import Order, presentations
 from neuromusic.rundir import load_run

@@ -13,9 +13,10 @@ from scipy import fft, signal, stats
 
 from neuromusic.errors import InputError
 from neuromusic.events import check_dataset, find_events, orders_from_bids, read_events
+from neuromusic.fmri import planted as truths
 from neuromusic.fmri import simulate
+from neuromusic.fmri.planted import Planted
 from neuromusic.fmri.roi import read_areas
-from neuromusic.fmri.simulate import Planted
 from neuromusic.fmri.stimulus import clip_responses, run_trials
 from neuromusic.orders import design_orders, presentations
 
@@ -107,7 +108,7 @@ def test_events_are_written_as_ds003720_writes_them(shared, tmp_path):
     """From what was played in a real run; only where a clip lies in its track is not known."""
     real = shared / "data/ds003720/sub-001/func/sub-001_task-Training_run-01_events.tsv"
     [file] = [f for f in find_events(shared / "data/ds003720") if f.path == real]
-    got = simulate.events_bytes(run_trials(file)).split(b"\r\n")
+    got = truths.events_bytes(run_trials(file)).split(b"\r\n")
     want = real.read_bytes().split(b"\r\n")
     assert got[0] == want[0]
     assert [line.split(b"\t")[:4] for line in got] == [line.split(b"\t")[:4] for line in want]
@@ -184,17 +185,17 @@ def test_without_noise_a_voxel_is_its_units_convolved(tiny_run, tiny_bids, tmp_p
 
 def test_drift_is_slow_and_as_large_as_planted():
     rng = np.random.default_rng(0)
-    drift = simulate.slow_drift(410, 50, rng)
+    drift = truths.slow_drift(410, 50, rng)
     np.testing.assert_allclose(drift.std(axis=0), 1)
     power = fft.dct(drift, axis=0, norm="ortho")[1:] ** 2
     period_s = 2 * 410 * 1.5 / np.arange(1, 410)
     assert power[period_s < 128].sum() < 0.01 * power.sum()
-    assert simulate.slow_drift(20, 3, rng).std() == pytest.approx(1)
+    assert truths.slow_drift(20, 3, rng).std() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("ar", [0.0, 0.3, 0.8])
 def test_noise_is_stationary_and_autocorrelated_as_asked(ar):
-    noise = simulate.autocorrelated(200, 4000, ar, np.random.default_rng(0))
+    noise = truths.autocorrelated(200, 4000, ar, np.random.default_rng(0))
     np.testing.assert_allclose(noise.var(axis=1), 1, atol=0.12)
     for lag in (1, 2):
         r = np.mean(noise[lag:] * noise[:-lag])
@@ -261,7 +262,7 @@ def test_bad_input_is_named(tiny_run, tiny_bids, tmp_path):
     folder = tmp_path / "other/sub-1/func"
     folder.mkdir(parents=True)
     path = folder / "sub-1_task-Training_run-01_events.tsv"
-    path.write_bytes(simulate.events_bytes(presentations(order)))
+    path.write_bytes(truths.events_bytes(presentations(order)))
     with pytest.raises(InputError, match=r"prepared.*(lacks|holds none of)"):
         attempt(events=tmp_path / "other")
     assert not (tmp_path / "new").exists()

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic.augment import VARIANTS
-from neuromusic.export import listen, on_run_grid, row_of_clip
+from neuromusic.export import listen, on_run_grid
 from neuromusic.orders import TASK
 from neuromusic.report import figures
 from neuromusic.rundir import METRICS, Run
@@ -47,7 +47,7 @@ def draw_run(
     if trials is None:
         skipped.append("timeline.png: the set has no whole scanner run")
     else:
-        row_of = row_of_clip(data)
+        row_of = data.row_of_clip()
         responses = {
             clip: {"probability": listen(run, data.row_features(row_of[clip]))["probability"]}
             for clip in trials["clip"].unique()
@@ -79,7 +79,7 @@ def _run_to_show(run: Run, data: PreparedSet) -> pd.DataFrame | None:
     table = data.presentations
     if table is None:
         return None
-    there = set(row_of_clip(data))
+    there = set(data.row_of_clip())
     settings = run.config.data
     held = settings.test_runs or settings.validation_runs
     runs = sorted(table.loc[table["split"] == "train", "run"].unique())
