@@ -57,7 +57,7 @@ def sum_into_volumes(
     count = np.bincount(volume[inside], minlength=n_vol)
     held = np.flatnonzero(count)
     if len(held):
-        # Sums of neighbours, which is ten times as fast as np.add.at.
+        # Sums of neighbours: six times as fast as np.add.at for a clip of 320 frames x 512 units.
         ordered = frames[inside][np.argsort(volume[inside], kind="stable")]
         first = np.cumsum(count)[held] - count[held]
         total[held] = np.add.reduceat(ordered, first, axis=0, dtype=np.float64)

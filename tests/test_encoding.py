@@ -20,6 +20,7 @@ from neuromusic.config import make_config
 from neuromusic.errors import InputError
 from neuromusic.fmri import rsa, simulate, subjects
 from neuromusic.fmri.bold import find_bold, read_geometry, read_voxels
+from neuromusic.fmri.encoding import area_table
 from neuromusic.fmri.planted import Planted
 from neuromusic.fmri.steps import make_encoding
 from neuromusic.orders import Order, presentations
@@ -121,6 +122,14 @@ def test_nothing_is_found_in_noise(run, data, tmp_path):
     assert (table["significant"] == 0).all()
     assert table["r"].abs().max() < 0.08
     assert table["top1"].max() < 0.3
+
+
+def test_an_area_without_voxels_has_no_row(encoded):
+    table = voxels(encoded)
+    matches = {(area, "A1"): np.zeros((5, 5)) for area in ("A1", "empty")}
+    rows = area_table(table, np.ones(len(table), int), ["A1", "empty"], matches)
+    assert rows["area"].tolist() == ["A1"]
+    assert rows["top1"].tolist() == [0]
 
 
 def test_maps_hold_the_table(encoded, data):

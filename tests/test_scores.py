@@ -55,7 +55,7 @@ def test_permutations_of_clips_are_those_of_a_loop():
     rng = np.random.default_rng(2)
     predicted, measured = rng.normal(size=(2, 8, 5, 3))
     measured[..., 0] += predicted[..., 0]
-    p = scores.permutation_p(predicted, measured, np.random.default_rng(3))
+    p = scores.permutation_p(scores.clip_matches(predicted, measured), np.random.default_rng(3))
     draws = np.random.default_rng(3)
     real = scores.correlation(predicted.reshape(40, 3), measured.reshape(40, 3))
     reached = np.zeros(3)
@@ -69,7 +69,7 @@ def test_permutations_of_clips_are_those_of_a_loop():
 def test_p_is_uniform_without_signal_and_fdr_finds_nothing():
     rng = np.random.default_rng(4)
     predicted, measured = rng.normal(size=(2, 60, 10, 500))
-    p = scores.permutation_p(predicted, measured, rng)
+    p = scores.permutation_p(scores.clip_matches(predicted, measured), rng)
     assert scipy.stats.kstest(p, "uniform").pvalue > 0.001
     assert (scores.false_discovery(p) > 0.05).all()
 
@@ -81,3 +81,4 @@ def test_identification_ranks_the_right_clip_first_where_there_is_signal():
     rng = np.random.default_rng(5)
     ranks = scores.identification(rng.normal(size=(60, 60)))
     assert 20 < ranks.mean() < 41
+    assert (scores.identification(np.zeros((60, 60))) == 30.5).all()

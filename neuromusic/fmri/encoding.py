@@ -130,11 +130,16 @@ def encode(
         for name, (x, bands) in designs.items():
             fit = fit_ridge(x[train], part[train], runs, bands=bands)
             predicted = fit.predict(x[cube.ravel()]).reshape(measured.shape).mean(0)
-            found = _fit_columns(predicted, mean, draws) | {"alpha": fit.alpha}
+            fits = scores.clip_matches(predicted, mean)
+            flat = [each.reshape(-1, part.shape[1]) for each in (predicted, mean)]
+            found = {
+                "r": scores.correlation(*flat), "r2": scores.r2(flat[1], flat[0]),
+                "p": scores.permutation_p(fits, draws), "alpha": fit.alpha,
+            }  # fmt: skip
             put(first, {f"{key}_{name}": value for key, value in found.items()})
             edges[name] += fit.lowest.sum(), fit.highest.sum()
             for area, mine in inside.items():
-                matches[area, name] += _sum_matches(predicted[..., mine], mean[..., mine])
+                matches[area, name] += fits[mine].sum(0)
     voxels = pd.DataFrame(columns)
     if "ceiling_r" not in voxels:
         voxels = voxels.assign(explainable_low=np.nan, ceiling_r=np.nan)
@@ -163,35 +168,13 @@ def _ceiling_columns(ceiling: scores.Ceiling) -> dict[str, NDArray[np.float64]]:
     }  # fmt: skip
 
 
-def _fit_columns(
-    predicted: NDArray[np.floating], mean: NDArray[np.floating], rng: np.random.Generator
-) -> dict[str, NDArray[np.float64]]:
-    """Return r, r2 and p of predicted and mean measured (clips, volumes, voxels)."""
-    p, m = (each.reshape(-1, each.shape[2]) for each in (predicted, mean))
-    return {
-        "r": scores.correlation(p, m), "r2": scores.r2(m, p),
-        "p": scores.permutation_p(predicted, mean, rng),
-    }  # fmt: skip
-
-
-def _sum_matches(
-    predicted: NDArray[np.floating], mean: NDArray[np.floating]
-) -> NDArray[np.float64]:
-    n = predicted.shape[2]
-    total = np.zeros((len(mean), len(mean)))
-    for first in range(0, n, scores.BLOCK):
-        span = slice(first, first + scores.BLOCK)
-        total += scores.clip_matches(predicted[..., span], mean[..., span]).sum(0)
-    return total
-
-
 def area_table(
     voxels: pd.DataFrame,
     label: NDArray[np.int64],
     names: Sequence[str],
     matches: Mapping[tuple[str, str], NDArray[np.float64]],
 ) -> pd.DataFrame:
-    """Return a row an area and stage: means over its voxels, and which clip was heard.
+    """Return a row an area that has voxels and stage: means over them, and which clip was heard.
 
     r and r2 are means, rc that of the ``reliable`` voxels; ``significant`` ones have q below 0.05;
     top1 and top5 are shares of the clips, mean_rank is from 1.
@@ -199,6 +182,8 @@ def area_table(
     out = []
     for (area, stage), matrix in matches.items():
         own = voxels[label == names.index(area) + 1]
+        if own.empty:
+            continue
         ranks = scores.identification(matrix)
         out.append(
             {

@@ -36,9 +36,9 @@ class RidgeFit:
     lowest: NDArray[np.bool_]  # (targets,) whether alpha is the smallest of the grid
     highest: NDArray[np.bool_]  # (targets,)
 
-    def predict(self, x: NDArray[np.floating], band: slice = slice(None)) -> NDArray[np.float32]:
-        """Return what the features x (n, features), or one band of them, predict (n, targets)."""
-        part = (x[:, band] - self.x_mean[band]).astype(np.float32) @ self.weights[band]
+    def predict(self, x: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Return what the features x (n, features) predict (n, targets)."""
+        part = (x - self.x_mean).astype(np.float32) @ self.weights
         return (part + self.y_mean).astype(np.float32)
 
 

@@ -112,15 +112,14 @@ def clip_matches(
     return np.matmul(p.transpose(2, 0, 1), m.transpose(2, 1, 0))
 
 
-def permutation_p(
-    predicted: NDArray[np.floating], measured: NDArray[np.floating], rng: np.random.Generator
-) -> NDArray[np.float64]:
+def permutation_p(matches: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.float64]:
     """Return the one-sided p of each voxel's correlation, from permutations of whole clips.
 
-    Volumes of one clip are not independent of each other, so clips change places as a whole.
+    ``matches`` as `clip_matches` returns them. Volumes of one clip are not independent of each
+    other, so clips change places as a whole.
     p = (1 + permutations that reach the correlation) / (1 + permutations); 1 for a constant voxel.
     """
-    n_clips, _, n_voxels = predicted.shape
+    n_voxels, n_clips, _ = matches.shape
     orders = np.array([rng.permutation(n_clips) for _ in range(PERMUTATIONS)])
     rows = np.repeat(np.arange(PERMUTATIONS), n_clips)
     pairs = (np.arange(n_clips) * n_clips + orders).ravel()
@@ -128,12 +127,10 @@ def permutation_p(
     picks = scipy.sparse.csr_array((ones, (rows, pairs)), (PERMUTATIONS, n_clips**2))
     p = np.empty(n_voxels)
     for first in range(0, n_voxels, BLOCK):
-        span = slice(first, first + BLOCK)
-        matches = clip_matches(predicted[..., span], measured[..., span])
-        real = np.trace(matches, axis1=1, axis2=2)
-        chance = picks @ matches.reshape(len(matches), -1).T
-        reached = (chance >= real - 1e-6).sum(0)
-        p[span] = (1 + reached) / (1 + PERMUTATIONS)
+        part = matches[first : first + BLOCK]
+        chance = picks @ part.reshape(len(part), -1).T
+        reached = (chance >= np.trace(part, axis1=1, axis2=2) - 1e-6).sum(0)
+        p[first : first + BLOCK] = (1 + reached) / (1 + PERMUTATIONS)
     return p
 
 
@@ -142,11 +139,13 @@ def false_discovery(p: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(scipy.stats.false_discovery_control(p))
 
 
-def identification(matches: NDArray[np.floating]) -> NDArray[np.int64]:
+def identification(matches: NDArray[np.floating]) -> NDArray[np.float64]:
     """Return the rank (from 1) of each clip's own prediction among those of all clips.
 
     ``matches`` (clips predicted, clips measured): which of the predicted patterns fits what was
-    measured while a clip was heard (Kay et al. 2008, Nature 452).
+    measured while a clip was heard (Kay et al. 2008, Nature 452). Ties share their ranks, so that
+    predictions that are all alike identify nothing.
     """
     own = np.diag(matches)
-    return np.asarray((matches > own).sum(0) + 1)
+    ties = (matches == own).sum(0) - 1
+    return np.asarray(1 + (matches > own).sum(0) + ties / 2)

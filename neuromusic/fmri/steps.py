@@ -130,13 +130,16 @@ def _encode_subject(
     voxels = np.flatnonzero(label)
     scratch = part / "scratch.npy"
     y, good, notes = clean_scans(scans, voxels, scratch, high_pass_hz)
-    for line in notes:
-        say(f"left out: {line}")
     if not good.any():
         raise InputError(
             f"sub-{scans.subject}: none of the {len(voxels)} voxels varies in all runs"
         )
     own = label[voxels][good]
+    for value, name in enumerate(names, start=1):
+        if not (own == value).any():
+            notes.append(f"sub-{scans.subject}, {name}: none of its voxels varies in all runs")
+    for line in notes:
+        say(f"left out: {line}")
     features = {
         name: stage_features(scans, clips, scores, DELAYS_TR, high_pass_hz)
         for name, scores in heard.items()
