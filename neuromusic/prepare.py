@@ -68,10 +68,10 @@ def variant_waves(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the sums must not depend on the number of threads
     try:
-        wave = audio.read(path)
+        source = augment.Source(audio.read(path))
         for variant in variants:
             parameters = augment.draw(seed, clip, variant)
-            yield augment.apply(wave, variant, parameters), parameters
+            yield augment.apply(source, variant, parameters).numpy(), parameters
     finally:
         torch.set_num_threads(threads)
 
