@@ -31,7 +31,7 @@ VARIANTS = (
     "percussive",  # percussive part
     "harmonic",  # harmonic part
 )
-# Where soxr's quality HQ falls to a half, and how fast, as shares of what a rate can hold; measured.
+# Where soxr's HQ falls to a half, and how fast, as shares of what a rate can hold; measured.
 EDGE, EDGE_WIDTH = 0.9568, 0.0115
 SILENCE_S = 0.1  # exact zeros for so long are no sound but padding
 

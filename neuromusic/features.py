@@ -135,6 +135,16 @@ def log_mel(wave: NDArray[np.float32], spec: MelSpec = MelSpec()) -> NDArray[np.
     return log_mel_tensor(tensor, spec).numpy()
 
 
+def rows_of_tensor(spec: FrontEnd, wave: Tensor) -> Tensor:
+    """Return what a front end makes of a wave (n_samples,): (channels x bands, frames) float32.
+
+    On the wave's device, which for any but log-mel is left on the way.
+    """
+    if isinstance(spec, MelSpec):
+        return log_mel_tensor(wave, spec)
+    return torch.from_numpy(spec.rows_of(wave.cpu().numpy())).to(wave.device)
+
+
 def sounding(rows: NDArray[Any], floor: float | None) -> NDArray[np.bool_]:
     """Return which frames (rows, n_frames) hold sound, (n_frames,).
 

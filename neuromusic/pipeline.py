@@ -13,6 +13,7 @@ from neuromusic.config import Config
 from neuromusic.datasets import folder
 from neuromusic.errors import InputError
 from neuromusic.fmri.formats import Wanted
+from neuromusic.parallel import Machine
 from neuromusic.progress import Say, epoch_text
 from neuromusic.provenance import (
     check_target,
@@ -37,21 +38,27 @@ def _hash_list_sounds(lists: Path) -> dict[str, str]:
 
 def make_prepared(
     lists: Path, out: Path, seed: int, workers: int, say: Say,
-    name: str = "logmel", with_waves: bool = False,
+    name: str = "logmel", with_waves: bool = False, device: str = "cpu", dask: str | None = None,
 ) -> Path:  # fmt: skip
-    """Prepare stimulus lists with a front end: every clip, the training clips in ten variants."""
+    """Prepare stimulus lists with a front end: every clip, the training clips in ten variants.
+
+    What an interrupted preparation of the same has done is kept, and the next one goes on from it.
+    """
     from neuromusic.features import describe, front_end
-    from neuromusic.prepare import prepare_audio
+    from neuromusic.prepare import prepare_audio, same_threads
 
     check_target(out, "prepare")
+    machine = Machine(workers, device, dask)
     spec = front_end(name)
     settings = {"seed": seed, "front_end": describe(spec), "waves": with_waves}
-    made = record("prepare", settings, _hash_list_sounds(lists))
+    if machine.device != "cpu":  # other bytes, within rounding
+        settings["device"] = machine.device
+    made = record("prepare", settings, _hash_list_sounds(lists), machine.device)
     if is_current(out, made):
         say(f"{out} is there already and unchanged")
         return out
-    with new_directory(out, made) as part:
-        silent = prepare_audio(lists, part, spec, with_waves, seed, workers)
+    with new_directory(out, made, keep=True) as part, same_threads():
+        silent = prepare_audio(lists, part, spec, with_waves, seed, made["inputs"], machine)
     if silent:
         say(f"warning: silent and not trained on: {', '.join(silent)}")
     _say_prepared(out, say)

@@ -1,19 +1,26 @@
 """Stimulus lists and sound to a prepared set."""
 
+import contextlib
 import json
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from neuromusic import audio, store
+from neuromusic import audio, augment, store
+from neuromusic.augment import VARIANTS
 from neuromusic.errors import InputError
-from neuromusic.features import FrontEnd, describe, sounding
+from neuromusic.features import FrontEnd, describe, rows_of_tensor, sounding
+from neuromusic.journal import Journal
+from neuromusic.parallel import Machine, run_calls
 from neuromusic.progress import track
+from neuromusic.provenance import sha256
 from neuromusic.stimuli import DROPPED, read_lists
 
 CLIP_COLUMNS = ["clip", "genre", "track", "split", "run", "trial", "path"]
@@ -37,124 +44,149 @@ def unique_clips(lists: pd.DataFrame) -> pd.DataFrame:
     return clips
 
 
-def map_variants(
-    clips: pd.DataFrame, root: Path, seed: int, function: Callable[..., Any], workers: int
-) -> Iterator[Any]:
-    """Call ``function(path, clip, variants, seed)`` for every clip, in order, in ``workers``.
+def clip_calls(clips: pd.DataFrame, root: Path, *more: Any) -> Iterator[tuple[Any, ...]]:
+    """Yield the arguments (path, clip, number of variants, *more) for every clip.
 
     Training clips have all ten variants; nothing else is ever augmented.
     """
-    from joblib import Parallel, delayed
+    for row in clips.itertuples():
+        yield root / str(row.path), row.clip, _n_variants(str(row.split)), *more
 
-    from neuromusic.augment import VARIANTS
 
-    calls = (
-        delayed(function)(
-            root / row.path, row.clip, range(len(VARIANTS) if row.split == "train" else 1), seed
-        )
-        for row in clips.itertuples()
-    )
-    return Parallel(n_jobs=workers, return_as="generator", batch_size=1)(calls)
+def _n_variants(split: str) -> int:
+    return len(VARIANTS) if split == "train" else 1
 
 
 def variant_waves(
-    path: Path, clip: str, variants: range, seed: int
-) -> Iterator[tuple[NDArray[np.float32], dict[str, Any]]]:
-    """Yield (wave, parameters) of the variants of a clip; torch keeps to one thread meanwhile."""
-    import torch
+    path: Path, clip: str, n_variants: int, seed: int, device: str = "cpu"
+) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+    """Yield (wave, parameters) of the variants of a clip, on a device.
 
-    from neuromusic import augment
+    Where torch has several threads it keeps to one from here on: the work is spread over clips.
+    """
+    torch.set_num_threads(1)
+    source = augment.Source(audio.read(path), device)
+    for variant in range(n_variants):
+        parameters = augment.draw(seed, clip, variant)
+        yield augment.apply(source, variant, parameters), parameters
 
+
+@contextlib.contextmanager
+def same_threads() -> Iterator[None]:
+    """Give torch its threads back at the end."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # the sums must not depend on the number of threads
     try:
-        source = augment.Source(audio.read(path))
-        for variant in variants:
-            parameters = augment.draw(seed, clip, variant)
-            yield augment.apply(source, variant, parameters).numpy(), parameters
+        yield
     finally:
         torch.set_num_threads(threads)
 
 
-Heard = tuple[NDArray[np.float16], NDArray[np.int16], dict[str, Any]]  # rows, samples, parameters
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be made of every clip."""
+
+    spec: FrontEnd
+    with_waves: bool
+    seed: int
+    device: str
+    n_samples: int  # of the longest clip
 
 
-def _hear_variants(
-    path: Path, clip: str, variants: range, seed: int, spec: FrontEnd, with_waves: bool
-) -> list[Heard]:
-    heard = []
-    for wave, parameters in variant_waves(path, clip, variants, seed):
-        samples = (
-            np.clip(np.round(wave * 2**15), -(2**15), 2**15 - 1) if with_waves else np.empty(0)
+@dataclass(frozen=True)
+class Heard:
+    """The rows of one clip; what lies beyond the end of a variant is 0."""
+
+    features: NDArray[np.float16]  # (variants, channels x bands, frames)
+    waves: NDArray[np.int16]  # (variants, samples); (variants, 0) if they are not wanted
+    rows: list[dict[str, Any]]  # of rows.tsv, for each variant
+
+
+def hear_clip(path: Path, clip: str, n_variants: int, wanted: Wanted, digest: str) -> Heard:
+    """Return what a front end makes of the variants of a clip.
+
+    ``digest`` is the SHA-256 that was recorded for the file: raises InputError if it has changed.
+    """
+    spec = wanted.spec
+    n_frames = spec.n_frames(wanted.n_samples)
+    features = np.zeros((n_variants, spec.n_channels * spec.n_bands, n_frames), np.float16)
+    waves = np.zeros((n_variants, wanted.n_samples if wanted.with_waves else 0), np.int16)
+    rows: list[dict[str, Any]] = []
+    made = variant_waves(path, clip, n_variants, wanted.seed, wanted.device)
+    original = torch.empty(0)
+    for variant, (wave, parameters) in enumerate(made):
+        if VARIANTS[variant] == "gain" and spec.has_bands_db:  # softer: nothing leaves the floor
+            heard = (original + parameters["gain_db"]).clamp_min_(spec.floor)
+        else:
+            heard = rows_of_tensor(spec, wave)
+        if variant == 0:
+            original = heard
+        heard = heard[:, :n_frames].half().cpu()  # a length may have been rounded up
+        features[variant, :, : heard.shape[1]] = heard
+        samples = min(len(wave), waves.shape[1])
+        if samples:
+            pcm = (wave[:samples] * 2**15).round().clamp(-(2**15), 2**15 - 1)
+            waves[variant, :samples] = pcm.to(torch.int16).cpu()
+        rows.append(
+            {
+                "variant": variant,
+                "name": VARIANTS[variant],
+                "parameters": json.dumps(parameters),
+                "frames": heard.shape[1],
+                "samples": samples if wanted.with_waves else None,
+                "silent": not sounding(heard.numpy(), spec.floor).any(),
+            }
         )
-        heard.append((spec.rows_of(wave).astype(np.float16), samples.astype(np.int16), parameters))
-    return heard
+    if sha256(path) != digest:
+        raise InputError(f"{path}: has changed since the work began; type the same again")
+    return Heard(features, waves, rows)
 
 
 def prepare_audio(
-    lists: Path, directory: Path, spec: FrontEnd, with_waves: bool, seed: int, workers: int
-) -> list[str]:
+    lists: Path, directory: Path, spec: FrontEnd, with_waves: bool, seed: int,
+    hashes: Mapping[str, str], machine: Machine,
+) -> list[str]:  # fmt: skip
     """Write what a front end makes of every clip and variant of stimulus lists into a directory.
 
-    And, ``with_waves``, the samples. One pass over the clips; no sound is written. Rows of clips
-    that the lists lack (path n/a, from ``lists --allow-missing``) are left out. Returns the names
-    of the variants in which nothing sounds; they are kept, but never trained on. Raises InputError
-    for an unusable sound file.
+    And, ``with_waves``, the samples. One pass over the clips; no sound is written. What an earlier,
+    interrupted call has finished there is kept: see `journal`. Rows of clips that the lists lack
+    (path n/a, from ``lists --allow-missing``) are left out. ``hashes`` (path -> SHA-256) are those
+    that will be recorded. Returns the names of the variants in which nothing sounds; they are kept,
+    but never trained on. Raises InputError for an unusable sound file.
     """
-    from neuromusic.augment import VARIANTS
-
     table = read_lists(lists)
     clips = unique_clips(table[table["path"].notna()])
     if clips.empty:
         raise InputError(f"{lists}: no clip of the lists is there")
-    n_variants = np.where(clips["split"] == "train", len(VARIANTS), 1)
     longest_s = max(audio.duration_s(lists / path) for path in clips["path"])
     longest = int(np.ceil(longest_s * audio.RATE_HZ))
-    shape = (int(n_variants.sum()), spec.n_channels * spec.n_bands, spec.n_frames(longest))
-    features = store.new_array(directory / "features.npy", np.float16, shape)
-    waves = None
-    if with_waves:
-        waves = store.new_array(directory / "waves.npy", np.int16, (shape[0], longest))
-    rows: list[dict[str, Any]] = []
-    silent: list[str] = []
-    hear = partial(_hear_variants, spec=spec, with_waves=with_waves)
-    results = map_variants(clips, lists, seed, hear, workers)
-    for clip, made in zip(
-        clips.to_dict("records"), track(results, "prepare", len(clips)), strict=True
-    ):
-        for variant, (heard, samples, parameters) in enumerate(made):
-            # Resampling may round a length up by one sample.
-            heard, samples = heard[:, : shape[2]], samples[:longest]
-            if not sounding(heard, spec.floor).any():
-                if variant == 0:
-                    raise InputError(
-                        f"{lists / clip['path']}: is too soft to be heard ({spec.name} is "
-                        f"{spec.floor:g} throughout); make it louder or take it out"
-                    )
-                silent.append(f"{clip['clip']} ({VARIANTS[variant]})")
-            features[len(rows), :, : heard.shape[1]] = heard
-            if waves is not None:
-                waves[len(rows), : len(samples)] = samples
-            rows.append(
-                {
-                    **clip,
-                    "row": len(rows),
-                    "variant": variant,
-                    "name": VARIANTS[variant],
-                    "parameters": json.dumps(parameters),
-                    "frames": heard.shape[1],
-                    "samples": len(samples) if with_waves else None,
-                }
-            )
-    meta = meta_of("audio", spec, sorted(set(clips["genre"])))
+    wanted = Wanted(spec, with_waves, seed, machine.device, longest)
+    n_rows = int(clips["split"].map(_n_variants).sum())
+    shape = (n_rows, spec.n_channels * spec.n_bands, spec.n_frames(longest))
+    with Journal(directory, shape, (n_rows, longest) if with_waves else None) as journal:
+        left = clips.iloc[len(journal.clips) :]
+        calls = ((*call, hashes[str(call[0])]) for call in clip_calls(left, lists, wanted))
+        results = run_calls(hear_clip, calls, machine)
+        bar = track(results, "prepare", len(clips), len(journal.clips))
+        for path, heard in zip(left["path"], bar, strict=True):
+            if heard.rows[0]["silent"]:
+                raise InputError(
+                    f"{lists / path}: is too soft to be heard ({spec.name} is {spec.floor:g} "
+                    "throughout); make it louder or take it out"
+                )
+            journal.add(heard.features, heard.waves, heard.rows)
+        rows = [
+            {**clip, **row}
+            for clip, made in zip(clips.to_dict("records"), journal.clips, strict=True)
+            for row in made
+        ]
     on_grid = table["trial"].notna().any()  # folds have a run but no place in it
     store.write(
         directory,
-        pd.DataFrame(rows),
-        meta,
+        pd.DataFrame(rows).reset_index(names="row"),
+        meta_of("audio", spec, sorted(set(clips["genre"]))),
         table.drop(columns=["path", DROPPED]) if on_grid else None,
     )
-    return silent
+    return [f"{row['clip']} ({row['name']})" for row in rows if row["silent"]]
 
 
 def meta_of(source: str, spec: FrontEnd, classes: list[str]) -> dict[str, Any]:

@@ -7,8 +7,8 @@ T = TypeVar("T")
 Say = Callable[[str], None]  # tells the user one thing
 
 
-def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
-    """Yield the items and show how many of ``total`` are done."""
+def track(items: Iterable[T], label: str, total: int, done: int = 0) -> Iterator[T]:
+    """Yield the items and show how many of ``total`` are done, ``done`` of them before."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -27,7 +27,7 @@ def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(label, total=total)
+        task = progress.add_task(label, total=total, completed=done)
         for item in items:
             yield item
             progress.advance(task)

@@ -177,7 +177,8 @@ def _without_dropped_paths(table: pd.DataFrame) -> pd.DataFrame:
 
 def write_variants(lists: Path, seed: int, workers: int, say: Say) -> Path:
     """Write the nine variants of every training clip as wav beside it, and variants.tsv."""
-    from neuromusic.prepare import map_variants, unique_clips
+    from neuromusic.parallel import Machine, run_calls
+    from neuromusic.prepare import clip_calls, unique_clips
 
     table = stimuli.read_lists(lists)
     clips = unique_clips(table[table["path"].notna() & (table["split"] == "train")])
@@ -185,8 +186,10 @@ def write_variants(lists: Path, seed: int, workers: int, say: Say) -> Path:
     if clips.empty:
         raise InputError(f"{lists}: has no training clips to augment")
     rows: list[dict[str, Any]] = []
-    results = map_variants(clips, lists, seed, _write_clip_variants, workers)
-    for row, made in zip(clips.itertuples(), track(results, "augment", len(clips)), strict=True):
+    calls = clip_calls(clips, lists, seed)
+    results = run_calls(_write_clip_variants, calls, Machine(workers))
+    bar = track(results, "augment", len(clips))
+    for row, made in zip(clips.itertuples(), bar, strict=True):
         for variant, parameters in enumerate(made, start=1):
             rows.append(
                 {
@@ -203,16 +206,16 @@ def write_variants(lists: Path, seed: int, workers: int, say: Say) -> Path:
     return lists
 
 
-def _write_clip_variants(path: Path, clip: str, variants: range, seed: int) -> list[dict[str, Any]]:
+def _write_clip_variants(path: Path, clip: str, n_variants: int, seed: int) -> list[dict[str, Any]]:
     from neuromusic.prepare import variant_waves
 
     drawn = []
-    for variant, (wave, parameters) in enumerate(variant_waves(path, clip, variants, seed)):
+    for variant, (wave, parameters) in enumerate(variant_waves(path, clip, n_variants, seed)):
         if variant == 0:
             continue
         target = path.with_name(variant_file_name(path.name, variant))
         part = target.with_name(f".{target.stem}.partial.wav")
-        audio.write(part, wave)
+        audio.write(part, wave.numpy())
         part.replace(target)
         drawn.append(parameters)
     return drawn

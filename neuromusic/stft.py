@@ -71,7 +71,8 @@ class Spectrum:
         bins, magnitude = _array(self.bins), _array(self.magnitude)
         turns = torch.empty_like(self.bins)
         turns_ = _array(turns)
-        first = last = None
+        first: Any = None
+        last: Any = None
         for part in blocks(len(bins), self.device):
             size = magnitude[part]
             silent = size < TINY

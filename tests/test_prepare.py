@@ -1,19 +1,25 @@
 """The prepared set: rows, bytes, and what is refused."""
 
 import json
+import subprocess
+import sys
+import time
 
 import librosa
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import torch
 from helpers import write_features
 
 from neuromusic import augment, pipeline, staging, stimuli
+from neuromusic.audio import read
 from neuromusic.batches import draw_windows, score_windows
 from neuromusic.config import Config, Data
 from neuromusic.datasets import folder
 from neuromusic.errors import InputError
+from neuromusic.features import front_end
 from neuromusic.ready_made import prepare_features
 from neuromusic.selection import select
 from neuromusic.store import open_prepared
@@ -161,3 +167,144 @@ def test_a_damaged_set_is_named(tmp_path):
     (out / "features.npy").write_bytes(data[: len(data) // 2])
     with pytest.raises(InputError, match="prepared: is damaged"):
         open_prepared(out)
+
+
+def librosas_variants(wave, parameters):
+    """The predecessors' route to the ten variants, with the parameters that were drawn."""
+    by_name = {row.name: json.loads(row.parameters) for row in parameters.itertuples(index=False)}
+    rate_hz = by_name["resample"]["rate_hz"]
+    low = librosa.resample(wave, orig_sr=22050, target_sr=rate_hz)
+    margin = {name: by_name[name]["margin"] for name in ("harmonic", "percussive")}
+    noise = np.random.default_rng(by_name["noise"]["noise_seed"]).standard_normal(
+        len(wave), dtype=np.float32
+    )
+    ratio = 10 ** (-by_name["noise"]["snr_db"] / 20)
+    return {
+        "original": wave,
+        "noise": wave + noise * np.sqrt(np.mean(wave.astype(float) ** 2)) * ratio,
+        "shift": np.roll(wave, round(by_name["shift"]["shift"] * len(wave))),
+        "stretch": librosa.effects.time_stretch(wave, rate=by_name["stretch"]["rate"]),
+        "pitch": librosa.effects.pitch_shift(
+            wave, sr=22050, n_steps=by_name["pitch"]["pitch_semitones"]
+        ),
+        "speed": librosa.resample(wave, orig_sr=22050 * by_name["speed"]["rate"], target_sr=22050),
+        "resample": librosa.resample(low, orig_sr=rate_hz, target_sr=22050),
+        "gain": wave * 10 ** (by_name["gain"]["gain_db"] / 20),
+        "harmonic": librosa.effects.harmonic(wave, margin=margin["harmonic"]),
+        "percussive": librosa.effects.percussive(wave, margin=margin["percussive"]),
+    }
+
+
+def assert_librosas(data, clip, wave):
+    rows = data.rows[data.rows["clip"] == clip].reset_index(drop=True)
+    theirs = librosas_variants(wave, rows[["name", "parameters"]])
+    for row in rows.itertuples():
+        mel = librosa.feature.melspectrogram(
+            y=theirs[row.name][: len(wave)], sr=22050, n_fft=1024, hop_length=512,
+            pad_mode="constant",
+        )  # fmt: skip
+        expected = librosa.power_to_db(mel, amin=1e-8, top_db=None)
+        ours = data.row_features(row.row)
+        assert ours.shape == expected.shape, row.name
+        least = 0.99 if row.name in ("stretch", "pitch") else 0.999
+        assert np.corrcoef(ours.ravel(), expected.ravel())[0, 1] > least, row.name
+
+
+def test_every_variant_is_what_librosa_makes_of_it(prepared, lists):
+    data = open_prepared(prepared)
+    train = data.rows[data.rows["split"] == "train"].iloc[0]
+    wave, _ = librosa.load(lists / train["genre"] / train["clip"], sr=None)
+    assert_librosas(data, train["clip"], wave)
+
+
+def test_every_variant_of_real_music_is_what_librosa_makes_of_it(shared, tmp_path):
+    tree = tmp_path / "tree"
+    for genre in ("classical", "metal"):
+        (tree / genre).mkdir(parents=True)
+        for number in (3, 5):
+            source = shared / f"data/gtzan/genres/{genre}/{genre}.{number:05d}.wav"
+            wave, rate_hz = soundfile.read(source, frames=15 * 22050)
+            soundfile.write(tree / genre / f"{number}.wav", wave, rate_hz)
+    made = staging.make_file_lists(
+        folder.table(tree), "1:0:1", 0, 15.0, tmp_path / "lists", "hard", quiet
+    )
+    data = open_prepared(pipeline.make_prepared(made, tmp_path / "prepared", 1, 2, quiet))
+    for clip in data.rows.query("split == 'train'")["clip"].unique():
+        wave, _ = librosa.load(next(made.rglob(clip)), sr=None)
+        assert_librosas(data, clip, wave)
+
+
+@pytest.mark.parametrize("name", ["logmel", "cochleagram"])
+def test_a_softer_clip_is_the_same_minus_decibels(lists, tmp_path, name):
+    """What is taken from the original's rows is what the softer wave gives."""
+    data = open_prepared(pipeline.make_prepared(lists, tmp_path / name, 7, 1, quiet, name))
+    row = data.rows[data.rows["name"] == "gain"].iloc[0]
+    source = augment.Source(read(lists / row["genre"] / row["clip"]))
+    wave = augment.apply(source, row["variant"], json.loads(row["parameters"]))
+    direct = front_end(name).rows_of(wave.numpy())
+    np.testing.assert_allclose(data.row_features(int(row["row"])), direct, atol=0.05)  # float16
+
+
+def test_a_cluster_that_loses_a_worker_makes_the_same_bytes(small_clips, tmp_path):
+    tree = tmp_path / "tree"
+    for path in sorted(small_clips.glob("*.wav"))[:12]:
+        (tree / path.name.split(".")[0]).mkdir(parents=True, exist_ok=True)
+        (tree / path.name.split(".")[0] / path.name).symlink_to(path)
+    made = staging.make_file_lists(
+        folder.table(tree), "2:0:1", 0, 15.0, tmp_path / "lists", "hard", quiet
+    )
+    here = pipeline.make_prepared(made, tmp_path / "here", 3, 1, quiet)
+    found = tmp_path / "scheduler.json"
+    dask = [sys.executable, "-m", "distributed.cli.dask_{}", "--scheduler-file", str(found)]
+    local = ["--host", "127.0.0.1"]
+    processes = []
+
+    def start(kind, *more):
+        command = [part.format(kind) for part in dask] + [*local, *more]
+        processes.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=tmp_path))
+
+    try:
+        start("scheduler", "--port", "0", "--no-dashboard")
+        for _ in range(2):
+            start("worker", "--nthreads", "1", "--no-nanny", "--no-dashboard")
+        wait_for(found.is_file)
+        address = json.loads(found.read_text())["address"]
+        command = [sys.executable, "-m", "neuromusic", "prepare", str(made), "--seed", "3"]
+        command += ["--out", str(tmp_path / "there"), "--dask", address]
+        prepare = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+        journal = tmp_path / ".there.partial" / "done.jsonl"
+        wait_for(lambda: journal.is_file() and len(journal.read_text().splitlines()) >= 2)
+        assert prepare.poll() is None  # it is on its way
+        processes[1].kill()
+        _, said = prepare.communicate(timeout=120)
+        assert prepare.returncode == 0, said
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    for name in ("features.npy", "rows.tsv", "prepared.json"):
+        assert (here / name).read_bytes() == (tmp_path / "there" / name).read_bytes(), name
+
+
+def wait_for(condition, seconds=60):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.02)
+
+
+def test_a_scheduler_that_is_not_there_is_named(lists, tmp_path):
+    with pytest.raises(InputError, match=r"tcp://127.0.0.1:9: no scheduler answers"):
+        pipeline.make_prepared(lists, tmp_path / "p", 0, 1, quiet, dask="tcp://127.0.0.1:9")
+
+
+def test_a_gpu_hears_what_a_cpu_hears(prepared, lists, tmp_path):
+    if not torch.cuda.is_available():
+        pytest.skip("there is no GPU")
+    other = open_prepared(
+        pipeline.make_prepared(lists, tmp_path / "gpu", 7, 2, quiet, device="cuda")
+    )
+    data = open_prepared(prepared)
+    for row in data.rows.itertuples():
+        a, b = data.row_features(row.row), other.row_features(row.row)
+        assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.999, row.name

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import click
 
+from neuromusic.errors import InputError
+
 DIRECTORY = click.Path(path_type=Path)
 train_order = click.option(
     "--train-order", type=DIRECTORY, required=True, help="ExpTrnOrder.mat (variable TrnOrd)."
@@ -19,6 +21,13 @@ workers = click.option(
     default=lambda: len(os.sched_getaffinity(0)),
     show_default="number of cores",
     help="Processes; the result does not depend on it.",
+)
+device = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto: a GPU if there is one.",
 )
 artists = click.option(
     "--artists", type=DIRECTORY, help="Artist table: TSV with track, artist_group, fault."
@@ -38,6 +47,17 @@ def out(what: str, default: str | None = None):  # type: ignore[no-untyped-def] 
         "--out", type=DIRECTORY, required=default is None, default=default, show_default=True,
         help=f"Directory to make: {what}.",
     )  # fmt: skip
+
+
+def chosen_device(name: str) -> str:
+    """Return "cpu" or "cuda" for what --device says; raise InputError for a GPU that is missing."""
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device cuda: there is no GPU that torch can use; leave --device out")
+    return name
 
 
 def say(text: str) -> None:

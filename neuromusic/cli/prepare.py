@@ -20,6 +20,10 @@ from neuromusic.cli import options
 @click.option("--waves", is_flag=True, help="Keep the samples too, for networks that hear them.")
 @options.seed
 @options.workers
+@options.device
+@click.option(
+    "--dask", metavar="ADDRESS", help="Dask scheduler to send the work to, as tcp://node1:8786."
+)
 @options.out("the prepared set")
 def command(
     lists: Path | None,
@@ -29,6 +33,8 @@ def command(
     waves: bool,
     seed: int,
     workers: int,
+    device: str,
+    dask: str | None,
     out: Path,
 ) -> None:
     """Turn lists and their sound into log-mel, the training clips in ten variants.
@@ -40,6 +46,7 @@ def command(
     Examples:
       neuromusic prepare run_dataset --out prepared
       neuromusic prepare run_dataset --out prepared --front-end cochleagram --waves
+      neuromusic prepare run_dataset --out prepared --dask tcp://node1:8786
       neuromusic prepare --features train.npz --test-features test.npz --out prepared
     """
     from neuromusic import pipeline
@@ -47,7 +54,10 @@ def command(
     if (lists is None) == (features is None) or (test_features and not features):
         raise click.UsageError("give either LISTS or --features (and --test-features)")
     if lists is not None:
-        pipeline.make_prepared(lists, out, seed, workers, options.say, front_end, waves)
+        device = "cpu" if dask and device == "auto" else options.chosen_device(device)
+        pipeline.make_prepared(
+            lists, out, seed, workers, options.say, front_end, waves, device, dask
+        )
     elif features is not None:
         if waves:
             raise click.UsageError("--waves needs LISTS: log-mel holds no samples")
