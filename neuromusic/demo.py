@@ -4,11 +4,10 @@ import tomllib
 from importlib import resources
 from pathlib import Path
 
-from joblib import Parallel, delayed
-
 from neuromusic import audio, synth
 from neuromusic.config import make_config
 from neuromusic.orders import ORDER_FILES, design_orders, write_order
+from neuromusic.parallel import Machine, run_calls
 from neuromusic.pipeline import run_all
 from neuromusic.progress import Say, track
 from neuromusic.provenance import is_current, new_directory, record
@@ -27,8 +26,8 @@ def run_demo(out: Path, seed: int, workers: int, say: Say) -> None:
     made = record("demo clips", {"seed": seed}, {})
     if not is_current(clips, made):
         with new_directory(clips, made) as part:
-            calls = (delayed(_write_clip)(part, genre, number, seed) for genre, number in names)
-            done = Parallel(n_jobs=workers, return_as="generator")(calls)
+            calls = ((part, genre, number, seed) for genre, number in names)
+            done = run_calls(_write_clip, calls, Machine(workers))
             for _ in track(done, "synthesise", len(names)):
                 pass
     say(f"{clips}: {len(names)} synthetic clips of {len(synth.FAMILIES)} families")

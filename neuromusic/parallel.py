@@ -1,11 +1,20 @@
 """The same work side by side: in processes here, in threads beside a GPU, or on a Dask cluster."""
 
+import contextlib
+import os
+import signal
+import sys
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 from neuromusic.errors import InputError, ResourceError, need_package
+
+Calls = Iterable[tuple[Any, ...]]  # the arguments of each
 
 
 @dataclass(frozen=True)
@@ -17,37 +26,91 @@ class Machine:
     dask: str | None = None
 
 
-def run_calls(
-    function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], machine: Machine
-) -> Iterator[Any]:
+def run_calls(function: Callable[..., Any], calls: Calls, machine: Machine) -> Iterator[Any]:
     """Call a function with each of many tuples of arguments; yield its results in their order.
 
     A few results for each worker wait for their turn, no more. The workers of a Dask cluster must
     have neuromusic, and see the same files under the same paths.
 
-    Raises ResourceError where a worker was killed, InputError where the cluster does not answer.
+    Raises ResourceError where a worker was killed or had not enough memory, InputError where the
+    cluster does not answer.
     """
     if machine.dask is not None:
         yield from _run_on_dask(function, calls, machine.dask)
-        return
-    from joblib import Parallel, delayed
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-    # A GPU has one process; its threads read files and wait for it.
-    prefer = "processes" if machine.device == "cpu" else "threads"
-    parallel = Parallel(machine.workers, prefer=prefer, return_as="generator", batch_size=1)
-    try:
-        yield from parallel(delayed(function)(*call) for call in calls)
-    except TerminatedWorkerError:
-        raise ResourceError(
-            f"one of {machine.workers} processes was killed, probably because memory ran out; "
-            "type the same again with fewer --workers"
-        ) from None
+    elif machine.workers == 1 and machine.device == "cpu":
+        yield from (function(*call) for call in calls)
+    else:
+        try:
+            with _pool(function, machine) as pool:
+                yield from _in_order(pool.submit, function, calls, 2 * machine.workers)
+        except (BrokenExecutor, MemoryError) as error:
+            what = "lacked memory" if isinstance(error, MemoryError) else "was killed"
+            raise ResourceError(
+                f"a worker process {what}; if memory is short, take fewer --workers than "
+                f"{machine.workers}"
+            ) from error
 
 
-def _run_on_dask(
-    function: Callable[..., Any], calls: Iterable[tuple[Any, ...]], address: str
+def _in_order(
+    submit: Callable[..., Any], function: Callable[..., Any], calls: Calls, ahead: int
 ) -> Iterator[Any]:
+    waiting: deque[Any] = deque()
+    try:
+        for call in calls:
+            waiting.append(submit(function, *call))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+@contextlib.contextmanager
+def _pool(function: Callable[..., Any], machine: Machine) -> Iterator[Executor]:
+    if machine.device != "cpu":  # a GPU has one process; its threads read files and wait for it
+        with ThreadPoolExecutor(machine.workers) as threads:
+            yield threads
+        return
+    import multiprocessing
+
+    # One server imports torch, and the workers are its copies: less memory and a quicker start.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([function.__module__])
+    with _no_main(), ProcessPoolExecutor(machine.workers, context, _end_with_parent) as pool:
+        yield pool
+
+
+@contextlib.contextmanager
+def _no_main() -> Iterator[None]:
+    """Keep new processes from running the user's script again: none of the work is in it."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+def _end_with_parent() -> None:
+    """End this process when the one that wants its results is gone, and not on Ctrl-C before."""
+    import multiprocessing
+    from multiprocessing.connection import wait
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _run_on_dask(function: Callable[..., Any], calls: Calls, address: str) -> Iterator[Any]:
     need_package("distributed", "dask")
     from distributed import Client, KilledWorker
 
@@ -60,19 +123,15 @@ def _run_on_dask(
         ) from None
     with client:
         ahead = 4 * max(1, sum(client.nthreads().values()))
-        waiting: deque[Any] = deque()
+
+        def submit(*call: Any) -> Any:
+            # Not pure: the same arguments can mean other files than a day before.
+            return client.submit(*call, pure=False)
+
         try:
-            for call in calls:
-                # Not pure: the same arguments can mean other files than a day before.
-                waiting.append(client.submit(function, *call, pure=False))
-                if len(waiting) >= ahead:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            yield from _in_order(submit, function, calls, ahead)
         except KilledWorker as error:
             raise ResourceError(
                 f"--dask {address}: the same clip killed several workers ({error}); give them more "
                 "memory"
             ) from None
-        finally:
-            client.cancel(list(waiting))
