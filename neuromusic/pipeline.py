@@ -46,7 +46,7 @@ def make_prepared(
     check_target(out, "prepare")
     spec = front_end(name)
     settings = {"seed": seed, "front_end": describe(spec), "waves": with_waves}
-    made = record("prepare", settings, _hash_list_sounds(lists))
+    made = record("prepare", settings, _hash_list_sounds(lists), places={"lists": lists})
     if is_current(out, made):
         say(f"{out} is there already and unchanged")
         return out
@@ -69,7 +69,8 @@ def make_prepared_features(
     for path in files:
         if not path.is_file():
             raise InputError(f"{path}: no such file; expected an .npz with log-mel features")
-    made = record("prepare", {"front_end": name}, hash_inputs(files))
+    places = {"features": train} | ({"test_features": test} if test else {})
+    made = record("prepare", {"front_end": name}, hash_inputs(files), places=places)
     if is_current(out, made):
         say(f"{out} is there already and unchanged")
         return out
@@ -170,7 +171,8 @@ def make_export(
     wanted = wanted or Wanted()
     wanted.check([stage.name for stage in run.network.stages])
     inputs = {"run": sha256(directory / "model.safetensors"), **_hash_list_sounds(lists)}
-    made = record("export", wanted.settings(), inputs)
+    places = {"run": directory, "lists": lists}
+    made = record("export", wanted.settings(), inputs, places=places)
     if is_current(out, made):
         say(f"{out} is there already and unchanged")
         return out

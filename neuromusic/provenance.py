@@ -29,10 +29,26 @@ def hash_inputs(paths: Iterable[Path]) -> dict[str, str]:
     return {str(path): sha256(path) for path in sorted(paths)}
 
 
+def hash_outputs(directory: Path) -> dict[str, str]:
+    """Return path below the directory -> SHA-256 for every file in it but its record."""
+    paths = (path for path in directory.rglob("*") if path.is_file())
+    names = {path.relative_to(directory).as_posix(): path for path in paths}
+    return {name: sha256(path) for name, path in sorted(names.items()) if name != RECORD}
+
+
 def record(
-    command: str, settings: Mapping[str, Any], inputs: Mapping[str, str], device: str = "cpu"
+    command: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    device: str = "cpu",
+    places: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
-    """Return what goes into ``provenance.json``; ``settings`` hold the seed where there is one."""
+    """Return what goes into ``provenance.json``; ``settings`` hold the seed where there is one.
+
+    ``places`` (name -> path) say where a step that is done again finds its input. No result depends
+    on them, nor on the directory in which the command was typed, which is kept beside them.
+    """
+    places = {"cwd": Path(), **(places or {})}
     return {
         "command": command,
         "settings": dict(settings),
@@ -41,6 +57,7 @@ def record(
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "device": device,
+        "places": {name: os.path.abspath(path) for name, path in places.items()},
     }
 
 
@@ -53,9 +70,23 @@ def read_record(directory: Path) -> dict[str, Any] | None:
     return loaded if isinstance(loaded, dict) else None
 
 
-def write_record(directory: Path, made: Mapping[str, Any]) -> None:
+def write_record(directory: Path, made: Mapping[str, Any], name: str = RECORD) -> None:
     """Write ``provenance.json`` into a directory; the last thing that is written there."""
-    write_text(directory / RECORD, json.dumps(made, indent=2, sort_keys=True) + "\n")
+    write_text(directory / name, _as_json(made))
+
+
+def _as_json(made: Mapping[str, Any]) -> str:
+    return json.dumps(made, indent=2, sort_keys=True) + "\n"
+
+
+def record_hash(directory: Path) -> str:
+    """Return the SHA-256 of a finished directory's record without its places.
+
+    It stands for the whole directory, wherever that lies: the record holds the hash of each file.
+    """
+    made = read_record(directory) or {}
+    text = _as_json({key: value for key, value in made.items() if key != "places"})
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def is_current(directory: Path, made: Mapping[str, Any]) -> bool:
@@ -99,7 +130,7 @@ def new_directory(out: Path, made: Mapping[str, Any]) -> Iterator[Path]:
     part.mkdir()
     try:
         yield part
-        write_record(part, made)
+        write_record(part, dict(made) | {"outputs": hash_outputs(part)})
         if out.exists():
             old = out.parent / f".{out.name}.partial-{os.getpid()}-old"
             out.rename(old)

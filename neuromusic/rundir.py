@@ -16,7 +16,7 @@ from neuromusic.config import Config, load_config
 from neuromusic.errors import InputError
 from neuromusic.features import front_end, sounding
 from neuromusic.models import InputSpec, Network, build_model, entry
-from neuromusic.provenance import read_record, write_text
+from neuromusic.provenance import read_record, sha256, write_record, write_text
 from neuromusic.store import PreparedSet, normalise_clip
 
 WEIGHTS = "model.safetensors"
@@ -27,6 +27,8 @@ SECONDS = "seconds.csv"
 CONFIG_JSON = "config.json"
 BEST = ".best.safetensors"  # before the training is finished
 EARLY = (METRICS, SECONDS)  # what the first epoch writes before its checkpoint
+SETTINGS = (CONFIG, CONFIG_JSON)
+MADE = (WEIGHTS, LAST, *EARLY)  # what a finished training never changes any more
 SCORES = ("evaluation.json", "predictions.tsv")
 TRACKS = ("tensorboard", "wandb")
 
@@ -103,6 +105,14 @@ def write_settings(out: Path, config: Config) -> None:
     """Write config.toml and config.json."""
     write_text(out / CONFIG, config.to_toml())
     write_text(out / CONFIG_JSON, config.model_dump_json(indent=2) + "\n")
+
+
+def update_record(out: Path) -> None:
+    """Take the settings of a finished run, written anew, into its record."""
+    made = read_record(out)
+    if made is not None and "outputs" in made:
+        made["outputs"] |= {name: sha256(out / name) for name in SETTINGS}
+        write_record(out, made)
 
 
 def resume_point(out: Path, config: Config, made: dict[str, Any], resume: bool) -> str | None:

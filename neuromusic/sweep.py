@@ -22,7 +22,7 @@ from neuromusic import rundir
 from neuromusic.config import Config, Dimension, make_config
 from neuromusic.errors import InputError
 from neuromusic.progress import Say, epoch_text
-from neuromusic.provenance import read_record, record, sha256, write_record, write_text
+from neuromusic.provenance import read_record, record, record_hash, write_record, write_text
 from neuromusic.report import figures
 from neuromusic.selection import select
 from neuromusic.store import PreparedSet, open_prepared
@@ -51,7 +51,7 @@ def begun_with(config: Config, data: PreparedSet) -> dict[str, Any]:
     common = {
         "settings": config.of_training(),
         "sweep": config.sweep.model_dump(exclude_none=True),
-        "prepared": sha256(data.directory / "provenance.json"),
+        "prepared": record_hash(data.directory),
     }
     loaded: dict[str, Any] = json.loads(json.dumps(common))
     return loaded
