@@ -15,11 +15,14 @@ from neuromusic.errors import InputError
 from neuromusic.fmri.formats import Wanted
 from neuromusic.progress import Say, epoch_text
 from neuromusic.provenance import (
+    RECORD,
     check_target,
     hash_inputs,
     is_current,
     new_directory,
+    read_record,
     record,
+    record_hash,
     sha256,
 )
 from neuromusic.staging import make_file_lists, make_lists
@@ -131,8 +134,9 @@ def make_evaluation(
     from neuromusic.evaluation import (
         clean_text,
         evaluate,
+        evaluation_record,
         heard_by,
-        score_clean,
+        own_set,
         score_text,
         write_evaluation,
     )
@@ -141,12 +145,10 @@ def make_evaluation(
     from neuromusic.store import open_prepared
 
     run = load_run(directory)
-    data = open_prepared(prepared or run.prepared)
-    scores, table, counts = evaluate(run, data)
-    if artists:
-        scores["clean"] = score_clean(run, data, table, artists)
-    written, skipped = draw_run(run, heard_by(run, data), counts, scores["clip"]["accuracy"])
-    write_evaluation(directory, scores, table)
+    data = open_prepared(prepared) if prepared else own_set(run)
+    scores, table, counts = evaluate(run, data, artists)
+    written, skipped = draw_run(run, heard_by(run, data), counts, scores["clip"]["accuracy"], table)
+    write_evaluation(directory, scores, table, evaluation_record(run, data, artists), written)
     say(score_text(scores))
     if artists:
         say(clean_text(scores["clean"]))
@@ -229,10 +231,7 @@ def run_all(config: Config, workers: int, say: Say) -> dict[str, Any]:
         )
     make_run(config, prepared, run, True, say)
     scores_file = run / "evaluation.json"
-    if (
-        scores_file.is_file()
-        and scores_file.stat().st_mtime >= (run / "provenance.json").stat().st_mtime
-    ):
+    if _is_scored(run, prepared):
         say(f"{scores_file} is there already and unchanged")
         scores: dict[str, Any] = json.loads(scores_file.read_text("utf-8"))
     else:
@@ -242,28 +241,41 @@ def run_all(config: Config, workers: int, say: Say) -> dict[str, Any]:
     return scores
 
 
+def _is_scored(run: Path, prepared: Path) -> bool:
+    """Say whether the scores of a run are those of its weights on this set."""
+    from neuromusic.rundir import SCORES_RECORD, WEIGHTS
+
+    made = read_record(run, SCORES_RECORD)
+    inputs = {"run": sha256(run / WEIGHTS), "prepared": record_hash(prepared)}
+    return made is not None and made["inputs"] == inputs
+
+
 def make_crossval(
-    config: Config, prepared: Path, folds: int, out: Path, say: Say
+    config: Config, prepared: Path, folds: int, out: Path, say: Say, artists: Path | None = None
 ) -> dict[str, Any]:
     """Cross-validate an experiment over the training runs; return the pooled scores."""
-    from neuromusic.crossval import cross_validate
-    from neuromusic.evaluation import write_evaluation
+    from neuromusic.crossval import cross_validate, text
+    from neuromusic.evaluation import read_predictions, write_evaluation
+    from neuromusic.metrics import reliability
     from neuromusic.report import figures
     from neuromusic.store import open_prepared
 
     data = open_prepared(prepared)
     scores, table, counts = cross_validate(
-        config, data, folds, out, lambda fold, path: make_run(fold, prepared, path, True, say)
-    )
-    write_evaluation(out, scores, table)
+        config, data, folds, out, lambda fold, path: make_run(fold, prepared, path, True, say),
+        artists,
+    )  # fmt: skip
     s = scores["clip"]
     title = f"{config.model.name}, {folds} folds: {s['accuracy']:.1%} of {s['n']} clips"
-    figures.save(figures.confusion(counts, data.classes, title), out / "confusion.png")
-    low, high = s["accuracy_ci95"]
-    say(
-        f"{config.model.name}: accuracy {s['accuracy']:.3f} ({low:.3f} to {high:.3f}) over "
-        f"{s['n']} clips; folds {', '.join(f'{a:.3f}' for a in scores['folds'])}; random weights "
-        f"{scores['random_weights']['accuracy']:.3f}, chance {scores['chance']:.3f}"
-    )
-    say(f"wrote {out / 'evaluation.json'}, {out / 'predictions.tsv'} and {out / 'confusion.png'}")
+    bins = reliability(*read_predictions(table, data.classes))
+    written = [
+        figures.save(figures.confusion(counts, data.classes, title), out / "confusion.png"),
+        figures.save(figures.reliability(bins, scores["calibration"]), out / "reliability.png"),
+    ]
+    inputs = {"prepared": record_hash(prepared), **hash_inputs([artists] if artists else [])}
+    settings = {"folds": folds, **config.of_training()}
+    made = record("crossval", settings, inputs, places={"prepared": prepared})
+    write_evaluation(out, scores, table, made, written, RECORD)
+    say(text(scores))
+    say(f"wrote {out / 'evaluation.json'}, predictions.tsv, confusion.png and reliability.png")
     return scores

@@ -61,17 +61,20 @@ def record(
     }
 
 
-def read_record(directory: Path) -> dict[str, Any] | None:
+def read_record(directory: Path, name: str = RECORD) -> dict[str, Any] | None:
     """Return the record of a finished directory, or None where there is none."""
     try:
-        loaded = json.loads((directory / RECORD).read_text("utf-8"))
+        loaded = json.loads((directory / name).read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
         return None
     return loaded if isinstance(loaded, dict) else None
 
 
 def write_record(directory: Path, made: Mapping[str, Any], name: str = RECORD) -> None:
-    """Write ``provenance.json`` into a directory; the last thing that is written there."""
+    """Write ``provenance.json`` into a directory; the last thing that is written there.
+
+    What a later command adds to a directory has a record of another ``name``.
+    """
     write_text(directory / name, _as_json(made))
 
 
@@ -96,6 +99,19 @@ def is_current(directory: Path, made: Mapping[str, Any]) -> bool:
     # Through JSON, so that tuples and lists compare as they are on disk.
     new = json.loads(json.dumps(dict(made)))
     return old is not None and all(old.get(key) == new[key] for key in keys)
+
+
+def places_of(path: Path, near: Path) -> Iterator[Path]:
+    """Yield where a file or directory may lie now: at ``path``, or by its name close to ``near``.
+
+    A project that was copied whole keeps the way from one of its directories to another: the ends
+    of ``path``, longest first, are tried below ``near`` and the directories above it.
+    """
+    yield path
+    parts = path.parts[1:] if path.is_absolute() else path.parts
+    for above in [near.absolute(), *near.absolute().parents][:4]:
+        for length in range(min(len(parts), 6), 0, -1):
+            yield above.joinpath(*parts[-length:])
 
 
 def check_target(directory: Path, command: str) -> None:
