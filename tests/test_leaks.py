@@ -117,6 +117,21 @@ def test_the_real_orders(shared, tmp_path, runner):
     others = set(train.query("run < 12 and trial > 0")["track"])
     n = sum(group[track] in last for track in others)
     assert ["artists", str(n), "of", "440", "21", "of", "40"] in lines
+    # The runs that a training holds out, as its settings name them.
+    (tmp_path / "t.toml").write_text("[data]\nvalidation_runs = [3, 7]\ntest_runs = [1, 12]\n")
+    arguments = ["leaks", tmp_path / "rd", "--artists", table, "--settings", tmp_path / "t.toml"]
+    result = runner.invoke(cli, [*map(str, arguments), "--out", str(tmp_path / "pairs.tsv")])
+    assert result.exit_code == 1
+    pairs = pd.read_csv(tmp_path / "pairs.tsv", sep="\t")
+    assert set(zip(pairs["side"], pairs["other_side"], strict=True)) == {
+        ("training", "run 1, 12"), ("other runs", "run 3, 7")
+    }  # fmt: skip
+    once = train.query("trial > 0").assign(artist=train["track"].map(group))
+    for held, left_out in (((3, 7), (1, 3, 7, 12)), ((1, 12), (1, 12))):
+        known = set(once.loc[~once["run"].isin(left_out), "artist"])
+        n = once.loc[once["run"].isin(held), "artist"].isin(known).sum()
+        found = pairs[pairs["other_side"] == f"run {held[0]}, {held[1]}"]
+        assert found.loc[found["kind"] == "artists", "other_clip"].nunique() == n > 0
 
 
 def test_torchaudio_knows_the_replicas_that_sturm_found():
@@ -142,7 +157,7 @@ def test_a_bad_artist_table_is_named(orders, tmp_path, runner, text, said):
     result = runner.invoke(cli, ["leaks", str(orders / "rd"), "--artists", str(tmp_path / "a.tsv")])
     assert result.exit_code == 2
     with pytest.raises(InputError, match=said):
-        leaks.report(orders / "rd", tmp_path / "a.tsv", 1, False, None, quiet)
+        leaks.report(orders / "rd", tmp_path / "a.tsv", leaks.Held(), False, None, quiet)
 
 
 def test_one_side_alone_is_refused(tmp_path):
@@ -151,9 +166,9 @@ def test_one_side_alone_is_refused(tmp_path):
     ).query("trial > 0")["clip"].to_numpy()[None])  # fmt: skip
     stimuli.write_lists(tmp_path, {"train": stimuli.list_order(order)})
     with pytest.raises(InputError, match="has one side only"):
-        leaks.report(tmp_path, None, 0, False, None, quiet)
+        leaks.report(tmp_path, None, leaks.Held(0), False, None, quiet)
     with pytest.raises(InputError, match="leave none to train on"):
-        leaks.report(tmp_path, None, 1, False, None, quiet)
+        leaks.report(tmp_path, None, leaks.Held(), False, None, quiet)
 
 
 def test_every_pair_of_one_clip_track_or_artist():
@@ -255,7 +270,7 @@ def test_files_of_a_set_are_left_out(tmp_path, small_clips):
     assert table["path"].isna().equals(table["dropped"].notna())
     assert len(list((out / "blues").iterdir())) == len(kept) < 12
     assert any("training clips are dropped (blues" in text for text in said)
-    assert not leaks.report(out, tmp_path / "a.tsv", 0, False, None, quiet)
+    assert not leaks.report(out, tmp_path / "a.tsv", leaks.Held(0), False, None, quiet)
 
 
 @pytest.mark.parametrize(

@@ -104,16 +104,14 @@ def reliability(bins: pd.DataFrame, found: dict[str, float]) -> Figure:
         color="0.88", label="95 % of calibrated networks",
     )  # fmt: skip
     axis.plot([0, 1], [0, 1], color="0.6", lw=1)
-    axis.plot(
-        bins["confidence"], bins["accuracy"], "o-", ms=5, color=COLOURS[0], label="this network"
-    )
+    axis.plot(bins["confidence"], bins["accuracy"], "o", color=COLOURS[0], label="this network")
     axis.set(ylabel="accuracy", xlim=(0, 1), ylim=(-0.03, 1.03))
     axis.set_title(
         f"calibration error {found['error']:.3f} (calibrated: {found['error_if_calibrated']:.3f}, "
         f"up to {found['error_if_calibrated_95']:.3f})",
-        fontsize=9,
-    )
-    axis.legend(frameon=False, fontsize=8, loc="upper left")
+        fontsize=9, pad=24,
+    )  # fmt: skip
+    axis.legend(frameon=False, fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 0.99))
     below.bar(middle, bins["n"], 0.9 * width, color="0.6")
     below.set(xlabel="confidence (probability of the predicted genre)", ylabel="clips")
     for panel in (axis, below):
