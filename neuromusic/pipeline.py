@@ -10,7 +10,6 @@ from typing import Any
 
 from neuromusic import stimuli, timing
 from neuromusic.config import Config
-from neuromusic.datasets import folder
 from neuromusic.errors import InputError
 from neuromusic.fmri.formats import Wanted
 from neuromusic.progress import Say, epoch_text
@@ -25,7 +24,7 @@ from neuromusic.provenance import (
     record_hash,
     sha256,
 )
-from neuromusic.staging import make_file_lists, make_lists
+from neuromusic.staging import file_table, make_file_lists, make_lists
 
 
 def _hash_list_sounds(lists: Path) -> dict[str, str]:
@@ -211,9 +210,10 @@ def run_all(config: Config, workers: int, say: Say) -> dict[str, Any]:
         test = Path(paths.test_features) if paths.test_features else None
         make_prepared_features(Path(paths.features), test, prepared, say, config.data.front_end)
     elif paths.folder:
-        files = folder.table(Path(paths.folder))
+        origin = {"folder": Path(paths.folder)}
         seed = config.train.seed
-        make_file_lists(files, paths.split, seed, paths.clip_s, lists, "hard", say)
+        files = file_table(origin)
+        make_file_lists(files, paths.split, seed, paths.clip_s, lists, "hard", say, origin)
     else:
         make_lists(
             Path(paths.train_order),

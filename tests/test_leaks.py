@@ -259,7 +259,7 @@ def test_files_of_a_set_are_left_out(tmp_path, small_clips):
     said = []
     files = folder.table(tmp_path / "tree")
     out = staging.make_file_lists(
-        files, "8:2:2", 3, 15.0, tmp_path / "rd", "hard", said.append, (), "artist",
+        files, "8:2:2", 3, 15.0, tmp_path / "rd", "hard", said.append, {}, "artist",
         tmp_path / "a.tsv",
     )  # fmt: skip
     table = stimuli.read_lists(out)
