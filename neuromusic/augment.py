@@ -5,17 +5,19 @@ clips or the number of workers. `apply` is a pure function of the wave and the p
 """
 
 import hashlib
+import math
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
-import bottleneck
 import numpy as np
 import soxr
 import torch
-import torchaudio.functional as taf
 from numpy.typing import NDArray
+from torch import Tensor
 
 from neuromusic.audio import RATE_HZ
+from neuromusic.stft import Spectrum
 
 VARIANTS = (
     "original",  # 0
@@ -29,9 +31,8 @@ VARIANTS = (
     "percussive",  # percussive part
     "harmonic",  # harmonic part
 )
-# STFT of the phase vocoder and of the median filters; librosa's defaults.
-N_FFT, HOP = 2048, 512
-MEDIAN = 31
+# Where soxr's quality HQ falls to a half, and how fast, as shares of what a rate can hold; measured.
+EDGE, EDGE_WIDTH = 0.9568, 0.0115
 SILENCE_S = 0.1  # exact zeros for so long are no sound but padding
 
 Parameters = dict[str, Any]
@@ -76,48 +77,66 @@ def draw(seed: int, clip: str, variant: int) -> Parameters:
     return {}
 
 
-def apply(wave: Wave, variant: int, parameters: Parameters) -> Wave:
-    """Return a variant of a wave (n_samples,) at RATE_HZ, float32.
+class Source:
+    """A wave (n_samples,) at RATE_HZ, float32, and what its variants share of the work."""
+
+    def __init__(self, wave: Wave, device: str = "cpu") -> None:
+        self.wave = wave
+        self.tensor = torch.from_numpy(np.ascontiguousarray(wave, dtype=np.float32)).to(device)
+
+    @cached_property
+    def spectrum(self) -> Spectrum:
+        """Its short-time spectrum."""
+        return Spectrum(self.tensor)
+
+
+def apply(source: Source, variant: int, parameters: Parameters) -> Tensor:
+    """Return a variant of a wave, (n_samples,) at RATE_HZ, float32, on the source's device.
 
     A variant that would last longer is cut to the length of the original; one that is faster stays
     shorter: nothing is padded.
     """
+    wave = source.tensor
     match VARIANTS[variant]:
         case "original":
-            out = wave
+            return wave
         case "noise":
-            out = add_noise(wave, **parameters)
+            out = torch.from_numpy(add_noise(source.wave, **parameters)).to(wave.device)
         case "shift":
-            out = np.roll(wave, round(parameters["shift"] * len(wave)))
+            out = wave.roll(round(parameters["shift"] * len(wave)))
         case "stretch":
-            out = time_stretch(wave, parameters["rate"])
-        case "pitch":
-            out = pitch_shift(wave, parameters["pitch_semitones"])
+            out = source.spectrum.stretched(parameters["rate"])
+        case "pitch":  # a stretch, then played at another speed, back to the length
+            rate = 2.0 ** (-parameters["pitch_semitones"] / 12)
+            out = play_at(source.spectrum.stretched(rate), 1 / rate)
         case "speed":
-            out = change_speed(wave, parameters["rate"])
+            out = play_at(wave, parameters["rate"])
         case "resample":
-            low = soxr.resample(wave, RATE_HZ, parameters["rate_hz"])
-            out = soxr.resample(low, parameters["rate_hz"], RATE_HZ)
+            out = without_treble(wave, parameters["rate_hz"])
         case "gain":
-            out = wave * np.float32(10 ** (parameters["gain_db"] / 20))
+            out = wave * 10 ** (parameters["gain_db"] / 20)
         case "percussive":
-            out = separate(wave, parameters["margin"])[1]
+            out = source.spectrum.part(False, parameters["margin"])
         case "harmonic":
-            out = separate(wave, parameters["margin"])[0]
-    out = np.ascontiguousarray(out[: len(wave)], dtype=np.float32)
-    peak = np.abs(out).max(initial=0.0)
-    if variant and peak > 1:  # a file could not hold it
-        out *= np.float32(0.999 / peak)
-    return out
+            out = source.spectrum.part(True, parameters["margin"])
+    out = out[: len(wave)]
+    low, high = torch.aminmax(out)
+    peak = max(-float(low), float(high))
+    return out * (0.999 / peak) if peak > 1 else out  # a file could not hold more
 
 
 def add_noise(wave: Wave, snr_db: float, noise_seed: int) -> Wave:
     """Add white Gaussian noise ``snr_db`` below the wave's RMS; digital silence stays silent."""
     noise = np.random.default_rng(noise_seed).standard_normal(len(wave), dtype=np.float32)
-    silent = digital_silence(wave)
-    noise[silent] = 0
-    rms = np.sqrt(np.mean(np.square(wave[~silent], dtype=np.float64)))
-    return wave + noise * np.float32(rms * 10 ** (-snr_db / 20))
+    power = np.square(wave).sum(dtype=np.float64) / len(wave)
+    # A rest of SILENCE_S has a zero among every so many samples.
+    if (wave[:: int(SILENCE_S * RATE_HZ)] == 0).any():
+        silent = digital_silence(wave)
+        noise[silent] = 0
+        power = np.square(wave[~silent]).mean(dtype=np.float64)
+    noise *= np.float32(np.sqrt(power) * 10 ** (-snr_db / 20))
+    noise += wave
+    return noise
 
 
 def digital_silence(wave: Wave) -> NDArray[np.bool_]:
@@ -131,72 +150,37 @@ def digital_silence(wave: Wave) -> NDArray[np.bool_]:
     return silent
 
 
-def time_stretch(wave: Wave, rate: float) -> Wave:
-    """Change the tempo by ``rate`` (> 1 is faster) and keep the pitch, by a phase vocoder.
+def play_at(wave: Tensor, rate: float) -> Tensor:
+    """Return a wave (n_samples,) played ``rate`` times as fast; tempo and pitch go together."""
+    if wave.is_cuda:
+        return _fourier_resample(wave, 1 / rate)
+    return torch.from_numpy(soxr.resample(wave.numpy(), RATE_HZ * rate, RATE_HZ))
 
-    As librosa.effects.time_stretch (Flanagan and Golden 1966; Ellis 2002).
+
+def without_treble(wave: Tensor, rate_hz: int) -> Tensor:
+    """Return a wave (n_samples,) after resampling down to ``rate_hz`` and back."""
+    if wave.is_cuda:
+        return _fourier_resample(wave, 1.0, rate_hz)
+    low = soxr.resample(wave.numpy(), RATE_HZ, rate_hz)
+    return torch.from_numpy(soxr.resample(low, rate_hz, RATE_HZ))
+
+
+def _fourier_resample(wave: Tensor, ratio: float, low_hz: float | None = None) -> Tensor:
+    """Return a wave (n_samples,) at ``ratio`` times its rate, as soxr would, by Fourier transform.
+
+    For GPUs. With ``low_hz`` it passes through that lower rate on its way.
     """
-    advance = torch.linspace(0, np.pi * HOP, N_FFT // 2 + 1)[:, None]
-    slow = taf.phase_vocoder(_stft(wave), rate, advance)
-    return _istft(slow, round(len(wave) / rate))
-
-
-def pitch_shift(wave: Wave, semitones: float) -> Wave:
-    """Shift the pitch and keep the tempo: a time stretch, then resampling back to the length."""
-    rate = 2.0 ** (-semitones / 12)
-    return soxr.resample(time_stretch(wave, rate), RATE_HZ / rate, RATE_HZ)[: len(wave)]
-
-
-def change_speed(wave: Wave, rate: float) -> Wave:
-    """Play the wave ``rate`` times as fast; tempo and pitch go together."""
-    return soxr.resample(wave, RATE_HZ * rate, RATE_HZ)
-
-
-def separate(wave: Wave, margin: float) -> tuple[Wave, Wave]:
-    """Return the harmonic and the percussive part of a wave.
-
-    Median filtering of the spectrogram along time and along frequency, soft masks of power 2
-    (Fitzgerald 2010; margin after Driedger, Mueller and Disch 2014), as librosa.effects.hpss.
-    """
-    spectrum = _stft(wave)
-    magnitude = spectrum.abs().numpy()
-    harmonic = _moving_median(magnitude)
-    percussive = _moving_median(magnitude.T).T
-    keep = [
-        torch.from_numpy(_soft_mask(a, b * np.float32(margin)))
-        for a, b in ((harmonic, percussive), (percussive, harmonic))
-    ]
-    return _istft(spectrum * keep[0], len(wave)), _istft(spectrum * keep[1], len(wave))
-
-
-def _moving_median(x: Wave) -> Wave:
-    """Median of MEDIAN values along the last axis, the borders mirrored."""
-    half = MEDIAN // 2
-    padded = np.pad(x, ((0, 0), (half, half)), mode="symmetric")
-    return bottleneck.move_median(padded, MEDIAN, axis=1)[:, MEDIAN - 1 :]
-
-
-def _soft_mask(x: Wave, reference: Wave) -> Wave:
-    z = np.maximum(x, reference)
-    silent = z < np.finfo(np.float32).tiny
-    z[silent] = 1  # where both are silent the mask is 0
-    mask: Wave = np.square(x / z)
-    total = mask + np.square(reference / z)
-    total[silent] = 1
-    mask /= total
-    return mask
-
-
-def _stft(wave: Wave) -> torch.Tensor:
-    # Zero padding at the ends as librosa has it since 0.10.
-    return torch.stft(
-        torch.from_numpy(np.ascontiguousarray(wave, dtype=np.float32)),
-        N_FFT, HOP, window=torch.hann_window(N_FFT), pad_mode="constant", return_complex=True,
-    )  # fmt: skip
-
-
-def _istft(spectrum: torch.Tensor, length: int) -> Wave:
-    return torch.istft(spectrum, N_FFT, HOP, window=torch.hann_window(N_FFT), length=length).numpy()
+    n = len(wave)
+    # With silence behind, for a filter reaches round the end; as long as fits the ratio best.
+    lengths = n + n // 16 + np.arange(500)
+    n_in = int(lengths[np.abs(lengths * ratio - np.round(lengths * ratio)).argmin()])
+    n_out = round(n_in * ratio)
+    spectrum = torch.fft.rfft(wave, n_in)
+    limit = min(n_in, n_out) / 2 if low_hz is None else low_hz / RATE_HZ * n_in / 2
+    place = torch.arange(len(spectrum), device=wave.device) / limit
+    passed = 0.5 * torch.erfc((place - EDGE) / (EDGE_WIDTH * math.sqrt(2)))
+    spectrum *= passed if low_hz is None else passed**2  # down and up again
+    return torch.fft.irfft(spectrum, n_out)[: round(n * ratio)] * (n_out / n_in)
 
 
 def variant_file_name(path: str, variant: int) -> str:

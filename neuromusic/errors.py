@@ -1,4 +1,4 @@
-"""The two ways in which a command ends that are not a bug."""
+"""The ways in which a command ends that are not a bug."""
 
 import difflib
 import importlib.util
@@ -10,6 +10,10 @@ class InputError(ValueError):
 
     A command that meets it writes nothing and exits with 2.
     """
+
+
+class ResourceError(InputError):
+    """The machine lacks something, space or memory; a step that can go on keeps what it has."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -4,6 +4,7 @@ Each front end is a frozen set of parameters with a method ``rows_of``; `front_e
 name. Its rows are channels x bands; frame k is centred on k * frame_s.
 """
 
+import itertools
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Protocol
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from neuromusic.audio import RATE_HZ
 from neuromusic.errors import InputError, did_you_mean
+from neuromusic.stft import power, spectra
 
 
 class FrontEnd(Protocol):
@@ -89,12 +91,26 @@ class MelSpec:
         return log_mel(wave, self)
 
 
+EDGES = (96, 256)  # bins between which the filters are applied piece by piece
+
+
 @lru_cache
-def _filters(spec: MelSpec) -> Tensor:
-    return taf.melscale_fbanks(
+def _filters(spec: MelSpec, device: torch.device) -> list[tuple[slice, slice, Tensor]]:
+    """Return (bins, bands, filters (bins, bands)), which together are all that is not 0."""
+    every = taf.melscale_fbanks(
         spec.n_fft // 2 + 1, 0.0, spec.rate_hz / 2, spec.n_mels, spec.rate_hz,
         norm="slaney", mel_scale="slaney",
-    )  # fmt: skip
+    ).to(device)  # fmt: skip
+    if device.type != "cpu":
+        return [(slice(None), slice(None), every)]
+    pieces = []
+    borders = [0, *(edge * spec.n_fft // 1024 for edge in EDGES), len(every)]
+    for first, end in itertools.pairwise(borders):
+        heard = every[first:end].any(0).nonzero().flatten()
+        if len(heard):
+            bands = slice(int(heard[0]), int(heard[-1]) + 1)
+            pieces.append((slice(first, end), bands, every[first:end, bands].contiguous()))
+    return pieces
 
 
 def log_mel_tensor(wave: Tensor, spec: MelSpec, centred: bool = True) -> Tensor:
@@ -102,14 +118,11 @@ def log_mel_tensor(wave: Tensor, spec: MelSpec, centred: bool = True) -> Tensor:
 
     Not ``centred``, frame k begins at sample k * hop and nothing is padded.
     """
-    window = torch.hann_window(spec.n_fft, dtype=wave.dtype, device=wave.device)
-    spectrum = torch.stft(
-        wave, spec.n_fft, spec.hop, window=window, center=centred, pad_mode="constant",
-        return_complex=True,
-    )  # fmt: skip
-    power = spectrum.real.square() + spectrum.imag.square()
-    mel = _filters(spec).to(wave).T @ power
-    return 10.0 * torch.log10(mel.clamp_min(10 ** (spec.floor_db / 10)))
+    heard = power(spectra(wave, spec.n_fft, spec.hop, centred))  # (..., frames, bins)
+    mel = heard.new_zeros(*heard.shape[:-1], spec.n_mels)
+    for bins, bands, filters in _filters(spec, wave.device):
+        mel[..., bands] += heard[..., bins] @ filters
+    return mel.clamp_min_(10 ** (spec.floor_db / 10)).log10_().mul_(10.0).transpose(-1, -2)
 
 
 def log_mel(wave: NDArray[np.float32], spec: MelSpec = MelSpec()) -> NDArray[np.float32]:

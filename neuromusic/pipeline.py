@@ -64,7 +64,7 @@ def make_prepared_features(
     train: Path, test: Path | None, out: Path, say: Say, name: str = "logmel"
 ) -> Path:
     """Prepare ready-made log-mel, as it is or as its modulation."""
-    from neuromusic.prepare import prepare_features
+    from neuromusic.ready_made import prepare_features
 
     check_target(out, "prepare")
     files = [path for path in (train, test) if path is not None]

@@ -1,4 +1,4 @@
-"""Stimulus lists and audio, or ready-made log-mel, to a prepared set."""
+"""Stimulus lists and sound to a prepared set."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -11,10 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic import audio, store
-from neuromusic.auditory import ModulationSpec
 from neuromusic.errors import InputError
-from neuromusic.features import FrontEnd, MelSpec, describe, sounding
-from neuromusic.orders import Order, presentations
+from neuromusic.features import FrontEnd, describe, sounding
 from neuromusic.progress import track
 from neuromusic.stimuli import DROPPED, read_lists
 
@@ -70,10 +68,10 @@ def variant_waves(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # the sums must not depend on the number of threads
     try:
-        wave = audio.read(path)
+        source = augment.Source(audio.read(path))
         for variant in variants:
             parameters = augment.draw(seed, clip, variant)
-            yield augment.apply(wave, variant, parameters), parameters
+            yield augment.apply(source, variant, parameters).numpy(), parameters
     finally:
         torch.set_num_threads(threads)
 
@@ -113,10 +111,10 @@ def prepare_audio(
     longest_s = max(audio.duration_s(lists / path) for path in clips["path"])
     longest = int(np.ceil(longest_s * audio.RATE_HZ))
     shape = (int(n_variants.sum()), spec.n_channels * spec.n_bands, spec.n_frames(longest))
-    features = _new_array(directory / "features.npy", np.float16, shape)
+    features = store.new_array(directory / "features.npy", np.float16, shape)
     waves = None
     if with_waves:
-        waves = _new_array(directory / "waves.npy", np.int16, (shape[0], longest))
+        waves = store.new_array(directory / "waves.npy", np.int16, (shape[0], longest))
     rows: list[dict[str, Any]] = []
     silent: list[str] = []
     hear = partial(_hear_variants, spec=spec, with_waves=with_waves)
@@ -148,7 +146,7 @@ def prepare_audio(
                     "samples": len(samples) if with_waves else None,
                 }
             )
-    meta = _meta("audio", spec, sorted(set(clips["genre"])))
+    meta = meta_of("audio", spec, sorted(set(clips["genre"])))
     on_grid = table["trial"].notna().any()  # folds have a run but no place in it
     store.write(
         directory,
@@ -159,11 +157,8 @@ def prepare_audio(
     return silent
 
 
-def _new_array(path: Path, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
-    return np.lib.format.open_memmap(path, "w+", dtype, shape)
-
-
-def _meta(source: str, spec: FrontEnd, classes: list[str]) -> dict[str, Any]:
+def meta_of(source: str, spec: FrontEnd, classes: list[str]) -> dict[str, Any]:
+    """Return what ``prepared.json`` says of a set made with a front end."""
     return {
         "source": source,
         "front_end": describe(spec),
@@ -172,122 +167,3 @@ def _meta(source: str, spec: FrontEnd, classes: list[str]) -> dict[str, Any]:
         "n_bands": spec.n_bands,
         "classes": classes,
     }
-
-
-def prepare_features(train: Path, test: Path | None, directory: Path, name: str = "logmel") -> None:
-    """Write ready-made log-mel from .npz files into a directory; there are no variants.
-
-    As it is, or with the front end ``name`` "modulation" its modulation; it gives no other.
-
-    Each file holds ``features`` (clips, n_mels, frames) in dB, ``clip`` and ``genre`` (clips,),
-    ``frame_s`` (), and for clips with a place in the experiment ``run`` and ``trial``.
-    Raises InputError for anything else.
-    """
-    parts = [(path, _read_npz(path)) for path in (train, test) if path is not None]
-    first = parts[0][1]
-    shape = first["features"].shape
-    for path, part in parts[1:]:
-        if part["features"].shape[1:] != shape[1:] or part["frame_s"] != first["frame_s"]:
-            raise InputError(f"{path}: differs in bands, frames or frame_s from {train}")
-        new = sorted(set(part["genre"]) - set(first["genre"]))
-        if new:
-            raise InputError(f"{path}: has the genre {new[0]!r}, which {train} lacks")
-        both = sorted(set(part["clip"]) & set(first["clip"]))
-        if both:
-            raise InputError(f"{path}: {both[0]} is in {train} too")
-    total = sum(len(part["features"]) for _, part in parts)
-    frame_s = float(first["frame_s"])
-    modulation = None
-    if name == ModulationSpec.name:
-        modulation = ModulationSpec(mel_frame_s=frame_s, n_mels=shape[1])
-        n_rows = modulation.n_channels * modulation.n_bands
-        shape = (shape[0], n_rows, modulation.n_frames_of_mel(shape[2]))
-    elif name != MelSpec.name:
-        raise InputError(f"--front-end {name}: cannot be made of log-mel; prepare it from sound")
-    features = np.lib.format.open_memmap(
-        directory / "features.npy", mode="w+", dtype=np.float16, shape=(total, *shape[1:])
-    )
-    rows: list[dict[str, Any]] = []
-    for split, (_, part) in zip(("train", "test"), parts, strict=False):
-        for index, mel in enumerate(track(part["features"], "prepare", len(part["features"]))):
-            features[len(rows)] = modulation.rows_of_mel(mel) if modulation else mel
-            clip = str(part["clip"][index])
-            rows.append(
-                {
-                    "row": len(rows),
-                    "clip": clip,
-                    "genre": str(part["genre"][index]),
-                    "track": clip.rsplit("_", 1)[0],
-                    "split": split,
-                    "run": part["run"][index] if "run" in part else None,
-                    "trial": part["trial"][index] if "trial" in part else None,
-                    "variant": 0,
-                    "name": "original",
-                    "parameters": "{}",
-                    "frames": shape[2],
-                    "samples": None,
-                }
-            )
-    features.flush()
-    table = pd.DataFrame(rows).astype({"run": "Int64", "trial": "Int64"})
-    classes = sorted(set(table["genre"]))
-    if modulation:
-        meta = _meta("features", modulation, classes)
-    else:
-        meta = {
-            "source": "features",
-            "front_end": {"name": MelSpec.name},
-            "frame_s": frame_s,
-            "n_channels": 1,
-            "n_bands": shape[1],
-            "classes": classes,
-        }
-    store.write(directory, table, meta, _presentations(table))
-
-
-def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    wanted = ("features", "clip", "genre", "frame_s")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            part = {key: file[key] for key in (*wanted, "run", "trial") if key in file.files}
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except Exception as error:  # zipfile, numpy and zlib each have their own
-        raise InputError(f"{path}: is no readable .npz file ({error})") from None
-    lacking = [key for key in wanted if key not in part]
-    if lacking:
-        raise InputError(f"{path}: has no array {', '.join(lacking)}; expected {' '.join(wanted)}")
-    features = part["features"]
-    if features.ndim != 3 or features.dtype.kind != "f" or 0 in features.shape:
-        raise InputError(
-            f"{path}: features has the shape {features.shape} and type {features.dtype}; "
-            "expected floats (clips, n_mels, frames)"
-        )
-    for key in set(part) - {"features", "frame_s"}:
-        if part[key].shape != (len(features),):
-            raise InputError(
-                f"{path}: {key} has {part[key].size} entries for {len(features)} clips"
-            )
-    broken = np.flatnonzero(~np.isfinite(features).all(axis=(1, 2)))
-    if len(broken):
-        raise InputError(f"{path}: row {broken[0] + 1} ({part['clip'][broken[0]]}) holds NaN")
-    if part["frame_s"].size != 1 or not float(part["frame_s"]) > 0:
-        raise InputError(f"{path}: frame_s is {part['frame_s']}; expected seconds above 0")
-    return part
-
-
-def _presentations(rows: pd.DataFrame) -> pd.DataFrame | None:
-    """Return the presentations of the training order if the rows are whole runs of it."""
-    train = rows[(rows["split"] == "train") & rows["run"].notna() & rows["trial"].notna()]
-    if train.empty:
-        return None
-    grid = train.pivot_table(index="run", columns="trial", values="clip", aggfunc=list)
-    one_each = grid.map(lambda cell: isinstance(cell, list) and len(cell) == 1)
-    whole = one_each.to_numpy().all() and list(grid.index) == list(range(1, len(grid) + 1))
-    if not whole or list(grid.columns) != list(range(1, grid.shape[1] + 1)):
-        return None
-    clips = np.array([[cell[0] for cell in line] for line in grid.to_numpy()])
-    try:
-        return presentations(Order("train", clips))
-    except InputError:  # clips with other names than the experiment's have no time grid
-        return None

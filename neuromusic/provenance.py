@@ -1,20 +1,27 @@
 """Directories that are whole or not there, and the record of how each was made."""
 
 import contextlib
+import errno
+import fcntl
+import glob
 import hashlib
 import json
 import os
 import platform
 import shutil
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from neuromusic import __version__
-from neuromusic.errors import InputError
+from neuromusic.errors import InputError, ResourceError
 
 RECORD = "provenance.json"
+PLAN = "plan.json"  # in a directory that is not finished
+SAME = ("command", "settings", "inputs", "code_version")  # what makes two outputs the same
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PACKAGES = ("numpy", "scipy", "librosa", "soundfile", "soxr", "torch", "torchaudio", "pandas")
 
 
@@ -33,7 +40,9 @@ def hash_outputs(directory: Path) -> dict[str, str]:
     """Return path below the directory -> SHA-256 for every file in it but its record."""
     paths = (path for path in directory.rglob("*") if path.is_file())
     names = {path.relative_to(directory).as_posix(): path for path in paths}
-    return {name: sha256(path) for name, path in sorted(names.items()) if name != RECORD}
+    return {
+        name: sha256(path) for name, path in sorted(names.items()) if name not in (RECORD, PLAN)
+    }
 
 
 def record(
@@ -63,8 +72,12 @@ def record(
 
 def read_record(directory: Path, name: str = RECORD) -> dict[str, Any] | None:
     """Return the record of a finished directory, or None where there is none."""
+    return _read_json(directory / name)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        loaded = json.loads((directory / name).read_text("utf-8"))
+        loaded = json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
         return None
     return loaded if isinstance(loaded, dict) else None
@@ -95,10 +108,9 @@ def record_hash(directory: Path) -> str:
 def is_current(directory: Path, made: Mapping[str, Any]) -> bool:
     """Say whether a finished directory came from this command, settings, inputs and version."""
     old = read_record(directory)
-    keys = ("command", "settings", "inputs", "code_version")
     # Through JSON, so that tuples and lists compare as they are on disk.
     new = json.loads(json.dumps(dict(made)))
-    return old is not None and all(old.get(key) == new[key] for key in keys)
+    return old is not None and all(old.get(key) == new[key] for key in SAME)
 
 
 def places_of(path: Path, near: Path) -> Iterator[Path]:
@@ -132,45 +144,75 @@ def check_target(directory: Path, command: str) -> None:
 
 
 @contextlib.contextmanager
-def new_directory(out: Path, made: Mapping[str, Any]) -> Iterator[Path]:
+def new_directory(out: Path, made: Mapping[str, Any], keep: bool = False) -> Iterator[Path]:
     """Give a directory beside ``out`` to write into; rename it to ``out`` when all went well.
 
     An earlier output of the same command is replaced. What a killed process left beside it is
-    removed. Raises InputError where ``out`` holds anything else.
+    removed; so is the new directory on any error.
+
+    With ``keep`` it stays, except on InputError for what the user gave, and is given again at the
+    next start from the same command, settings, inputs and version (`PLAN` in it says which): the
+    caller finds in it what it had written, and goes on.
+
+    Raises InputError where ``out`` holds anything else, or where another process makes it now;
+    ResourceError, an InputError too, where there is no space left.
     """
     out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    _remove_orphans(out)
-    check_target(out, made["command"])
-    part = out.parent / f".{out.name}.partial-{os.getpid()}"
-    part.mkdir()
     try:
-        yield part
-        write_record(part, dict(made) | {"outputs": hash_outputs(part)})
-        if out.exists():
-            old = out.parent / f".{out.name}.partial-{os.getpid()}-old"
-            out.rename(old)
-            part.rename(out)
-            shutil.rmtree(old)
-        else:
-            part.rename(out)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"{out}: cannot be made, for a part of its path is a file") from None
+    with locked(out) as alone:
+        _remove_orphans(out, alone)
+        check_target(out, made["command"])
+        part = out.parent / f".{out.name}.partial{'' if keep else f'-{os.getpid()}'}"
+        _begin(part, made, keep)
+        try:
+            with naming_lack_of_space(out):
+                yield part
+                write_record(part, dict(made) | {"outputs": hash_outputs(part)})
+                (part / PLAN).unlink(missing_ok=True)
+                _move(part, out)
+        except BaseException as error:
+            user_erred = isinstance(error, InputError) and not isinstance(error, ResourceError)
+            if keep and not user_erred:
+                error.add_note(f"what is done is kept in {part}; the same command goes on")
+            else:
+                shutil.rmtree(part, ignore_errors=True)
+            raise
 
 
-def _remove_orphans(out: Path) -> None:
-    for orphan in out.parent.glob(f".{_glob_escape(out.name)}.partial-*"):
+def _begin(part: Path, made: Mapping[str, Any], keep: bool) -> None:
+    # Through JSON, so that tuples and lists compare as they are on disk.
+    plan = json.loads(json.dumps({key: made[key] for key in SAME}))
+    if keep and _read_json(part / PLAN) == plan:
+        (part / RECORD).unlink(missing_ok=True)
+        return
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    if keep:
+        write_text(part / PLAN, json.dumps(plan, indent=2, sort_keys=True) + "\n")
+
+
+def _move(part: Path, out: Path) -> None:
+    if not out.exists():
+        part.rename(out)
+        return
+    old = out.parent / f".{out.name}.partial-{os.getpid()}-old"
+    out.rename(old)
+    part.rename(out)
+    shutil.rmtree(old)
+
+
+def _remove_orphans(out: Path, alone: bool) -> None:
+    """Remove what dead processes left; all that is there where this one is ``alone``."""
+    for orphan in out.parent.glob(f".{glob.escape(out.name)}.partial-*"):
         owner = orphan.name.rsplit("partial-", 1)[1].split("-")[0]
-        if owner.isdigit() and not _is_alive(int(owner)):
+        if owner.isdigit() and (alone or not _is_alive(int(owner))):
             if orphan.name.endswith("-old") and not out.exists():
                 orphan.rename(out)  # killed between the two renames of a replacement
             else:
                 shutil.rmtree(orphan, ignore_errors=True)
-
-
-def _glob_escape(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
 def _is_alive(pid: int) -> bool:
@@ -183,6 +225,89 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+@contextlib.contextmanager
+def locked(out: Path) -> Iterator[bool]:
+    """Hold a lock on what is to be made at ``out``; the kernel drops it when the process dies.
+
+    Yields False, after a word on stderr, where the file system knows no locks. Raises InputError
+    where another process holds it, on this machine or, over NFS, on another.
+    """
+    path = out.parent / f".{out.name}.lock"
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holder = os.pread(file, 300, 0).decode("utf-8", "replace").strip()
+                raise InputError(
+                    f"{out}: is being written by {holder or 'another process'}; wait until it is "
+                    "done, stop it, or choose another --out"
+                ) from None
+            except OSError as error:
+                print(
+                    f"warning: {path}: cannot be locked ({error.strerror}); start no second "
+                    "process that makes the same",
+                    file=sys.stderr,
+                )
+                path.unlink(missing_ok=True)
+                yield False
+                return
+            # The one before removes its file when it is done: then this is the lock of nothing.
+            if not _is_same_file(file, path):
+                continue
+            os.truncate(file, 0)
+            os.pwrite(file, f"process {os.getpid()} on {platform.node()}\n".encode(), 0)
+            try:
+                yield True
+            finally:
+                path.unlink(missing_ok=True)
+            return
+        finally:
+            os.close(file)
+
+
+def _is_same_file(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), os.stat(path))
+    except FileNotFoundError:
+        return False
+
+
+@contextlib.contextmanager
+def naming_lack_of_space(out: Path) -> Iterator[None]:
+    """Raise ResourceError, naming the file, for whatever an error on a full disk looks like."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        found = _lack_of_space(error)
+        if found is None:
+            raise
+        free = shutil.disk_usage(_existing(out)).free / 2**20
+        raise ResourceError(
+            f"{found.filename or out}: {found.strerror} ({free:.0f} MiB are free); make space, or "
+            "choose a place with more"
+        ) from error
+
+
+def _existing(path: Path) -> Path:
+    return path if path.exists() else _existing(path.absolute().parent)
+
+
+def _lack_of_space(error: BaseException | None) -> OSError | None:
+    """Return the OSError that says so, be it a cause or only quoted by another library."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in NO_SPACE:
+            return error
+        for number in NO_SPACE:
+            if os.strerror(number) in str(error):
+                return OSError(number, os.strerror(number))
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def write_text(path: Path, text: str) -> None:

@@ -8,6 +8,8 @@ classes and how the features were made; ``presentations.tsv`` the lists, where t
 
 import json
 import math
+import os
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,9 +19,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic.audio import RATE_HZ
-from neuromusic.errors import InputError
+from neuromusic.errors import InputError, ResourceError
 from neuromusic.features import front_end, sounding
-from neuromusic.provenance import read_record
+from neuromusic.provenance import NO_SPACE, read_record
 
 ROW_COLUMNS = (
     "row", "clip", "genre", "track", "split", "run", "trial", "variant", "name", "parameters",
@@ -117,6 +119,28 @@ def normalise_clip(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return a clip (rows, frames) with mean 0 and deviation 1 over all of it."""
     out: NDArray[np.float32] = (x - x.mean()) / max(float(x.std()), 1e-6)
     return out
+
+
+def new_array(path: Path, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Return a new .npy file, mapped into memory, (shape) of ``dtype``, whose space is reserved.
+
+    Without that, a write into the map of a full disk would kill the process without a word.
+    Raises ResourceError where the space is not there.
+    """
+    bytes_needed = np.dtype(dtype).itemsize * int(np.prod(shape, dtype=np.int64))
+    try:
+        array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        raise ResourceError(
+            f"{path}: needs {bytes_needed / 2**20:.0f} MiB, "
+            f"{shutil.disk_usage(path.parent).free / 2**20:.0f} MiB are free ({error.strerror}); "
+            "make space, or choose a place with more"
+        ) from None
+    return array
 
 
 def write(

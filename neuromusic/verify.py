@@ -82,8 +82,8 @@ def read_records(directory: Path) -> dict[Path, dict[str, Any]]:
         raise InputError(f"{directory}: no such directory")
     records = {}
     for path in sorted(directory.rglob(RECORDS)):
-        if any(part.startswith(".") for part in path.relative_to(directory).parts):
-            continue  # half-written, of a process that still runs or was killed
+        if _is_hidden(path.relative_to(directory)):
+            continue
         try:
             made = json.loads(path.read_text("utf-8"))
             known = isinstance(made["command"], str) and isinstance(made["inputs"], dict)
@@ -163,7 +163,13 @@ def check(directory: Path) -> tuple[list[Checked], list[str]]:
             one.inputs[_judge_input(key, expected, inputs[path, key], hashes)].append(key)
         results.append(one)
     others = (path for path in directory.rglob("*") if path.is_file() and path not in known)
-    return results, sorted(path.relative_to(directory).as_posix() for path in others)
+    names = (path.relative_to(directory) for path in others)
+    return results, sorted(name.as_posix() for name in names if not _is_hidden(name))
+
+
+def _is_hidden(name: Path) -> bool:
+    """Say whether a file is half-written, or a lock: of a process that runs or was killed."""
+    return any(part.startswith(".") for part in name.parts)
 
 
 def as_text(directory: Path, one: Checked) -> str:

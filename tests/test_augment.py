@@ -10,9 +10,15 @@ import numpy as np
 import pytest
 import scipy.signal
 import soundfile
+import soxr
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from neuromusic import augment
 from neuromusic.features import log_mel
+from neuromusic.median import moving_median
+from neuromusic.stft import Spectrum
 
 CLIP = "blues.00000_15s.wav"
 
@@ -23,10 +29,14 @@ def wave(small_clips):
     return soundfile.read(small_clips / CLIP, dtype="float32")[0][: 3 * 22050]
 
 
+def apply(wave, index, parameters):
+    return augment.apply(augment.Source(wave), index, parameters).numpy()
+
+
 def variant(wave, name):
     index = augment.VARIANTS.index(name)
     parameters = augment.draw(0, CLIP, index)
-    return augment.apply(wave, index, parameters), parameters
+    return apply(wave, index, parameters), parameters
 
 
 def correlation(a, b):
@@ -37,7 +47,7 @@ def correlation(a, b):
 @pytest.mark.parametrize("index", range(10))
 def test_every_variant(wave, index):
     parameters = augment.draw(0, CLIP, index)
-    out = augment.apply(wave, index, parameters)
+    out = apply(wave, index, parameters)
     assert out.dtype == np.float32
     assert 0 < len(out) <= len(wave)
     assert np.isfinite(out).all()
@@ -45,7 +55,7 @@ def test_every_variant(wave, index):
     # From (seed, clip, variant) alone: drawing others in between changes nothing.
     augment.draw(1, "other", index)
     assert augment.draw(0, CLIP, index) == parameters
-    assert (augment.apply(wave, index, parameters) == out).all()
+    assert (apply(wave, index, parameters) == out).all()
     if index:
         assert augment.draw(1, CLIP, index) != parameters
         assert augment.draw(0, "rock.00001_15s.wav", index) != parameters
@@ -55,7 +65,7 @@ def test_every_variant(wave, index):
 def test_a_full_scale_wave_does_not_clip(index):
     wave = np.sign(np.sin(np.arange(22050) * 0.05)).astype(np.float32)
     wave[1000::2000] *= -1
-    out = augment.apply(wave, index, augment.draw(0, CLIP, index))
+    out = apply(wave, index, augment.draw(0, CLIP, index))
     assert np.abs(out).max() <= 1
 
 
@@ -91,7 +101,7 @@ def test_another_process_draws_the_same():
 
 
 def test_all_ten_really_differ(wave):
-    mels = [log_mel(augment.apply(wave, i, augment.draw(0, CLIP, i))) for i in range(10)]
+    mels = [log_mel(apply(wave, i, augment.draw(0, CLIP, i))) for i in range(10)]
     for a, b in itertools.combinations(mels, 2):
         n = min(a.shape[1], b.shape[1])
         assert np.abs(a[:, :n] - b[:, :n]).mean() > 0.5  # dB
@@ -157,8 +167,45 @@ def test_parts_are_librosas(wave, part):
 def test_margin_one_with_a_silent_gap_is_librosas(wave):
     gap = wave[:22050].copy()
     gap[5000:15000] = 0
-    for ours, theirs in zip(augment.separate(gap, 1), librosa.effects.hpss(gap), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=2e-3)
+    spectrum = Spectrum(torch.from_numpy(gap))
+    theirs = librosa.effects.hpss(gap)
+    for harmonic, part in zip((True, False), theirs, strict=True):
+        np.testing.assert_allclose(spectrum.part(harmonic, 1.0), part, atol=2e-3)
+    # Phases of digital silence are 0 there too.
+    for rate in (0.83, 1.21):
+        theirs = librosa.effects.time_stretch(gap, rate=rate)
+        np.testing.assert_allclose(spectrum.stretched(rate), theirs, atol=5e-3)
+
+
+@given(
+    st.integers(1, 80), st.integers(1, 300), st.sampled_from([np.int16, np.float32]),
+    st.integers(0, 2**32 - 1), st.booleans(),
+)  # fmt: skip
+def test_moving_median_is_numpys(n, columns, dtype, seed, turned):
+    # Few different values, so that there are ties.
+    x = np.random.default_rng(seed).integers(0, 50, (n, columns)).astype(dtype)
+    x = np.asfortranarray(x) if turned else x
+    padded = np.pad(x, ((15, 15), (0, 0)), mode="symmetric")
+    theirs = np.median(np.lib.stride_tricks.sliding_window_view(padded, 31, 0), axis=-1)
+    np.testing.assert_array_equal(moving_median(x), theirs)
+    np.testing.assert_array_equal(moving_median(torch.from_numpy(x)), theirs)
+
+
+@pytest.mark.parametrize("rate", [0.85, 0.95, 1.05, 1.18, 2 ** (3 / 12)])
+def test_resampling_on_a_gpu_is_soxrs(wave, rate):
+    """The way that a GPU takes, here on the CPU."""
+    theirs = soxr.resample(wave, 22050 * rate, 22050)
+    ours = augment._fourier_resample(torch.from_numpy(wave), 1 / rate)
+    assert len(ours) == len(theirs)
+    assert correlation(ours.numpy(), theirs) > 0.999
+    assert np.corrcoef(ours, theirs)[0, 1] > 0.9999
+
+
+@pytest.mark.parametrize("rate_hz", [5000, 8011, 12000])
+def test_taking_the_treble_on_a_gpu_is_soxrs(wave, rate_hz):
+    theirs = augment.without_treble(torch.from_numpy(wave), rate_hz).numpy()
+    ours = augment._fourier_resample(torch.from_numpy(wave), 1.0, rate_hz).numpy()
+    assert correlation(ours, theirs) > 0.999
 
 
 def test_a_real_clip_agrees_with_librosa_too(shared):

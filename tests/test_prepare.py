@@ -14,7 +14,7 @@ from neuromusic.batches import draw_windows, score_windows
 from neuromusic.config import Config, Data
 from neuromusic.datasets import folder
 from neuromusic.errors import InputError
-from neuromusic.prepare import prepare_features
+from neuromusic.ready_made import prepare_features
 from neuromusic.selection import select
 from neuromusic.store import open_prepared
 

@@ -1,11 +1,11 @@
 """Directories that are whole or not there; a real process is killed for it."""
 
 import hashlib
-import os
+import json
 import signal
 import subprocess
 import sys
-import time
+from pathlib import Path
 
 import pytest
 
@@ -15,17 +15,23 @@ from neuromusic.errors import InputError
 MADE = provenance.record("prepare", {"seed": 1}, {"a": "00"})
 
 
-def kill_while_it_writes(out):
-    """Start a process that makes the directory, and kill it half-way."""
+def start_writing(out, keep=False):
+    """Start a process that makes the directory, and wait until it is half-way."""
     code = (
         "import time, pathlib\n"
         "from neuromusic.provenance import new_directory, record\n"
-        f"with new_directory(pathlib.Path({str(out)!r}), record('prepare', {{}}, {{}})) as part:\n"
+        "made = record('prepare', {'seed': 1}, {'a': '00'})\n"
+        f"with new_directory(pathlib.Path({str(out)!r}), made, {keep}) as part:\n"
         "    (part / 'half').write_text('half'); print('ready', flush=True); time.sleep(60)\n"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGKILL)
+    return process
+
+
+def kill_while_it_writes(out, keep=False, signal_number=signal.SIGKILL):
+    process = start_writing(out, keep)
+    process.send_signal(signal_number)
     process.wait()
 
 
@@ -34,7 +40,7 @@ def test_a_killed_process_leaves_nothing_at_the_name(tmp_path):
     kill_while_it_writes(out)
     assert not out.exists()
     assert not provenance.is_current(out, MADE)
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.glob(".out.partial-*"))) == 1
     with provenance.new_directory(out, MADE) as part:
         (part / "whole").write_text("whole")
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -96,26 +102,102 @@ def test_hash(tmp_path):
     assert provenance.sha256(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
 
 
-def test_a_living_process_keeps_its_directory(tmp_path):
-    other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-    try:
-        theirs = tmp_path / f".out.partial-{other.pid}"
-        theirs.mkdir()
-        with provenance.new_directory(tmp_path / "out", MADE):
-            pass
-        assert theirs.is_dir()
-    finally:
-        other.kill()
-        other.wait()
-    while True:
+def test_two_processes_do_not_make_the_same(tmp_path):
+    out = tmp_path / "out"
+    for keep in (False, True):
+        other = start_writing(out, keep)
         try:
-            os.kill(other.pid, 0)
-            time.sleep(0.01)
-        except ProcessLookupError:
-            break
-    with provenance.new_directory(tmp_path / "out", MADE):
-        pass
-    assert not theirs.exists()
+            with (
+                pytest.raises(InputError, match=f"out: is being written by process {other.pid} on"),
+                provenance.new_directory(out, MADE, keep),
+            ):
+                pytest.fail("two at once")
+            with provenance.new_directory(tmp_path / "beside", MADE):
+                pass
+        finally:
+            other.kill()
+            other.wait()
+        with provenance.new_directory(out, MADE, keep):
+            pass
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["beside", "out"]
+
+
+def test_of_many_processes_that_lock_at_once_one_is_in_at_a_time(tmp_path):
+    # Each adds one to a number without any other protection, and removes the lock's file.
+    code = (
+        "import pathlib, sys, time\n"
+        "from neuromusic.errors import InputError\n"
+        "from neuromusic.provenance import locked\n"
+        "count = pathlib.Path('count')\n"
+        "done = 0\n"
+        "while done < 50:\n"
+        "    try:\n"
+        "        with locked(pathlib.Path('out')) as alone:\n"
+        "            assert alone\n"
+        "            number = int(count.read_text())\n"
+        "            time.sleep(0.0005)\n"
+        "            count.write_text(str(number + 1))\n"
+        "            done += 1\n"
+        "    except InputError:\n"
+        "        pass\n"
+    )
+    (tmp_path / "count").write_text("0")
+    many = [subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path) for _ in range(4)]
+    assert [process.wait(120) for process in many] == [0] * 4
+    assert (tmp_path / "count").read_text() == "200"
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_kept_work_is_given_again_to_the_same_command_alone(tmp_path, how):
+    out = tmp_path / "out"
+    kill_while_it_writes(out, keep=True, signal_number=how)
+    assert not out.exists()
+    with pytest.raises(OSError), provenance.new_directory(out, MADE, keep=True) as part:
+        assert (part / "half").read_text() == "half"
+        plan = json.loads((part / "plan.json").read_text())
+        assert set(plan) == {"command", "settings", "inputs", "code_version"}
+        raise OSError("and again")
+    with provenance.new_directory(out, MADE, keep=True) as part:
+        assert (part / "half").read_text() == "half"
+    assert sorted(path.name for path in out.iterdir()) == ["half", "provenance.json"]
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    kill_while_it_writes(out, keep=True)
+    for other in (
+        provenance.record("prepare", {"seed": 2}, {"a": "00"}),
+        provenance.record("prepare", {"seed": 1}, {"a": "01"}),
+    ):
+        with provenance.new_directory(out, other, keep=True) as part:
+            assert [path.name for path in part.iterdir()] == ["plan.json"]
+        assert [path.name for path in out.iterdir()] == ["provenance.json"]
+
+
+def test_work_is_not_kept_for_what_the_user_gave(tmp_path):
+    with pytest.raises(InputError), provenance.new_directory(tmp_path / "out", MADE, keep=True):
+        raise InputError("clip 3 is silent")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_full_disk_is_named_and_kept_work_stays(tmp_path, keep):
+    code = (
+        "import resource, sys, numpy, pathlib\n"
+        "from neuromusic.errors import ResourceError\n"
+        "from neuromusic.provenance import new_directory, record\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+        "made = record('prepare', {'seed': 1}, {'a': '00'})\n"
+        "try:\n"
+        f"    with new_directory(pathlib.Path('out'), made, {keep}) as part:\n"
+        "        (part / 'small').write_text('small')\n"
+        "        (part / 'large').write_bytes(bytes(20_000))\n"
+        "except ResourceError as error:\n"
+        "    print(error, getattr(error, '__notes__', []))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "File too large" in done.stdout and "MiB are free" in done.stdout
+    assert ("the same command goes on" in done.stdout) == keep
+    assert [path.name for path in tmp_path.iterdir()] == [".out.partial"] * keep
 
 
 def test_a_kill_between_the_two_renames_loses_nothing(tmp_path):
@@ -141,7 +223,7 @@ def test_every_file_is_recorded(tmp_path):
         ".bidsignore": hashlib.sha256(b"").hexdigest(),
         "sub/a.npy": hashlib.sha256(b"abc").hexdigest(),
     }
-    assert made["places"]["cwd"] == os.getcwd()
+    assert made["places"]["cwd"] == str(Path.cwd())
 
 
 def test_a_record_is_known_wherever_it_was_made(tmp_path, monkeypatch):

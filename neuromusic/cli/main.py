@@ -43,14 +43,21 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            raise _BadInput(str(error)) from None
+            raise _BadInput("; ".join([str(error), *notes(error)])) from None
         except OSError as error:
             if error.filename is None and error.strerror is None:
                 raise
-            raise _BadInput(f"{error.filename or 'output'}: {error.strerror}") from None
-        except KeyboardInterrupt:
-            click.echo("stopped; nothing half-written is left", err=True)
+            first = f"{error.filename or 'output'}: {error.strerror}"
+            raise _BadInput("; ".join([first, *notes(error)])) from None
+        except KeyboardInterrupt as error:
+            left = notes(error) or ["nothing half-written is left"]
+            click.echo("; ".join(["stopped", *left]), err=True)
             ctx.exit(130)
+
+
+def notes(error: BaseException) -> list[str]:
+    """Return what steps have added to an error on its way: what they left, and how to go on."""
+    return getattr(error, "__notes__", [])
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
