@@ -1,30 +1,48 @@
-"""Runs and cross-validations in one ranked table, as text, TSV, Markdown and a figure."""
+"""Runs and cross-validations in one ranked table, and each pair of them on the same clips.
 
+Runs that differ in nothing but their seed are one setting: its row is their mean, never the best of
+them. What the numbers of both tables are: docs/trust.md.
+"""
+
+import itertools
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
+from neuromusic import leaks
 from neuromusic.errors import InputError
-from neuromusic.models.table import multiply_adds
-from neuromusic.progress import Say
-from neuromusic.provenance import new_directory, record, sha256
+from neuromusic.metrics import bootstrap, percentiles95
+from neuromusic.paired import flip_test, holm, mcnemar
+from neuromusic.progress import Say, track
+from neuromusic.provenance import hash_inputs, new_directory, record, sha256
 from neuromusic.report import figures
-from neuromusic.rundir import SCORES, SECONDS, load_run
+from neuromusic.rundir import SCORES
+from neuromusic.scored import Scored, by_setting, read_scores, setting_name
 
 # Column -> (its head in text and Markdown, how a value is written there).
 COLUMNS = {
     "rank": ("", "{:d}"),
     "run": ("run", "{}"),
     "model": ("model", "{}"),
+    "n_seeds": ("seeds", "{:d}"),
     "accuracy": ("accuracy", "{:.3f}"),
     "accuracy_low": ("from", "{:.3f}"),
     "accuracy_high": ("to", "{:.3f}"),
+    "accuracy_sd": ("SD", "{:.3f}"),
+    "accuracy_min": ("least", "{:.3f}"),
+    "accuracy_max": ("most", "{:.3f}"),
     "cross_entropy": ("cross-entropy", "{:.3f}"),
+    "brier": ("Brier", "{:.3f}"),
+    "calibration_error": ("calibration error", "{:.3f}"),
     "macro_f1": ("macro F1", "{:.3f}"),
     "n": ("n", "{:d}"),
+    "accuracy_clean": ("clean", "{:.3f}"),
+    "n_clean": ("n clean", "{:.0f}"),
     "random_weights": ("random weights", "{:.3f}"),
     "parameters": ("parameters", "{:,}"),
     "multiply_adds": ("multiply-adds", "{:,}"),
@@ -32,113 +50,229 @@ COLUMNS = {
     "published": ("published", "{:.4g}"),
     "published_what": ("of", "{}"),
 }
+PAIRS = {
+    "first": ("first", "{}"),
+    "second": ("second", "{}"),
+    "difference": ("difference", "{:+.3f}"),
+    "difference_low": ("from", "{:+.3f}"),
+    "difference_high": ("to", "{:+.3f}"),
+    "only_first": ("only first", "{:.0f}"),
+    "only_second": ("only second", "{:.0f}"),
+    "p_mcnemar": ("p McNemar", "{:.2g}"),
+    "p_mcnemar_holm": ("Holm", "{:.2g}"),
+    "p_flips": ("p sign flips", "{:.2g}"),
+    "p_flips_holm": ("Holm ", "{:.2g}"),
+    "n": ("n", "{:d}"),
+    "n_groups": ("groups", "{:d}"),
+}
+WORDS = {"run", "model", "of", "first", "second"}  # heads of columns that are set to the left
+SHOWN = 15  # pairs that are said; beyond that those of the best alone
+MEANS = ("accuracy", "cross_entropy", "brier", "calibration_error", "macro_f1", "accuracy_clean")
 
 
-def read_scores(directory: Path) -> tuple[dict[str, Any], frozenset[str]]:
-    """Return a row of the table and the clips that were scored, of a run or a cross-validation.
+def hits_of(setting: Sequence[Scored]) -> NDArray[np.float64]:
+    """Return which clips the runs of a setting got right, (seeds, clips) of 0 and 1."""
+    return np.stack([one.clips["hit"].to_numpy(np.float64) for one in setting])
 
-    Multiply-adds are those of one window; seconds an epoch the median over the epochs of all folds
-    (NaN for what was trained before they were told). Raises InputError where there are no scores.
+
+def groups_of(clips: pd.DataFrame, artists: Path | None) -> NDArray[np.int64]:
+    """Return the number of each clip's artist, or of the clip where artists are not known."""
+    if artists is None:
+        return np.arange(len(clips))
+    known = leaks.read_artists(artists)
+    named = leaks.with_artists(clips.reset_index()[["clip", "track"]], known, artists)
+    return pd.factorize(named["artist"])[0].astype(np.int64)
+
+
+def _name(setting: Sequence[Scored]) -> str:
+    return setting_name([one.directory for one in setting])
+
+
+def _row(setting: Sequence[Scored], means: NDArray[np.float64], over: str) -> dict[str, Any]:
+    row = dict(setting[0].row)
+    if len(setting) > 1 or row["interval_over"] != over:  # else as it was evaluated, to the digit
+        row["accuracy_low"], row["accuracy_high"] = percentiles95(means)
+    if len(setting) > 1:
+        row["run"] = _name(setting)
+        every = pd.DataFrame([one.row for one in setting])
+        row |= {name: every[name].mean() for name in (*MEANS, "random_weights", "seconds_an_epoch")}
+        row["n_seeds"] = len(setting)
+        row["accuracy_sd"] = every["accuracy"].std(ddof=1)
+        row["accuracy_min"], row["accuracy_max"] = every["accuracy"].agg(["min", "max"])
+    return row
+
+
+def tables(
+    directories: Sequence[Path], artists: Path | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame, list[str]]:
+    """Return (a row a setting, the best accuracy first; a row a pair of settings; warnings).
+
+    Equal accuracies are ordered by their cross-entropy. Intervals are drawn over clips, or with an
+    artist table over artists, and over the seeds of a setting. Only settings that scored the same
+    clips make a pair; p values are corrected for all pairs.
     """
-    files = [directory / name for name in SCORES]
-    absent = [path for path in files if not path.is_file()]
-    if absent:
-        raise InputError(f"{absent[0]}: is not there; type 'neuromusic evaluate {directory}'")
-    try:
-        scores = json.loads(files[0].read_text("utf-8"))
-        clips = pd.read_csv(files[1], sep="\t", usecols=["clip"])["clip"]
-        clip = scores["clip"]
-    except (ValueError, KeyError) as error:
-        raise InputError(f"{directory}: has damaged scores ({error}); evaluate it again") from None
-    runs = sorted(directory.glob("fold-*")) or [directory]
-    run = load_run(runs[0])
-    timed = [pd.read_csv(path / SECONDS) for path in runs if (path / SECONDS).is_file()]
-    published = run.config.published
-    row = {
-        "run": str(directory),
-        "model": scores["model"],
-        "accuracy": clip["accuracy"],
-        "accuracy_low": clip["accuracy_ci95"][0],
-        "accuracy_high": clip["accuracy_ci95"][1],
-        "cross_entropy": clip["cross_entropy"],
-        "macro_f1": clip["macro_f1"],
-        "n": clip["n"],
-        "random_weights": scores["random_weights"]["accuracy"],
-        "parameters": scores["parameters"],
-        "multiply_adds": multiply_adds(run.network),
-        "seconds_an_epoch": float(pd.concat(timed)["seconds"].median()) if timed else np.nan,
-        "published": np.nan if published.accuracy is None else published.accuracy,
-        "published_what": published.what or np.nan,
-        "chance": scores["chance"],
-    }
-    return row, frozenset(clips)
-
-
-def ranked(directories: list[Path], top: int | None = None) -> tuple[pd.DataFrame, str | None]:
-    """Return (the table, best accuracy first, a warning where not all scored the same clips).
-
-    Equal accuracies are ordered by their cross-entropy.
-    """
-    rows, clips = zip(*(read_scores(Path(path)) for path in directories), strict=True)
-    table = pd.DataFrame(list(rows)).sort_values(
-        ["accuracy", "cross_entropy"], ascending=[False, True], kind="stable"
+    settings, warnings = by_setting([read_scores(Path(path)) for path in directories])
+    same: dict[frozenset[str], list[list[Scored]]] = {}
+    for setting in settings:
+        same.setdefault(frozenset(setting[0].clips.index), []).append(setting)
+    rows, pairs = [], []
+    for group in same.values():
+        first = group[0][0]
+        for one in itertools.chain.from_iterable(group):
+            other = one.clips["genre"].ne(first.clips["genre"])
+            if other.any():
+                clip = other.idxmax()
+                raise InputError(
+                    f"{one.directory / SCORES[1]}: {clip} is {one.clips.loc[clip, 'genre']}, and "
+                    f"{first.clips.loc[clip, 'genre']} in {first.directory}"
+                )
+        groups = groups_of(first.clips, artists)
+        hits = [hits_of(setting) for setting in group]
+        means = bootstrap(hits, groups)
+        over = "artists" if artists else "clips"
+        own = [_row(setting, drawn, over) for setting, drawn in zip(group, means, strict=True)]
+        rows += own
+        order = sorted(
+            range(len(own)), key=lambda k: (-own[k]["accuracy"], own[k]["cross_entropy"])
+        )
+        couples = list(itertools.combinations(order, 2))
+        for i, j in track(couples, "compare pairs", len(couples)):
+            names = {"first": own[i]["run"], "second": own[j]["run"]}
+            drawn = means[i] - means[j]
+            pairs.append(names | _pair(hits[i], hits[j], drawn, groups, artists is not None))
+    table = pd.DataFrame(rows).sort_values(
+        ["accuracy", "cross_entropy"], ascending=[False, True], kind="stable", ignore_index=True
     )
     table.insert(0, "rank", np.arange(1, len(table) + 1))
-    warning = None
-    if len(set(clips)) > 1:
-        warning = (
-            f"these {len(rows)} were not scored on the same clips (n from {table['n'].min()} to "
-            f"{table['n'].max()}); their ranks say little"
+    paired = pd.DataFrame(pairs, columns=list(PAIRS))
+    for name in ("p_mcnemar", "p_flips"):
+        paired[f"{name}_holm"] = holm(paired[name])
+    if len(same) > 1:
+        sizes = "; ".join(
+            f"{len(clips)} clips: {', '.join(map(_name, group))}" for clips, group in same.items()
         )
-    return table.head(top).reset_index(drop=True), warning
+        warnings.append(
+            f"these {len(table)} were not scored on the same clips, so their ranks say little, and "
+            f"only those of the same clips are compared in pairs ({sizes})"
+        )
+    return table, paired, warnings
 
 
-def texts(table: pd.DataFrame) -> list[list[str]]:
+def _pair(
+    first: NDArray[np.float64], second: NDArray[np.float64], drawn: NDArray[np.float64],
+    groups: NDArray[np.int64], of_artists: bool,
+) -> dict[str, Any]:  # fmt: skip
+    """Return a row of the pairs for hits (seeds, clips) and bootstrapped differences."""
+    difference = first.mean(0) - second.mean(0)
+    low, high = percentiles95(drawn)
+    row = {
+        "difference": float(difference.mean()), "difference_low": low, "difference_high": high,
+        "only_first": np.nan, "only_second": np.nan, "p_mcnemar": np.nan, "p_flips": np.nan,
+        "n": len(groups), "n_groups": len(np.unique(groups)),
+    }  # fmt: skip
+    single = len(first) == len(second) == 1
+    if single:
+        counts = mcnemar(first[0] > 0, second[0] > 0)
+        row |= dict(zip(("only_first", "only_second", "p_mcnemar"), counts, strict=True))
+    if of_artists or not single:
+        row["p_flips"] = flip_test(difference, groups)
+    return row
+
+
+# --- Text ---------------------------------------------------------------------------------------
+
+Columns = dict[str, tuple[str, str]]
+
+
+def texts(table: pd.DataFrame, columns: Columns = COLUMNS) -> list[list[str]]:
     """Return head and rows as text, without the columns in which nothing is known."""
-    known = [name for name in COLUMNS if table[name].notna().any()]
-    lines = [[COLUMNS[name][0] for name in known]]
+    known = [name for name in columns if table[name].notna().any()]
+    if "n_seeds" in known and (table["n_seeds"] == 1).all():
+        known.remove("n_seeds")
+    lines = [[columns[name][0] for name in known]]
     for row in table[known].to_dict("records"):
-        lines.append([_cell(name, row[str(name)]) for name in known])
+        lines.append([_cell(columns[str(name)][1], value) for name, value in row.items()])
     return lines
 
 
-def _cell(name: str, value: Any) -> str:
-    return "-" if pd.isna(value) else COLUMNS[name][1].format(value)
+def _cell(form: str, value: Any) -> str:
+    return "-" if pd.isna(value) else form.format(value)
 
 
-def as_text(table: pd.DataFrame) -> str:
+def as_text(table: pd.DataFrame, columns: Columns = COLUMNS) -> str:
     """Return the table with columns in line, words to the left and numbers to the right."""
-    lines = texts(table)
+    lines = texts(table, columns)
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    left = {COLUMNS[name][0] for name in ("run", "model", "published_what")}
     return "\n".join(
         "  ".join(
-            text.ljust(width) if head in left else text.rjust(width)
+            text.ljust(width) if head in WORDS else text.rjust(width)
             for text, width, head in zip(line, widths, lines[0], strict=True)
         ).rstrip()
         for line in lines
     )
 
 
-def as_markdown(table: pd.DataFrame) -> str:
+def as_markdown(table: pd.DataFrame, columns: Columns = COLUMNS) -> str:
     """Return the table in Markdown."""
-    head, *rows = texts(table)
+    head, *rows = texts(table, columns)
     lines = [head, ["---"] * len(head), *rows]
     safe = [[text.replace("|", "\\|") for text in line] for line in lines]
     return "\n".join(f"| {' | '.join(line)} |" for line in safe) + "\n"
 
 
-def compare(directories: list[Path], top: int | None, out: Path | None, say: Say) -> str | None:
-    """Say the ranked table and, with ``out``, write it there; return the warning of `ranked`."""
-    table, warning = ranked(directories, top)
+def pairs_text(pairs: pd.DataFrame, best: str, over: str) -> str:
+    """Return what is said of the pairs: all of them where they are few, else those of the best."""
+    shown = pairs if len(pairs) <= SHOWN else pairs[pairs["first"] == best]
+    lines = [f"pairs on the same clips; intervals over {over}; Holm over all {len(pairs)} pairs"]
+    lines.append(as_text(shown, PAIRS))
+    if len(shown) < len(pairs):
+        lines.append(f"those of the best are shown; with --out pairs.tsv has all {len(pairs)}")
+    if pairs["p_mcnemar"].notna().any() and over != "clips":
+        lines.append(
+            "McNemar's test takes clips for independent; the sign flips, of artists, do not"
+        )
+    return "\n".join(lines)
+
+
+def compare(
+    directories: list[Path], top: int | None, out: Path | None, say: Say,
+    artists: Path | None = None,
+) -> list[str]:  # fmt: skip
+    """Say both tables of `tables` and, with ``out``, write them there; return the warnings.
+
+    ``top``: show only so many settings, and the pairs among them; the correction is for all.
+    """
+    whole, every, warnings = tables(directories, artists)
+    table = whole.head(top)
+    names = set(table["run"])
+    pairs = every[every["first"].isin(names) & every["second"].isin(names)]
+    over = "artists" if artists else "clips"
+    if (table["n_seeds"] > 1).any():
+        over += " and seeds"
     say(as_text(table))
+    say(f"from, to: 95 % interval over {over}")
+    if len(pairs):
+        say("\n" + pairs_text(pairs, str(table["run"][0]), over))
     if out is None:
-        return warning
-    inputs = {str(path): sha256(Path(path) / SCORES[0]) for path in directories}
+        return warnings
+    inputs = {
+        str(Path(path) / name): sha256(Path(path) / name) for path in directories for name in SCORES
+    }
+    inputs |= hash_inputs([artists] if artists else [])
     with new_directory(out, record("compare", {"top": top}, inputs)) as part:
-        tsv = table[list(COLUMNS)].to_csv(sep="\t", index=False, na_rep="n/a", float_format="%.6g")
-        (part / "table.tsv").write_text(tsv, "utf-8")
+        form = {"sep": "\t", "index": False, "na_rep": "n/a", "float_format": "%.6g"}
+        table[list(COLUMNS)].to_csv(part / "table.tsv", **form)
+        pairs.to_csv(part / "pairs.tsv", **form)
         (part / "table.md").write_text(as_markdown(table), "utf-8")
+        (part / "pairs.md").write_text(as_markdown(pairs, PAIRS), "utf-8")
+        found = {
+            "interval_over": over,
+            "settings": json.loads(table[list(COLUMNS)].to_json(orient="records")),
+            "pairs": json.loads(pairs.to_json(orient="records")),
+            "pairs_corrected_for": len(every),
+            "warnings": warnings,
+        }
+        (part / "compare.json").write_text(json.dumps(found, indent=2) + "\n", "utf-8")
         figures.save(figures.comparison(table), part / "table.png")
-    say(f"wrote {out}: table.tsv, table.md and table.png")
-    return warning
+    say(f"wrote {out}: table and pairs as .tsv and .md, compare.json and table.png")
+    return warnings

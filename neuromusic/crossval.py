@@ -10,7 +10,14 @@ from numpy.typing import NDArray
 
 from neuromusic.config import Config
 from neuromusic.errors import InputError
-from neuromusic.evaluation import confusion_matrix, evaluate, summarise
+from neuromusic.evaluation import (
+    calibration_text,
+    clean_text,
+    evaluate,
+    read_predictions,
+    score_clean,
+)
+from neuromusic.metrics import calibration, confusion_matrix, summarise
 from neuromusic.rundir import load_run
 from neuromusic.store import PreparedSet
 
@@ -33,25 +40,30 @@ def cross_validate(
     folds: int,
     out: Path,
     train: Callable[[Config, Path], object],
+    artists: Path | None = None,
 ) -> tuple[dict[str, Any], pd.DataFrame, NDArray[np.int64]]:
     """Train once a fold with ``train(config, directory)``, score its runs, and pool all clips.
 
-    Returns what `evaluation.evaluate` returns, over all folds, with each fold's accuracy.
+    Returns what `evaluation.evaluate` returns, over all folds, with each fold's accuracy. Folds are
+    whole runs, and runs share artists: with an artist table ``clean`` holds the pooled score of the
+    clips whose artist their own fold's training lacks (see `evaluation.score_clean`), and
+    ``clean["folds"]`` each fold's number of clips, of clean ones and of trained ones, and accuracy.
     """
     tables, scores = [], []
     for number, runs in enumerate(fold_runs(data, folds), start=1):
         settings = config.data.model_copy(update={"test_runs": runs})
         directory = out / f"fold-{number}"
         train(config.model_copy(update={"data": settings}), directory)
-        fold_scores, table, _ = evaluate(load_run(directory), data)
+        fold_scores, table, _ = evaluate(load_run(directory), data, artists)
         scores.append(fold_scores)
         tables.append(table.assign(fold=number))
     table = pd.concat(tables, ignore_index=True)
     classes = data.classes
-    truth = table["genre"].map({name: i for i, name in enumerate(classes)}).to_numpy(np.int64)
-    log_p = np.log(table[classes].to_numpy().clip(1e-12))
+    truth, log_p = read_predictions(table, classes)
+    groups = pd.factorize(table["artist"])[0] if artists else np.arange(len(table))
     pooled = {
-        "clip": summarise(truth, log_p, np.arange(len(table))),
+        "clip": summarise(truth, log_p, groups, "artists" if artists else "clips"),
+        "calibration": calibration(truth, log_p),
         "folds": [s["clip"]["accuracy"] for s in scores],
         "random_weights": {
             "accuracy": float(np.average(
@@ -63,5 +75,41 @@ def cross_validate(
         "model": config.model.name,
         "parameters": scores[0]["parameters"],
     }  # fmt: skip
+    if artists:
+        pooled["clean"] = score_clean(table, classes) | {"folds": [_clean_fold(s) for s in scores]}
     counts = confusion_matrix(truth, log_p.argmax(1), len(classes))
     return pooled, table, counts
+
+
+def _clean_fold(scores: dict[str, Any]) -> dict[str, Any]:
+    clean = scores["clean"]
+    return {
+        "n": clean["whole"]["n"],
+        "n_clean": clean["n"],
+        "n_trained": clean["trained"]["n"],
+        "accuracy_clean": clean.get("accuracy"),
+        "accuracy_shared": clean["shared"].get("accuracy"),
+    }
+
+
+def text(scores: dict[str, Any]) -> str:
+    """Return the pooled scores in a few lines."""
+    s = scores["clip"]
+    low, high = s["accuracy_ci95"]
+    lines = [
+        f"{scores['model']}: accuracy {s['accuracy']:.3f} ({low:.3f} to {high:.3f} over "
+        f"{s['interval_over']}), {s['n']} clips; folds "
+        f"{', '.join(f'{a:.3f}' for a in scores['folds'])}; random weights "
+        f"{scores['random_weights']['accuracy']:.3f}, chance {scores['chance']:.3f}",
+        calibration_text(scores["calibration"]),
+    ]
+    if "clean" in scores:
+        lines += ["clips whose artist their fold's training has (shared) and lacks (clean):"]
+        lines += [clean_text(scores["clean"])]
+        parts = (
+            f"{fold['n_clean']} of {fold['n']}"
+            + (f" ({fold['accuracy_clean']:.3f})" if fold["n_clean"] else "")
+            for fold in scores["clean"]["folds"]
+        )
+        lines += [f"clean clips of each fold (accuracy): {', '.join(parts)}"]
+    return "\n".join(lines)

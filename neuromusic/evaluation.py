@@ -1,6 +1,6 @@
 """How well a network does: window and clip scores with intervals, beside its random twin.
 
-The metrics are plain numpy; a test clip counts once although it was played four times.
+A test clip counts once although it was played four times. What the numbers are: `metrics`.
 """
 
 import json
@@ -14,64 +14,12 @@ from numpy.typing import NDArray
 from neuromusic import leaks
 from neuromusic.errors import InputError
 from neuromusic.inference import log_probabilities, pool_windows, prediction_table, windows_of
+from neuromusic.metrics import calibration, confusion_matrix, f1_scores, summarise
 from neuromusic.models import Network
-from neuromusic.rundir import Run, best_device, random_twin
+from neuromusic.provenance import hash_inputs, record, record_hash, sha256, write_record, write_text
+from neuromusic.rundir import SCORES, SCORES_RECORD, WEIGHTS, Run, best_device, random_twin
 from neuromusic.selection import labels, select
 from neuromusic.store import PreparedSet, open_prepared
-
-BOOTSTRAPS = 10_000
-
-
-def confusion_matrix(
-    truth: NDArray[np.int64], guess: NDArray[np.int64], n: int
-) -> NDArray[np.int64]:
-    """Return counts (n, n): row the true class, column the predicted one."""
-    return np.bincount(truth * n + guess, minlength=n * n).reshape(n, n)
-
-
-def f1_scores(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the F1 score of each class (n,); NaN for one that is neither there nor predicted."""
-    hits = np.diag(confusion)
-    total = confusion.sum(0) + confusion.sum(1)
-    with np.errstate(invalid="ignore"):
-        return 2 * hits / total
-
-
-def cross_entropy(truth: NDArray[np.int64], log_p: NDArray[np.float64]) -> float:
-    """Return the mean negative log-probability of the true class, in nats."""
-    return float(-log_p[np.arange(len(truth)), truth].mean())
-
-
-def bootstrap_ci95(
-    hits: NDArray[np.bool_], groups: NDArray[np.int64], seed: int = 0
-) -> tuple[float, float]:
-    """Return the 95 % percentile interval of the mean, drawing whole groups (clips).
-
-    ``hits`` (n,) and ``groups`` (n,), the number of each one's clip.
-    """
-    _, group = np.unique(groups, return_inverse=True)
-    size = np.bincount(group)
-    good = np.bincount(group, weights=hits)
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(len(size), size=(BOOTSTRAPS, len(size)))
-    means = good[drawn].sum(1) / size[drawn].sum(1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
-
-
-def summarise(
-    truth: NDArray[np.int64], log_p: NDArray[np.float64], groups: NDArray[np.int64]
-) -> dict[str, Any]:
-    """Return accuracy, accuracy_ci95, cross_entropy, macro_f1 and n."""
-    guess = log_p.argmax(1)
-    confusion = confusion_matrix(truth, guess, log_p.shape[1])
-    return {
-        "accuracy": float((truth == guess).mean()),
-        "accuracy_ci95": list(bootstrap_ci95(truth == guess, groups)),
-        "cross_entropy": cross_entropy(truth, log_p),
-        "macro_f1": float(np.nanmean(f1_scores(confusion))),
-        "n": len(truth),
-    }
 
 
 def score_rows(
@@ -104,8 +52,7 @@ def heard_by(run: Run, data: PreparedSet) -> PreparedSet:
 def test_rows(run: Run, data: PreparedSet) -> NDArray[np.int64]:
     """Return the rows to score: the set's test clips, or the runs that training left out."""
     settings = run.config.data
-    own = data.directory.resolve() == run.prepared
-    if own and settings.test_runs:
+    if settings.test_runs and run.knows(data):
         return select(data, settings).test
     rows = np.flatnonzero((data.rows["split"] == "test") & (data.rows["variant"] == 0))
     if len(rows) == 0:
@@ -119,98 +66,160 @@ def test_rows(run: Run, data: PreparedSet) -> NDArray[np.int64]:
 test_rows.__test__ = False  # type: ignore[attr-defined]  # pytest: this is no test
 
 
-def evaluate(run: Run, data: PreparedSet) -> tuple[dict[str, Any], pd.DataFrame, NDArray[np.int64]]:
+def own_set(run: Run) -> PreparedSet:
+    """Open the set that a run was trained on; raise InputError where it is no longer there."""
+    if not run.prepared.is_dir():
+        raise InputError(
+            f"{run.prepared}: the set that {run.directory} was trained on is no longer there; put "
+            "it back, or name its new place with --prepared"
+        )
+    return open_prepared(run.prepared)
+
+
+def evaluate(
+    run: Run, data: PreparedSet, artists: Path | None = None
+) -> tuple[dict[str, Any], pd.DataFrame, NDArray[np.int64]]:
     """Score a run on the test clips of a prepared set.
+
+    ``artists``: an artist table (see `leaks`). Then intervals are drawn over artists instead of
+    clips, because clips of one artist are not independent; the scores have ``clean`` (see
+    `score_clean`) and the table says in ``shares`` what a clip shares with the training.
 
     Returns (what goes into evaluation.json, a table with a row a clip, the confusion matrix).
     Raises InputError where the set does not fit the run.
     """
+    given = data
     data = heard_by(run, data)
     truth_of = labels(data, run.classes)
     rows = test_rows(run, data)
     truth = truth_of[rows]
+    names = data.rows.iloc[rows][["clip", "genre", "track", "split", "run", "trial"]]
+    groups, over = np.arange(len(rows)), "clips"
+    if artists:
+        whose = leaks.with_artists(names, leaks.read_artists(artists), artists)["artist"]
+        groups, over = pd.factorize(whose)[0], "artists"
     device = best_device()
     scores: dict[str, Any] = {}
     networks = {"trained": run.network, "random": random_twin(run)}
     for name, network in networks.items():
         per_window, log_p = score_rows(network.to(device), data, rows, run.hop_frames)
         counts = np.array([len(windows) for windows in per_window])
-        clip = summarise(truth, log_p, np.arange(len(rows)))
+        clip = summarise(truth, log_p, groups, over)
         if name == "random":
             scores["random_weights"] = clip
             continue
         confusion = confusion_matrix(truth, log_p.argmax(1), len(run.classes))
-        f1 = f1_scores(confusion)
         scores["clip"] = clip
         scores["window"] = summarise(
-            np.repeat(truth, counts),
-            np.concatenate(per_window),
-            np.repeat(np.arange(len(rows)), counts),
+            np.repeat(truth, counts), np.concatenate(per_window), np.repeat(groups, counts), over
         )
-        present = confusion.sum(1)
-        scores["per_genre"] = {
-            genre: {
-                "accuracy": float(confusion[i, i] / present[i]),
-                "f1": float(f1[i]),
-                "n": int(present[i]),
-            }
-            for i, genre in enumerate(run.classes)
-            if present[i]
-        }
-        names = data.rows.iloc[rows][["clip", "genre", "split", "run", "trial"]]
+        scores["per_genre"] = _per_genre(confusion, run.classes)
+        scores["calibration"] = calibration(truth, log_p)
         table = prediction_table(names, log_p, run.classes)
     scores["chance"] = 1 / len(run.classes)
     scores["prepared"] = data.directory.name
     scores["model"] = run.config.model.name
     scores["parameters"] = sum(p.numel() for p in run.network.parameters())
+    if artists:
+        used = own_set(run) if not run.knows(given) else given
+        table, trained = beside_training(run, used, table, artists)
+        scores["clean"] = score_clean(table, run.classes) | trained
     return scores, table, confusion
 
 
-def score_clean(run: Run, data: PreparedSet, table: pd.DataFrame, artists: Path) -> dict[str, Any]:
-    """Score the clips that share no artist with what a run was trained and validated on.
+def _per_genre(confusion: NDArray[np.int64], classes: list[str]) -> dict[str, Any]:
+    f1, present = f1_scores(confusion), confusion.sum(1)
+    return {
+        genre: {
+            "accuracy": float(confusion[i, i] / present[i]),
+            "f1": float(f1[i]),
+            "n": int(present[i]),
+        }
+        for i, genre in enumerate(classes)
+        if present[i]
+    }
 
-    ``table`` is that of `evaluate`, ``artists`` an artist table (see `leaks`). Returns what
-    `summarise` does of the clean clips, with n_artists; the same of all clips as ``whole`` and of
-    the others as ``shared``; ``trained``, how many clips and artists the run knows; and
-    ``shared_by``, how many scored clips share what. Of no clip there is n and n_artists alone.
-    Intervals are drawn over artists, because clips of one artist are not independent.
+
+def read_predictions(
+    table: pd.DataFrame, classes: list[str]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return (true labels, log-probabilities) of a table of predictions."""
+    truth = table["genre"].map({name: i for i, name in enumerate(classes)}).to_numpy(np.int64)
+    return truth, np.log(table[classes].to_numpy().clip(1e-300))
+
+
+def beside_training(
+    run: Run, data: PreparedSet, table: pd.DataFrame, artists: Path
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Say of scored clips what they share with what a run was trained and validated on.
+
+    ``data``: the set that it was trained on; ``table``: that of `evaluate`. Returns the table with
+    the columns artist and shares (of `leaks.KINDS`, joined by commas; missing where nothing is
+    shared); and how many clips and artists it was trained on (with the validation clips), and how
+    many of these validation clips share anything with the training clips.
     """
-    own = heard_by(run, open_prepared(run.prepared))
-    chosen = select(own, run.config.data)
+    chosen = select(heard_by(run, data), run.config.data)
     known = leaks.read_artists(artists)
-    used = own.rows.iloc[np.concatenate([chosen.train, chosen.valid])]
-    used = leaks.with_artists(used.drop_duplicates("clip")[["clip", "track"]], known, artists)
-    scored = table[["clip"]].merge(data.rows.drop_duplicates("clip")[["clip", "track"]], "left")
-    scored = leaks.with_artists(scored, known, artists)
-    pairs = leaks.shared_pairs(scored, used)
-    is_shared = scored["clip"].isin(pairs["clip"]).to_numpy()
-    label_of = {name: i for i, name in enumerate(run.classes)}
-    truth = table["genre"].map(label_of).to_numpy(np.int64)
-    log_p = np.log(table[run.classes].to_numpy().clip(1e-300))
-    artist, _ = pd.factorize(scored["artist"])
+
+    def sides(rows: NDArray[np.int64]) -> pd.DataFrame:
+        clips = data.rows.iloc[rows].drop_duplicates("clip")[["clip", "track"]]
+        return leaks.with_artists(clips, known, artists)
+
+    train, valid = sides(chosen.train), sides(chosen.valid)
+    used = pd.concat([train, valid])
+    scored = leaks.with_artists(table[["clip", "track"]], known, artists)
+    kinds = leaks.shared_pairs(scored, used).drop_duplicates(["clip", "kind"])
+    shares = kinds.groupby("clip")["kind"].agg(",".join)
+    within = leaks.shared_pairs(valid, train)["clip"].nunique()
+    counts = {
+        "trained": {"n": len(used), "n_artists": used["artist"].nunique()},
+        "validation": {"n": len(valid), "shared": within},
+    }
+    marked = table.assign(
+        artist=scored["artist"].to_numpy(), shares=table["clip"].map(shares).astype(object)
+    )
+    return marked, counts
+
+
+def score_clean(table: pd.DataFrame, classes: list[str]) -> dict[str, Any]:
+    """Score the clips that share no artist with the training, as `beside_training` marks them.
+
+    Returns what `summarise` does of the clean clips, with n_artists; the same of all clips as
+    ``whole`` and of the others as ``shared``; and ``shared_by``, how many scored clips share what.
+    Of no clip there is n and n_artists alone. Intervals are drawn over artists.
+    """
+    truth, log_p = read_predictions(table, classes)
+    artist = table["artist"].to_numpy()
+    is_shared = table["shares"].notna().to_numpy()
 
     def part(which: NDArray[np.bool_]) -> dict[str, Any]:
         counts = {"n": int(which.sum()), "n_artists": len(np.unique(artist[which]))}
         if not which.any():
             return counts
-        return summarise(truth[which], log_p[which], artist[which]) | counts
+        return summarise(truth[which], log_p[which], artist[which], "artists") | counts
 
+    by = table["shares"].fillna("").str.split(",")
     return part(~is_shared) | {
         "whole": part(np.ones_like(is_shared)),
         "shared": part(is_shared),
-        "trained": {"n": len(used), "n_artists": used["artist"].nunique()},
-        "shared_by": {k: pairs["clip"][pairs["kind"] == k].nunique() for k in leaks.KINDS},
+        "shared_by": {kind: int(sum(kind in kinds for kinds in by)) for kind in leaks.KINDS},
     }
 
 
 def clean_text(clean: dict[str, Any]) -> str:
     """Return what `score_clean` found as a short table."""
-    trained = clean["trained"]
-    lines = [
-        f"trained and validated on {trained['n']} clips of {trained['n_artists']} artists; "
-        "intervals over artists:",
-        f"{'':16}{'accuracy':>9}  {'95 % interval':<15}{'n':>7}{'artists':>9}",
-    ]
+    lines = []
+    if "trained" in clean:
+        trained, valid = clean["trained"], clean["validation"]
+        lines.append(
+            f"trained and validated on {trained['n']} clips of {trained['n_artists']} artists"
+        )
+        if valid["n"]:
+            lines.append(
+                f"{valid['shared']} of {valid['n']} validation clips share an artist with a "
+                "training clip"
+            )
+    lines.append(f"{'':16}{'accuracy':>9}  {'95 % interval':<15}{'n':>7}{'artists':>9}")
     parts = {"whole": clean["whole"], "clean": clean, "artist shared": clean["shared"]}
     for name, s in parts.items():
         accuracy, interval = "-", "-"
@@ -224,7 +233,7 @@ def clean_text(clean: dict[str, Any]) -> str:
 def score_text(scores: dict[str, Any]) -> str:
     """Return the scores as a short table."""
     lines = [
-        f"{'':16}{'accuracy':>9}  {'95 % interval':<15}{'cross-entropy':>14}"
+        f"{'':16}{'accuracy':>9}  {'95 % interval':<15}{'cross-entropy':>14}{'Brier':>8}"
         f"{'macro F1':>10}{'n':>7}"
     ]
     for key in ("clip", "window", "random_weights"):
@@ -233,18 +242,51 @@ def score_text(scores: dict[str, Any]) -> str:
         interval = f"{low:.3f} to {high:.3f}"
         lines.append(
             f"{key.replace('_', ' '):16}{s['accuracy']:>9.3f}  {interval:<15}"
-            f"{s['cross_entropy']:>14.3f}{s['macro_f1']:>10.3f}{s['n']:>7}"
+            f"{s['cross_entropy']:>14.3f}{s['brier']:>8.3f}{s['macro_f1']:>10.3f}{s['n']:>7}"
         )
     lines.append(f"{'chance':16}{scores['chance']:>9.3f}")
+    lines.append(f"intervals over {scores['clip']['interval_over']}")
+    lines.append(calibration_text(scores["calibration"]))
     genres = (f"{g} {s['accuracy']:.2f} of {s['n']}" for g, s in scores["per_genre"].items())
     lines.append("per genre: " + ", ".join(genres))
     return "\n".join(lines)
 
 
-def write_evaluation(directory: Path, scores: dict[str, Any], table: pd.DataFrame) -> None:
-    """Write evaluation.json and predictions.tsv into a run directory."""
-    from neuromusic.provenance import write_text
+def calibration_text(found: dict[str, Any]) -> str:
+    """Return what `metrics.calibration` found in a line."""
+    lean = "over" if found["mean_confidence"] > found["accuracy"] else "under"
+    beyond = found["error"] > found["error_if_calibrated_95"]
+    return (
+        f"calibration error {found['error']:.3f}; a calibrated network would show "
+        f"{found['error_if_calibrated']:.3f} (95 % of them up to "
+        f"{found['error_if_calibrated_95']:.3f}): "
+        + (f"{lean}confident" if beyond else "no sign of miscalibration")
+        + f" (mean confidence {found['mean_confidence']:.3f})"
+    )
 
-    write_text(directory / "evaluation.json", json.dumps(scores, indent=2) + "\n")
+
+def write_evaluation(
+    directory: Path, scores: dict[str, Any], table: pd.DataFrame, made: dict[str, Any],
+    figures: list[Path], name: str = SCORES_RECORD,
+) -> None:  # fmt: skip
+    """Write evaluation.json, predictions.tsv and the record of both and of ``figures``.
+
+    ``made``: what `provenance.record` returns; ``name``: its file, which is written last.
+    """
+    write_text(directory / SCORES[0], json.dumps(scores, indent=2) + "\n")
     text = table.to_csv(sep="\t", index=False, na_rep="n/a", float_format="%.6f")
-    write_text(directory / "predictions.tsv", text)
+    write_text(directory / SCORES[1], text)
+    paths = [*(directory / name for name in SCORES), *figures]
+    outputs = {path.relative_to(directory).as_posix(): sha256(path) for path in paths}
+    write_record(directory, made | {"outputs": outputs}, name)
+
+
+def evaluation_record(run: Run, data: PreparedSet, artists: Path | None) -> dict[str, Any]:
+    """Return the record of an evaluation: which weights were scored on which set."""
+    inputs = {
+        "run": sha256(run.directory / WEIGHTS),
+        "prepared": record_hash(data.directory),
+        **hash_inputs([artists] if artists else []),
+    }
+    places = {"run": run.directory, "prepared": data.directory}
+    return record("evaluate", {}, inputs, str(best_device()), places)

@@ -8,6 +8,7 @@ taken for replicas of each other.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -188,14 +189,35 @@ def unique_rows(lists: pd.DataFrame) -> pd.DataFrame:
     return played.drop_duplicates(["split", "clip"]).reset_index(drop=True)
 
 
+@dataclass(frozen=True)
+class Held:
+    """Which runs of the training order a training leaves out: to validate on, and to be scored."""
+
+    valid: int | list[int] = 1  # runs, or how many at the end
+    test: tuple[int, ...] = ()
+
+    def runs(self, runs: list[int]) -> list[int]:
+        """Return the validation runs; raise InputError where one is not there or none is left."""
+        free = [run for run in runs if run not in self.test]
+        valid = free[len(free) - self.valid :] if isinstance(self.valid, int) else self.valid
+        for name, wanted, there in (("validation", valid, free), ("test", self.test, runs)):
+            absent = [run for run in wanted if run not in there]
+            if absent:
+                raise InputError(f"{name} run {absent[0]}: is not one of the runs {there}")
+        if len(valid) >= len(free):
+            raise InputError(f"{len(valid)} validation runs of {len(free)} leave none to train on")
+        return valid
+
+
 def compare_sides(
-    lists: pd.DataFrame, validation_runs: int, artists: pd.DataFrame | None, path: Path | None
+    lists: pd.DataFrame, held: Held, artists: pd.DataFrame | None, path: Path | None
 ) -> list[Comparison]:
     """Compare the sides of stimulus lists (`stimuli.read_lists`), two at a time.
 
     Training with test; the validation clips with both. Where the lists have no validation clips of
-    their own, these are the last ``validation_runs`` runs of the training order, which are compared
-    with the other training runs (they are training clips in the comparison with the test).
+    their own, these are the runs of the training order that ``held`` names, which are compared with
+    the other training runs (they are training clips in the comparison with the test). Where
+    ``held`` has runs to be scored, these are the test instead of the lists' test clips.
     """
     clips = unique_rows(lists)
     if artists is not None:
@@ -203,24 +225,29 @@ def compare_sides(
     elif set(clips["track"]) <= set(TRACKS):
         clips = clips.assign(fault=clips["track"].isin(gtzan_faults()))
     train, valid, test = (clips[clips["split"] == name] for name in ("train", "valid", "test"))
-    runs = sorted(train["run"].dropna().unique())
-    sides = [(("training", "test"), train, test)]
+    runs = sorted(int(run) for run in train["run"].dropna().unique())
+    chosen = held.runs(runs) if runs and valid.empty else []
+    tested = "test"
+    if runs and held.test:
+        tested = _run_names(held.test)
+        is_scored = train["run"].isin(held.test)
+        train, test = train[~is_scored], train[is_scored]
+    sides = [(("training", tested), train, test)]
     if len(valid):
-        sides += [(("validation", "test"), valid, test), (("training", "validation"), train, valid)]
-    elif runs and validation_runs:
-        if validation_runs >= len(runs):
-            raise InputError(
-                f"--validation-runs {validation_runs}: of {len(runs)} runs leave none to train on"
-            )
-        held = train["run"].isin(runs[-validation_runs:])
-        numbers = ", ".join(str(run) for run in runs[-validation_runs:])
-        sides.append((("other runs", f"run {numbers}"), train[~held], train[held]))
+        sides += [(("validation", tested), valid, test), (("training", "validation"), train, valid)]
+    elif chosen:
+        is_valid = train["run"].isin(chosen)
+        sides.append((("other runs", _run_names(chosen)), train[~is_valid], train[is_valid]))
     kinds = KINDS if artists is not None else KINDS[:2]
     return [
         Comparison(names, left, right, shared_pairs(left, right), kinds)
         for names, left, right in sides
         if len(left) and len(right)
     ]
+
+
+def _run_names(runs: Sequence[int]) -> str:
+    return f"run {', '.join(str(run) for run in runs)}"
 
 
 def as_text(comparison: Comparison) -> str:
@@ -293,7 +320,7 @@ def as_table(comparisons: list[Comparison]) -> pd.DataFrame:
 
 
 def report(
-    directory: Path, artists: Path | None, validation_runs: int, with_audio: bool,
+    directory: Path, artists: Path | None, held: Held, with_audio: bool,
     out: Path | None, say: Say,
 ) -> bool:  # fmt: skip
     """Say what the sides of the lists in a directory share; return whether they share anything.
@@ -302,7 +329,7 @@ def report(
     as TSV. Raises InputError where there is only one side.
     """
     table = read_artists(artists) if artists else None
-    comparisons = compare_sides(read_lists(directory), validation_runs, table, artists)
+    comparisons = compare_sides(read_lists(directory), held, table, artists)
     if not comparisons:
         raise InputError(
             f"{directory}: has one side only, so nothing can be shared; expected train.tsv with "

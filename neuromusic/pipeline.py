@@ -10,20 +10,22 @@ from typing import Any
 
 from neuromusic import stimuli, timing
 from neuromusic.config import Config
-from neuromusic.datasets import folder
 from neuromusic.errors import InputError
 from neuromusic.fmri.formats import Wanted
 from neuromusic.parallel import Machine
 from neuromusic.progress import Say, epoch_text
 from neuromusic.provenance import (
+    RECORD,
     check_target,
     hash_inputs,
     is_current,
     new_directory,
+    read_record,
     record,
+    record_hash,
     sha256,
 )
-from neuromusic.staging import make_file_lists, make_lists
+from neuromusic.staging import file_table, make_file_lists, make_lists
 
 
 def _hash_list_sounds(lists: Path) -> dict[str, str]:
@@ -53,7 +55,9 @@ def make_prepared(
     settings = {"seed": seed, "front_end": describe(spec), "waves": with_waves}
     if machine.device != "cpu":  # other bytes, within rounding
         settings["device"] = machine.device
-    made = record("prepare", settings, _hash_list_sounds(lists), machine.device)
+    made = record(
+        "prepare", settings, _hash_list_sounds(lists), machine.device, places={"lists": lists}
+    )
     if is_current(out, made):
         say(f"{out} is there already and unchanged")
         return out
@@ -76,7 +80,8 @@ def make_prepared_features(
     for path in files:
         if not path.is_file():
             raise InputError(f"{path}: no such file; expected an .npz with log-mel features")
-    made = record("prepare", {"front_end": name}, hash_inputs(files))
+    places = {"features": train} | ({"test_features": test} if test else {})
+    made = record("prepare", {"front_end": name}, hash_inputs(files), places=places)
     if is_current(out, made):
         say(f"{out} is there already and unchanged")
         return out
@@ -137,8 +142,9 @@ def make_evaluation(
     from neuromusic.evaluation import (
         clean_text,
         evaluate,
+        evaluation_record,
         heard_by,
-        score_clean,
+        own_set,
         score_text,
         write_evaluation,
     )
@@ -147,12 +153,10 @@ def make_evaluation(
     from neuromusic.store import open_prepared
 
     run = load_run(directory)
-    data = open_prepared(prepared or run.prepared)
-    scores, table, counts = evaluate(run, data)
-    if artists:
-        scores["clean"] = score_clean(run, data, table, artists)
-    written, skipped = draw_run(run, heard_by(run, data), counts, scores["clip"]["accuracy"])
-    write_evaluation(directory, scores, table)
+    data = open_prepared(prepared) if prepared else own_set(run)
+    scores, table, counts = evaluate(run, data, artists)
+    written, skipped = draw_run(run, heard_by(run, data), counts, scores["clip"]["accuracy"], table)
+    write_evaluation(directory, scores, table, evaluation_record(run, data, artists), written)
     say(score_text(scores))
     if artists:
         say(clean_text(scores["clean"]))
@@ -177,7 +181,8 @@ def make_export(
     wanted = wanted or Wanted()
     wanted.check([stage.name for stage in run.network.stages])
     inputs = {"run": sha256(directory / "model.safetensors"), **_hash_list_sounds(lists)}
-    made = record("export", wanted.settings(), inputs)
+    places = {"run": directory, "lists": lists}
+    made = record("export", wanted.settings(), inputs, places=places)
     if is_current(out, made):
         say(f"{out} is there already and unchanged")
         return out
@@ -214,9 +219,10 @@ def run_all(config: Config, workers: int, say: Say) -> dict[str, Any]:
         test = Path(paths.test_features) if paths.test_features else None
         make_prepared_features(Path(paths.features), test, prepared, say, config.data.front_end)
     elif paths.folder:
-        files = folder.table(Path(paths.folder))
+        origin = {"folder": Path(paths.folder)}
         seed = config.train.seed
-        make_file_lists(files, paths.split, seed, paths.clip_s, lists, "hard", say)
+        files = file_table(origin)
+        make_file_lists(files, paths.split, seed, paths.clip_s, lists, "hard", say, origin)
     else:
         make_lists(
             Path(paths.train_order),
@@ -234,10 +240,7 @@ def run_all(config: Config, workers: int, say: Say) -> dict[str, Any]:
         )
     make_run(config, prepared, run, True, say)
     scores_file = run / "evaluation.json"
-    if (
-        scores_file.is_file()
-        and scores_file.stat().st_mtime >= (run / "provenance.json").stat().st_mtime
-    ):
+    if _is_scored(run, prepared):
         say(f"{scores_file} is there already and unchanged")
         scores: dict[str, Any] = json.loads(scores_file.read_text("utf-8"))
     else:
@@ -247,28 +250,41 @@ def run_all(config: Config, workers: int, say: Say) -> dict[str, Any]:
     return scores
 
 
+def _is_scored(run: Path, prepared: Path) -> bool:
+    """Say whether the scores of a run are those of its weights on this set."""
+    from neuromusic.rundir import SCORES_RECORD, WEIGHTS
+
+    made = read_record(run, SCORES_RECORD)
+    inputs = {"run": sha256(run / WEIGHTS), "prepared": record_hash(prepared)}
+    return made is not None and made["inputs"] == inputs
+
+
 def make_crossval(
-    config: Config, prepared: Path, folds: int, out: Path, say: Say
+    config: Config, prepared: Path, folds: int, out: Path, say: Say, artists: Path | None = None
 ) -> dict[str, Any]:
     """Cross-validate an experiment over the training runs; return the pooled scores."""
-    from neuromusic.crossval import cross_validate
-    from neuromusic.evaluation import write_evaluation
+    from neuromusic.crossval import cross_validate, text
+    from neuromusic.evaluation import read_predictions, write_evaluation
+    from neuromusic.metrics import reliability
     from neuromusic.report import figures
     from neuromusic.store import open_prepared
 
     data = open_prepared(prepared)
     scores, table, counts = cross_validate(
-        config, data, folds, out, lambda fold, path: make_run(fold, prepared, path, True, say)
-    )
-    write_evaluation(out, scores, table)
+        config, data, folds, out, lambda fold, path: make_run(fold, prepared, path, True, say),
+        artists,
+    )  # fmt: skip
     s = scores["clip"]
     title = f"{config.model.name}, {folds} folds: {s['accuracy']:.1%} of {s['n']} clips"
-    figures.save(figures.confusion(counts, data.classes, title), out / "confusion.png")
-    low, high = s["accuracy_ci95"]
-    say(
-        f"{config.model.name}: accuracy {s['accuracy']:.3f} ({low:.3f} to {high:.3f}) over "
-        f"{s['n']} clips; folds {', '.join(f'{a:.3f}' for a in scores['folds'])}; random weights "
-        f"{scores['random_weights']['accuracy']:.3f}, chance {scores['chance']:.3f}"
-    )
-    say(f"wrote {out / 'evaluation.json'}, {out / 'predictions.tsv'} and {out / 'confusion.png'}")
+    bins = reliability(*read_predictions(table, data.classes))
+    written = [
+        figures.save(figures.confusion(counts, data.classes, title), out / "confusion.png"),
+        figures.save(figures.reliability(bins, scores["calibration"]), out / "reliability.png"),
+    ]
+    inputs = {"prepared": record_hash(prepared), **hash_inputs([artists] if artists else [])}
+    settings = {"folds": folds, **config.of_training()}
+    made = record("crossval", settings, inputs, places={"prepared": prepared})
+    write_evaluation(out, scores, table, made, written, RECORD)
+    say(text(scores))
+    say(f"wrote {out / 'evaluation.json'}, predictions.tsv, confusion.png and reliability.png")
     return scores

@@ -36,10 +36,28 @@ def hash_inputs(paths: Iterable[Path]) -> dict[str, str]:
     return {str(path): sha256(path) for path in sorted(paths)}
 
 
+def hash_outputs(directory: Path) -> dict[str, str]:
+    """Return path below the directory -> SHA-256 for every file in it but its record."""
+    paths = (path for path in directory.rglob("*") if path.is_file())
+    names = {path.relative_to(directory).as_posix(): path for path in paths}
+    return {
+        name: sha256(path) for name, path in sorted(names.items()) if name not in (RECORD, PLAN)
+    }
+
+
 def record(
-    command: str, settings: Mapping[str, Any], inputs: Mapping[str, str], device: str = "cpu"
+    command: str,
+    settings: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    device: str = "cpu",
+    places: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
-    """Return what goes into ``provenance.json``; ``settings`` hold the seed where there is one."""
+    """Return what goes into ``provenance.json``; ``settings`` hold the seed where there is one.
+
+    ``places`` (name -> path) say where a step that is done again finds its input. No result depends
+    on them, nor on the directory in which the command was typed, which is kept beside them.
+    """
+    places = {"cwd": Path(), **(places or {})}
     return {
         "command": command,
         "settings": dict(settings),
@@ -48,12 +66,13 @@ def record(
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "device": device,
+        "places": {name: os.path.abspath(path) for name, path in places.items()},
     }
 
 
-def read_record(directory: Path) -> dict[str, Any] | None:
+def read_record(directory: Path, name: str = RECORD) -> dict[str, Any] | None:
     """Return the record of a finished directory, or None where there is none."""
-    return _read_json(directory / RECORD)
+    return _read_json(directory / name)
 
 
 def _read_json(path: Path) -> dict[str, Any] | None:
@@ -64,9 +83,26 @@ def _read_json(path: Path) -> dict[str, Any] | None:
     return loaded if isinstance(loaded, dict) else None
 
 
-def write_record(directory: Path, made: Mapping[str, Any]) -> None:
-    """Write ``provenance.json`` into a directory; the last thing that is written there."""
-    write_text(directory / RECORD, json.dumps(made, indent=2, sort_keys=True) + "\n")
+def write_record(directory: Path, made: Mapping[str, Any], name: str = RECORD) -> None:
+    """Write ``provenance.json`` into a directory; the last thing that is written there.
+
+    What a later command adds to a directory has a record of another ``name``.
+    """
+    write_text(directory / name, _as_json(made))
+
+
+def _as_json(made: Mapping[str, Any]) -> str:
+    return json.dumps(made, indent=2, sort_keys=True) + "\n"
+
+
+def record_hash(directory: Path) -> str:
+    """Return the SHA-256 of a finished directory's record without its places.
+
+    It stands for the whole directory, wherever that lies: the record holds the hash of each file.
+    """
+    made = read_record(directory) or {}
+    text = _as_json({key: value for key, value in made.items() if key != "places"})
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def is_current(directory: Path, made: Mapping[str, Any]) -> bool:
@@ -75,6 +111,19 @@ def is_current(directory: Path, made: Mapping[str, Any]) -> bool:
     # Through JSON, so that tuples and lists compare as they are on disk.
     new = json.loads(json.dumps(dict(made)))
     return old is not None and all(old.get(key) == new[key] for key in SAME)
+
+
+def places_of(path: Path, near: Path) -> Iterator[Path]:
+    """Yield where a file or directory may lie now: at ``path``, or by its name close to ``near``.
+
+    A project that was copied whole keeps the way from one of its directories to another: the ends
+    of ``path``, longest first, are tried below ``near`` and the directories above it.
+    """
+    yield path
+    parts = path.parts[1:] if path.is_absolute() else path.parts
+    for above in [near.absolute(), *near.absolute().parents][:4]:
+        for length in range(min(len(parts), 6), 0, -1):
+            yield above.joinpath(*parts[-length:])
 
 
 def check_target(directory: Path, command: str) -> None:
@@ -121,7 +170,7 @@ def new_directory(out: Path, made: Mapping[str, Any], keep: bool = False) -> Ite
         try:
             with naming_lack_of_space(out):
                 yield part
-                write_record(part, made)
+                write_record(part, dict(made) | {"outputs": hash_outputs(part)})
                 (part / PLAN).unlink(missing_ok=True)
                 _move(part, out)
         except BaseException as error:

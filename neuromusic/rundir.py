@@ -16,7 +16,14 @@ from neuromusic.config import Config, load_config
 from neuromusic.errors import InputError
 from neuromusic.features import front_end, sounding
 from neuromusic.models import InputSpec, Network, build_model, entry
-from neuromusic.provenance import read_record, write_text
+from neuromusic.provenance import (
+    places_of,
+    read_record,
+    record_hash,
+    sha256,
+    write_record,
+    write_text,
+)
 from neuromusic.store import PreparedSet, normalise_clip
 
 WEIGHTS = "model.safetensors"
@@ -27,7 +34,10 @@ SECONDS = "seconds.csv"
 CONFIG_JSON = "config.json"
 BEST = ".best.safetensors"  # before the training is finished
 EARLY = (METRICS, SECONDS)  # what the first epoch writes before its checkpoint
+SETTINGS = (CONFIG, CONFIG_JSON)
+MADE = (WEIGHTS, LAST, *EARLY)  # what a finished training never changes any more
 SCORES = ("evaluation.json", "predictions.tsv")
+SCORES_RECORD = "evaluation.provenance.json"
 TRACKS = ("tensorboard", "wandb")
 
 
@@ -40,7 +50,12 @@ class Run:
     network: Network
     classes: list[str]
     meta: dict[str, Any]  # of the prepared set, see store.PreparedSet
-    prepared: Path
+    prepared: Path  # where it is now, if it was moved with the run
+    prepared_hash: str  # provenance.record_hash of it
+
+    def knows(self, data: PreparedSet) -> bool:
+        """Say whether a prepared set is the one that the run was trained on, wherever it lies."""
+        return record_hash(data.directory) == self.prepared_hash
 
     @property
     def hop_frames(self) -> int:
@@ -105,6 +120,14 @@ def write_settings(out: Path, config: Config) -> None:
     write_text(out / CONFIG_JSON, config.model_dump_json(indent=2) + "\n")
 
 
+def update_record(out: Path) -> None:
+    """Take the settings of a finished run, written anew, into its record."""
+    made = read_record(out)
+    if made is not None and "outputs" in made:
+        made["outputs"] |= {name: sha256(out / name) for name in SETTINGS}
+        write_record(out, made)
+
+
 def resume_point(out: Path, config: Config, made: dict[str, Any], resume: bool) -> str | None:
     """Say whether to start ("start"), go on ("resume"), or that all is done (None).
 
@@ -118,7 +141,7 @@ def resume_point(out: Path, config: Config, made: dict[str, Any], resume: bool) 
         if all(old.get(key) == made[key] for key in keys):
             return None
         # The scores too: they would pass for those of the new weights.
-        for name in (WEIGHTS, LAST, *EARLY, CONFIG_JSON, *SCORES):
+        for name in (WEIGHTS, LAST, *EARLY, CONFIG_JSON, *SCORES, SCORES_RECORD):
             (out / name).unlink(missing_ok=True)
         for folder in TRACKS:
             shutil.rmtree(out / folder, ignore_errors=True)
@@ -170,13 +193,17 @@ def load_run(directory: Path) -> Run:
         raise
     except Exception as error:  # safetensors, json and torch each have their own
         raise InputError(f"{directory / WEIGHTS}: is damaged ({error}); train again") from None
+    recorded, known = Path(header["prepared"]), made["inputs"]["prepared"]
+    places = places_of(recorded, directory)
+    found = (path for path in places if path.is_dir() and record_hash(path) == known)
     return Run(
         directory,
         config,
         network.eval(),
         header["classes"],
         header["meta"],
-        Path(header["prepared"]),
+        next(found, recorded),
+        known,
     )
 
 

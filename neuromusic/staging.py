@@ -1,6 +1,7 @@
 """The steps from tracks and clips to stimulus lists and variants on disk; see `pipeline`."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,21 @@ import pandas as pd
 
 from neuromusic import audio, leaks, stimuli
 from neuromusic.augment import VARIANTS, variant_file_name
+from neuromusic.datasets import fma, folder, gtzan
 from neuromusic.errors import InputError
 from neuromusic.orders import read_order
 from neuromusic.progress import Say, track
-from neuromusic.provenance import hash_inputs, is_current, new_directory, record, write_text
+from neuromusic.provenance import (
+    hash_inputs,
+    is_current,
+    new_directory,
+    record,
+    sha256,
+    write_record,
+    write_text,
+)
+
+ORIGINS = ("folder", "gtzan", "fma", "tracks")  # where `file_table` looks; tracks goes with fma
 
 
 def cut_clips(tracks: Path, bids: Path, out: Path, say: Say) -> Path:
@@ -80,7 +92,10 @@ def make_lists(
         tables = leaks.mark_dropped(tables, drop, artists)
         settings["drop_leaks"] = drop
         described_by += [artists] if artists else []
-    made = record("lists", settings, hash_inputs([*described_by, *here.values()]))
+    places = {"train_order": train_order, "test_order": test_order, "clips": clips}
+    places |= {"artists": artists} if artists else {}
+    hashed = hash_inputs([*described_by, *here.values()])
+    made = record("lists", settings, hashed, places=places)
     if is_current(out, made):
         say(f"{out} is there already and unchanged")
         return out
@@ -121,15 +136,24 @@ def _say_dropped(tables: dict[str, pd.DataFrame], level: leaks.Level, say: Say) 
         )
 
 
+def file_table(origin: Mapping[str, Path], folds: bool = False) -> pd.DataFrame:
+    """Return the files of a set, see `datasets`; ``origin`` names its place: one of `ORIGINS`."""
+    if "folder" in origin:
+        return folder.table(origin["folder"], folds)
+    if "gtzan" in origin:
+        return gtzan.table(origin["gtzan"])
+    return fma.table(origin["fma"], origin["tracks"])
+
+
 def make_file_lists(
     files: pd.DataFrame, split: str | None, seed: int, clip_s: float, out: Path,
-    link: stimuli.Link, say: Say, described_by: tuple[Path, ...] = (),
+    link: stimuli.Link, say: Say, origin: Mapping[str, Path] | None = None,
     drop: leaks.Level | None = None, artists: Path | None = None,
 ) -> Path:  # fmt: skip
     """Stage the files of a set (see `datasets`) and write their lists.
 
-    ``split`` (70:15:15) by track; None for a set that has its own. ``described_by``: the files from
-    which genre and split were read. A file with a known fault is named and left out. ``drop``: mark
+    ``split`` (70:15:15) by track; None for a set that has its own. ``origin``: where `file_table`
+    found them, for the record. A file with a known fault is named and left out. ``drop``: mark
     what shares so much with the test, see `leaks.mark_dropped`, and do not stage it.
     """
     if "fault" in files:
@@ -151,8 +175,9 @@ def make_file_lists(
         settings["folds"] = True
     if drop:
         settings["drop_leaks"] = drop
-        described_by += (artists,) if artists else ()
-    made = record("lists", settings, hash_inputs([*sources, *described_by]))
+    places = {**(origin or {}), **({"artists": artists} if drop and artists else {})}
+    read = [path for path in places.values() if path.is_file()]  # tracks.csv, the artist table
+    made = record("lists", settings, hash_inputs([*sources, *read]), places=places)
     if is_current(out, made):
         say(f"{out} is there already and unchanged")
         return out
@@ -202,6 +227,9 @@ def write_variants(lists: Path, seed: int, workers: int, say: Say) -> Path:
                 }
             )
     write_text(lists / "variants.tsv", pd.DataFrame(rows).to_csv(sep="\t", index=False))
+    made = record("augment", {"seed": seed}, hash_inputs([lists / stimuli.LIST_FILES["train"]]))
+    outputs = {name: sha256(lists / name) for name in ("variants.tsv", *(r["path"] for r in rows))}
+    write_record(lists, made | {"outputs": outputs}, "variants.provenance.json")
     say(f"wrote {len(rows)} variants of {len(clips)} clips into {lists}, listed in variants.tsv")
     return lists
 

@@ -7,6 +7,7 @@ classes and how the features were made; ``presentations.tsv`` the lists, where t
 """
 
 import json
+import math
 import os
 import shutil
 from dataclasses import dataclass, replace
@@ -162,7 +163,7 @@ def open_prepared(directory: Path) -> PreparedSet:
     if made is None or made["command"] != "prepare":
         raise InputError(f"{directory}: is no prepared set; make one with 'neuromusic prepare'")
     try:
-        features = np.load(directory / "features.npy", mmap_mode="c", allow_pickle=False)
+        features = _map(directory / "features.npy")
         rows = pd.read_csv(
             directory / "rows.tsv",
             sep="\t",
@@ -173,7 +174,7 @@ def open_prepared(directory: Path) -> PreparedSet:
         meta = json.loads((directory / "prepared.json").read_text("utf-8"))
         waves = None
         if (directory / "waves.npy").is_file():
-            waves = np.load(directory / "waves.npy", mmap_mode="c", allow_pickle=False)
+            waves = _map(directory / "waves.npy")
     except (OSError, ValueError) as error:
         raise InputError(f"{directory}: is damaged ({error}); prepare it again") from None
     n_rows = meta["n_channels"] * meta["n_bands"]
@@ -182,6 +183,39 @@ def open_prepared(directory: Path) -> PreparedSet:
             f"{directory}: features.npy has the shape {features.shape} and rows.tsv {len(rows)} "
             "rows; prepare it again"
         )
+    longest = rows["frames"].max()
+    if longest > features.shape[2]:
+        raise InputError(
+            f"{directory}: rows.tsv names {longest} frames and features.npy has "
+            f"{features.shape[2]}; prepare it again"
+        )
+    if waves is not None and len(waves) != len(rows):
+        raise InputError(
+            f"{directory}: waves.npy has {len(waves)} rows and rows.tsv {len(rows)}; prepare it "
+            "again"
+        )
     table = directory / "presentations.tsv"
     shown = pd.read_csv(table, sep="\t", na_values="n/a") if table.is_file() else None
     return PreparedSet(directory, features, rows, meta, shown, waves)
+
+
+def _map(path: Path) -> NDArray[Any]:
+    """Map an array into memory; raise ValueError where the file is not as long as its header says.
+
+    What was cut short is found without reading it; `verify` reads all of it.
+    """
+    with open(path, "rb") as file:
+        try:
+            version = np.lib.format.read_magic(file)
+            read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
+                version, np.lib.format.read_array_header_2_0
+            )
+            shape, _, dtype = read(file)
+        except ValueError as error:
+            raise ValueError(f"{path.name}: {error}") from None
+        expected = file.tell() + math.prod(shape) * dtype.itemsize
+    size = path.stat().st_size
+    if size != expected:
+        raise ValueError(f"{path.name} has {size} bytes and its header promises {expected}")
+    mapped: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
+    return mapped

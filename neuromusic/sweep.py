@@ -22,7 +22,14 @@ from neuromusic import rundir
 from neuromusic.config import Config, Dimension, make_config
 from neuromusic.errors import InputError
 from neuromusic.progress import Say, epoch_text
-from neuromusic.provenance import read_record, record, sha256, write_record, write_text
+from neuromusic.provenance import (
+    read_record,
+    record,
+    record_hash,
+    sha256,
+    write_record,
+    write_text,
+)
 from neuromusic.report import figures
 from neuromusic.selection import select
 from neuromusic.store import PreparedSet, open_prepared
@@ -51,7 +58,7 @@ def begun_with(config: Config, data: PreparedSet) -> dict[str, Any]:
     common = {
         "settings": config.of_training(),
         "sweep": config.sweep.model_dump(exclude_none=True),
-        "prepared": sha256(data.directory / "provenance.json"),
+        "prepared": record_hash(data.directory),
     }
     loaded: dict[str, Any] = json.loads(json.dumps(common))
     return loaded
@@ -331,5 +338,8 @@ def run_sweep(
             f"--storage {url}: failed ({reason}); start again, nothing is lost"
         ) from None
     settings = {"study": name, "trials": trials, **common}
-    write_record(out, record("sweep", settings, {"prepared": common["prepared"]}))
+    inputs, places = {"prepared": common["prepared"]}, {"prepared": prepared}
+    names = ("trials.tsv", "history.png", BEGUN, "best.toml")
+    outputs = {name: sha256(out / name) for name in names if (out / name).is_file()}
+    write_record(out, record("sweep", settings, inputs, places=places) | {"outputs": outputs})
     return out / "best.toml"

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from neuromusic.config import Config
 from neuromusic.errors import need_package
-from neuromusic.evaluation import confusion_matrix, score_rows
+from neuromusic.evaluation import score_rows
+from neuromusic.metrics import confusion_matrix
 from neuromusic.report import figures
 from neuromusic.rundir import METRICS, TRACKS, best_device, load_run
 from neuromusic.selection import labels, select

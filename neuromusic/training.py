@@ -39,7 +39,7 @@ from neuromusic.batches import (
 )
 from neuromusic.config import Config, load_config
 from neuromusic.models import Network
-from neuromusic.provenance import record, sha256, write_record, write_text
+from neuromusic.provenance import record, record_hash, sha256, write_record, write_text
 from neuromusic.selection import Selection, labels, select
 from neuromusic.spectral import augment_batch
 from neuromusic.store import PreparedSet
@@ -317,11 +317,12 @@ def fit(
         training and ``resume`` is False.
     """
     settings = config.of_training()
-    inputs = {"prepared": sha256(data.directory / "provenance.json")}
-    made = record("train", settings, inputs)
+    inputs = {"prepared": record_hash(data.directory)}
+    made = record("train", settings, inputs, places={"prepared": data.directory})
     if rundir.resume_point(out, config, made, resume) is None:
         if load_config(out / rundir.CONFIG) != config:  # in what no training depends on
             rundir.write_settings(out, config)
+            rundir.update_record(out)
         return False
     data, network = wire(config, data)
     chosen = select(data, config.data)
@@ -343,7 +344,8 @@ def fit(
         os.replace(out / rundir.BEST, out / rundir.WEIGHTS)
         rundir.write_settings(out, config)
         device = str(trainer.strategy.root_device)
-        write_record(out, made | {"device": device})
+        outputs = {name: sha256(out / name) for name in (*rundir.MADE, *rundir.SETTINGS)}
+        write_record(out, made | {"device": device, "outputs": outputs})
     return True
 
 

@@ -117,6 +117,21 @@ def test_the_real_orders(shared, tmp_path, runner):
     others = set(train.query("run < 12 and trial > 0")["track"])
     n = sum(group[track] in last for track in others)
     assert ["artists", str(n), "of", "440", "21", "of", "40"] in lines
+    # The runs that a training holds out, as its settings name them.
+    (tmp_path / "t.toml").write_text("[data]\nvalidation_runs = [3, 7]\ntest_runs = [1, 12]\n")
+    arguments = ["leaks", tmp_path / "rd", "--artists", table, "--settings", tmp_path / "t.toml"]
+    result = runner.invoke(cli, [*map(str, arguments), "--out", str(tmp_path / "pairs.tsv")])
+    assert result.exit_code == 1
+    pairs = pd.read_csv(tmp_path / "pairs.tsv", sep="\t")
+    assert set(zip(pairs["side"], pairs["other_side"], strict=True)) == {
+        ("training", "run 1, 12"), ("other runs", "run 3, 7")
+    }  # fmt: skip
+    once = train.query("trial > 0").assign(artist=train["track"].map(group))
+    for held, left_out in (((3, 7), (1, 3, 7, 12)), ((1, 12), (1, 12))):
+        known = set(once.loc[~once["run"].isin(left_out), "artist"])
+        n = once.loc[once["run"].isin(held), "artist"].isin(known).sum()
+        found = pairs[pairs["other_side"] == f"run {held[0]}, {held[1]}"]
+        assert found.loc[found["kind"] == "artists", "other_clip"].nunique() == n > 0
 
 
 def test_torchaudio_knows_the_replicas_that_sturm_found():
@@ -142,7 +157,7 @@ def test_a_bad_artist_table_is_named(orders, tmp_path, runner, text, said):
     result = runner.invoke(cli, ["leaks", str(orders / "rd"), "--artists", str(tmp_path / "a.tsv")])
     assert result.exit_code == 2
     with pytest.raises(InputError, match=said):
-        leaks.report(orders / "rd", tmp_path / "a.tsv", 1, False, None, quiet)
+        leaks.report(orders / "rd", tmp_path / "a.tsv", leaks.Held(), False, None, quiet)
 
 
 def test_one_side_alone_is_refused(tmp_path):
@@ -151,9 +166,9 @@ def test_one_side_alone_is_refused(tmp_path):
     ).query("trial > 0")["clip"].to_numpy()[None])  # fmt: skip
     stimuli.write_lists(tmp_path, {"train": stimuli.list_order(order)})
     with pytest.raises(InputError, match="has one side only"):
-        leaks.report(tmp_path, None, 0, False, None, quiet)
+        leaks.report(tmp_path, None, leaks.Held(0), False, None, quiet)
     with pytest.raises(InputError, match="leave none to train on"):
-        leaks.report(tmp_path, None, 1, False, None, quiet)
+        leaks.report(tmp_path, None, leaks.Held(), False, None, quiet)
 
 
 def test_every_pair_of_one_clip_track_or_artist():
@@ -244,7 +259,7 @@ def test_files_of_a_set_are_left_out(tmp_path, small_clips):
     said = []
     files = folder.table(tmp_path / "tree")
     out = staging.make_file_lists(
-        files, "8:2:2", 3, 15.0, tmp_path / "rd", "hard", said.append, (), "artist",
+        files, "8:2:2", 3, 15.0, tmp_path / "rd", "hard", said.append, {}, "artist",
         tmp_path / "a.tsv",
     )  # fmt: skip
     table = stimuli.read_lists(out)
@@ -255,7 +270,7 @@ def test_files_of_a_set_are_left_out(tmp_path, small_clips):
     assert table["path"].isna().equals(table["dropped"].notna())
     assert len(list((out / "blues").iterdir())) == len(kept) < 12
     assert any("training clips are dropped (blues" in text for text in said)
-    assert not leaks.report(out, tmp_path / "a.tsv", 0, False, None, quiet)
+    assert not leaks.report(out, tmp_path / "a.tsv", leaks.Held(0), False, None, quiet)
 
 
 @pytest.mark.parametrize(
@@ -344,7 +359,7 @@ def test_the_clean_part_is_scored_beside_the_whole(tiny_run, tmp_path, runner):
     assert result.exit_code == 0, result.output
     scores = json.loads((run / "evaluation.json").read_text())
     clean, table = scores["clean"], pd.read_csv(run / "predictions.tsv", sep="\t")
-    table["track"] = table["clip"].str[:-8]
+    assert table["track"].equals(table["clip"].str[:-8])
     hit = table["genre"] == table["predicted"]
     is_clean = ~table["track"].isin(shared)
     assert clean["accuracy"] == pytest.approx(hit[is_clean].mean())
@@ -353,6 +368,11 @@ def test_the_clean_part_is_scored_beside_the_whole(tiny_run, tmp_path, runner):
     assert clean["whole"]["cross_entropy"] == pytest.approx(scores["clip"]["cross_entropy"])
     assert (clean["n"], clean["n_artists"]) == (is_clean.sum(), is_clean.sum() - 1)
     assert clean["trained"]["n"] == len(train)
+    assert clean["validation"] == {"n": 10, "shared": 0}
+    assert scores["clip"]["interval_over"] == "artists"
+    assert scores["clip"]["accuracy_ci95"] == clean["whole"]["accuracy_ci95"]
+    assert table["shares"].notna().equals(~is_clean)
+    assert set(table["shares"].dropna()) == {"artists"}
     assert clean["shared_by"] == {
         "clips": 0, "tracks": 0, "replicas": 0, "artists": len(shared)
     }  # fmt: skip
@@ -371,10 +391,43 @@ def test_no_clean_clip_is_said(tiny_run, tmp_path):
     tracks = sorted(set(data.rows["track"]))
     text = "track\tartist_group\tfault\n" + "".join(f"{t}\tone\t\n" for t in tracks)
     (tmp_path / "a.tsv").write_text(text)
-    _, table, _ = evaluation.evaluate(tiny_run, data)
-    clean = evaluation.score_clean(tiny_run, data, table, tmp_path / "a.tsv")
+    scores, _, _ = evaluation.evaluate(tiny_run, data, tmp_path / "a.tsv")
+    clean = scores["clean"]
+    assert clean["validation"] == {"n": 10, "shared": 10}
     assert (clean["n"], clean["n_artists"]) == (0, 0)
     assert "accuracy" not in clean
     assert clean["shared"]["n"] == clean["whole"]["n"] == 20
     (line,) = (x for x in evaluation.clean_text(clean).splitlines() if x.startswith("clean"))
     assert line.split() == ["clean", "-", "-", "0", "0"]
+
+
+def test_folds_are_told_apart_by_what_their_own_training_heard(tiny_run, tmp_path):
+    """Two clips of run 1 and one of run 3 share an artist; the rest are on their own."""
+    data = open_prepared(tiny_run.prepared)
+    clips = data.rows[data.rows["split"] == "train"].drop_duplicates("clip")
+    group = {t: t for t in data.rows["track"]}
+    first, third = (clips.loc[clips["run"] == run, "track"].tolist() for run in (1, 3))
+    group |= {first[1]: first[0], third[0]: first[0]}
+    text = "".join(f"{t}\t{g}\t\n" for t, g in group.items())
+    (tmp_path / "a.tsv").write_text("track\tartist_group\tfault\n" + text)
+    config = tiny_run.config.model_copy(
+        update={"data": tiny_run.config.data.model_copy(update={"validation_runs": 0})}
+    )
+    scores = pipeline.make_crossval(
+        config, tiny_run.prepared, 3, tmp_path / "cv", quiet, tmp_path / "a.tsv"
+    )
+    table = pd.read_csv(tmp_path / "cv/predictions.tsv", sep="\t")
+    shared = table["track"].isin([*first[:2], third[0]])
+    assert table["shares"].notna().equals(shared)
+    hit = table["genre"] == table["predicted"]
+    clean = scores["clean"]
+    assert (clean["n"], clean["n_artists"], clean["shared"]["n_artists"]) == (27, 27, 1)
+    assert clean["accuracy"] == pytest.approx(hit[~shared].mean())
+    assert clean["shared"]["accuracy"] == pytest.approx(hit[shared].mean())
+    assert [fold["n_clean"] for fold in clean["folds"]] == [8, 10, 9]
+    assert [fold["n_trained"] for fold in clean["folds"]] == [20, 20, 20]
+    for number, fold in enumerate(clean["folds"], start=1):
+        mine = (table["fold"] == number) & ~shared
+        assert fold["accuracy_clean"] == pytest.approx(hit[mine].mean())
+    assert (scores["clip"]["interval_over"], scores["clip"]["n"]) == ("artists", 30)
+    assert (tmp_path / "cv/reliability.png").stat().st_size > 5000

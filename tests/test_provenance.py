@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -210,3 +211,33 @@ def test_a_kill_between_the_two_renames_loses_nothing(tmp_path):
         raise OSError
     assert (out / "years").read_text() == "of work"
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_every_file_is_recorded(tmp_path):
+    with provenance.new_directory(tmp_path / "out", MADE) as part:
+        (part / "sub").mkdir()
+        (part / "sub" / "a.npy").write_bytes(b"abc")
+        (part / ".bidsignore").write_bytes(b"")
+    made = provenance.read_record(tmp_path / "out")
+    assert made["outputs"] == {
+        ".bidsignore": hashlib.sha256(b"").hexdigest(),
+        "sub/a.npy": hashlib.sha256(b"abc").hexdigest(),
+    }
+    assert made["places"]["cwd"] == str(Path.cwd())
+
+
+def test_a_record_is_known_wherever_it_was_made(tmp_path, monkeypatch):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        made = provenance.record("prepare", {"seed": 1}, {}, places={"lists": name})
+        provenance.write_record(tmp_path / name, made)
+    texts = [(tmp_path / name / "provenance.json").read_text() for name in ("a", "b")]
+    assert texts[0] != texts[1]
+    assert provenance.record_hash(tmp_path / "a") == provenance.record_hash(tmp_path / "b")
+    # A record without places, as earlier versions wrote it, is known by the hash of its file.
+    del made["places"]
+    provenance.write_record(tmp_path / "a", made)
+    assert provenance.record_hash(tmp_path / "a") == provenance.sha256(
+        tmp_path / "a" / "provenance.json"
+    )

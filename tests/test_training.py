@@ -160,7 +160,7 @@ def test_evaluation_of_a_run(place, tmp_path):
     assert set(scores) >= {"clip", "window", "random_weights"}
     for key in ("clip", "window", "random_weights"):
         assert set(scores[key]) == {
-            "accuracy", "accuracy_ci95", "cross_entropy", "macro_f1", "n",
+            "accuracy", "accuracy_ci95", "interval_over", "cross_entropy", "brier", "macro_f1", "n",
         }  # fmt: skip
     table = pd.read_csv(tmp_path / "r" / "predictions.tsv", sep="\t")
     assert scores["clip"]["n"] == len(table) == 10

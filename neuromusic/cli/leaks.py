@@ -13,6 +13,9 @@ from neuromusic.cli import options
 @click.option("--validation-runs", type=click.IntRange(0), default=1, show_default=True,
               help="So many runs at the end of the training order choose the epoch; 0 for none. "
                    "Of no effect where the lists have validation clips of their own.")  # fmt: skip
+@click.option("--settings", type=options.DIRECTORY,
+              help="Settings of a training (TOML): its data.validation_runs and data.test_runs "
+                   "instead.")  # fmt: skip
 @click.option(
     "--audio", "with_audio", is_flag=True,
     help="Listen too: exact copies, and near ones whatever the gain, start or coding.",
@@ -23,7 +26,7 @@ from neuromusic.cli import options
 @click.pass_context
 def command(
     context: click.Context, lists: Path, artists: Path | None, validation_runs: int,
-    with_audio: bool, out: Path | None,
+    settings: Path | None, with_audio: bool, out: Path | None,
 ) -> None:  # fmt: skip
     """Report what training, validation and test share: clips, tracks, artists, replicas.
 
@@ -31,12 +34,19 @@ def command(
     repeat or distort another. Without --audio no sound is read, so the clips may be missing.
 
     \b
-    Example:
+    Examples:
       neuromusic leaks run_dataset --artists artists.tsv --audio --out shared.tsv
+      neuromusic leaks run_dataset --artists artists.tsv --settings runs/a/config.toml
     """
-    from neuromusic.leaks import report
+    from neuromusic.leaks import Held, report
 
-    if report(lists, artists, validation_runs, with_audio, out, options.say):
+    held = Held(validation_runs)
+    if settings:
+        from neuromusic.config import load_config
+
+        data = load_config(settings).data
+        held = Held(data.validation_runs, tuple(data.test_runs))
+    if report(lists, artists, held, with_audio, out, options.say):
         options.next_step(
             "neuromusic lists --drop-leaks artist --artists FILE makes a clean list; neuromusic "
             "evaluate RUN --artists FILE scores the clean part of the test"

@@ -8,8 +8,6 @@ import click
 from neuromusic.cli import options
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
-
     from neuromusic.leaks import Level
 
 
@@ -71,6 +69,7 @@ def command(
       neuromusic lists --from-fma fma_small --tracks fma_metadata/tracks.csv --out run_dataset
     """
     from neuromusic import staging, timing
+    from neuromusic.datasets import fma, gtzan
 
     orders = (train_order, test_order, clips)
     if sum(map(bool, (any(orders), from_folder, from_gtzan, from_fma))) != 1:
@@ -96,29 +95,13 @@ def command(
     if any(orders):
         staging.make_lists(*orders, out, allow_missing, link, options.say, *drop)  # type: ignore[arg-type]
     else:
-        files = _files(from_folder, from_gtzan, from_fma, tracks, folds)
+        named = {"folder": from_folder, "gtzan": from_gtzan, "fma": from_fma, "tracks": tracks}
+        origin = {name: path for name, path in named.items() if path}
+        files = staging.file_table(origin, folds)
+        size = gtzan.SIZE if from_gtzan else fma.SIZE
+        if not from_folder:
+            options.say(f"{from_gtzan or from_fma}: has {len(files)} of {size} files")
         shares = None if folds or from_fma else split or "70:15:15"
-        also = (tracks,) if tracks else ()
         least_s = (0.0 if folds else timing.CLIP_S) if clip_s is None else clip_s
-        staging.make_file_lists(files, shares, seed, least_s, out, link, options.say, also, *drop)  # type: ignore[arg-type]
+        staging.make_file_lists(files, shares, seed, least_s, out, link, options.say, origin, *drop)  # type: ignore[arg-type]
     options.next_step(f"neuromusic prepare {out} --out prepared")
-
-
-def _files(
-    from_folder: Path | None,
-    from_gtzan: Path | None,
-    from_fma: Path | None,
-    tracks: Path | None,
-    folds: bool,
-) -> "DataFrame":
-    from neuromusic.datasets import fma, folder, gtzan
-
-    if from_folder:
-        return folder.table(from_folder, folds)
-    if from_gtzan:
-        files, size = gtzan.table(from_gtzan), gtzan.SIZE
-    else:
-        assert from_fma and tracks
-        files, size = fma.table(from_fma, tracks), fma.SIZE
-    options.say(f"{from_gtzan or from_fma}: has {len(files)} of {size} files")
-    return files

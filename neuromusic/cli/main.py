@@ -26,6 +26,7 @@ from neuromusic.cli import (
     stimuli,
     sweep,
     train,
+    verify,
 )
 from neuromusic.errors import InputError
 
@@ -70,6 +71,7 @@ def cli() -> None:
 
 for _module in (
     orders, stimuli, lists, leaks, augment, prepare, models, train, evaluate, crossval, compare,
-    confusions, sweep, predict, similar, export, encode, fmri, run, demo,
+    confusions, sweep, predict, similar, export, encode, fmri, run, verify,
+    demo,
 ):  # fmt: skip
     cli.add_command(_module.command)

@@ -70,7 +70,7 @@ def make_sound_encoding(
     files = find_sounds(responses.sounds, sounds, responses_file)
     settings = {"splits": splits, "seed": seed, "statistics": statistics}
     inputs = {"run": sha256(directory / WEIGHTS), **hash_inputs([responses_file, *files])}
-    made = record(COMMAND, settings, inputs)
+    made = record(COMMAND, settings, inputs, places={"run": directory})
     if is_current(out, made):
         say(f"{out} is there already and unchanged")
         return out

@@ -90,6 +90,35 @@ def confusions(
     return figure
 
 
+def reliability(bins: pd.DataFrame, found: dict[str, float]) -> Figure:
+    """Draw how often clips are right against how sure the network is, and how many are so sure.
+
+    ``bins`` as `metrics.reliability`, ``found`` as `metrics.calibration` return them.
+    """
+    figure, (axis, below) = plt.subplots(
+        2, 1, figsize=(4.6, 5.6), sharex=True, height_ratios=(4, 1), layout="constrained"
+    )
+    middle, width = (bins["low"] + bins["high"]) / 2, (bins["high"] - bins["low"]).iloc[0]
+    axis.bar(
+        middle, bins["expected_high"] - bins["expected_low"], width, bins["expected_low"],
+        color="0.88", label="95 % of calibrated networks",
+    )  # fmt: skip
+    axis.plot([0, 1], [0, 1], color="0.6", lw=1)
+    axis.plot(bins["confidence"], bins["accuracy"], "o", color=COLOURS[0], label="this network")
+    axis.set(ylabel="accuracy", xlim=(0, 1), ylim=(-0.03, 1.03))
+    axis.set_title(
+        f"calibration error {found['error']:.3f} (calibrated: {found['error_if_calibrated']:.3f}, "
+        f"up to {found['error_if_calibrated_95']:.3f})",
+        fontsize=9, pad=24,
+    )  # fmt: skip
+    axis.legend(frameon=False, fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 0.99))
+    below.bar(middle, bins["n"], 0.9 * width, color="0.6")
+    below.set(xlabel="confidence (probability of the predicted genre)", ylabel="clips")
+    for panel in (axis, below):
+        panel.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
 def learning_curves(metrics: pd.DataFrame) -> Figure:
     """Draw loss and accuracy over the epochs, as far as metrics.csv has them."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2))

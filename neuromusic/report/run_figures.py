@@ -8,7 +8,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic.augment import VARIANTS
+from neuromusic.evaluation import read_predictions
 from neuromusic.export import listen, on_run_grid
+from neuromusic.metrics import calibration, reliability
 from neuromusic.orders import TASK
 from neuromusic.report import figures
 from neuromusic.rundir import METRICS, Run
@@ -16,17 +18,20 @@ from neuromusic.store import PreparedSet
 
 
 def draw_run(
-    run: Run, data: PreparedSet, counts: NDArray[np.int64], accuracy: float
+    run: Run, data: PreparedSet, counts: NDArray[np.int64], accuracy: float, table: pd.DataFrame
 ) -> tuple[list[Path], list[str]]:
-    """Draw confusion, learning curves, variants and timeline into ``figures/`` of a run.
+    """Draw confusion, calibration, learning curves, variants and timeline into ``figures/``.
 
-    Returns (the files written, why the others could not be drawn).
+    ``table``: the predictions, a row a clip. Returns (the files written, why others could not be).
     """
     directory = run.directory / "figures"
     directory.mkdir(exist_ok=True)
     title = f"{run.config.model.name}: {accuracy:.1%} of {counts.sum()} clips"
+    predicted = read_predictions(table, run.classes)
+    calibrated = figures.reliability(reliability(*predicted), calibration(*predicted))
     written = [
         figures.save(figures.confusion(counts, run.classes, title), directory / "confusion.png"),
+        figures.save(calibrated, directory / "reliability.png"),
         figures.save(
             figures.learning_curves(pd.read_csv(run.directory / METRICS)),
             directory / "learning_curves.png",
