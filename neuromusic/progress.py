@@ -7,8 +7,10 @@ T = TypeVar("T")
 Say = Callable[[str], None]  # tells the user one thing
 
 
-def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
-    """Yield the items and show how many of ``total`` are done."""
+def track(
+    items: Iterable[T], label: str, total: int, size: Callable[[T], float] = lambda item: 1
+) -> Iterator[T]:
+    """Yield the items and show how many of ``total`` are done; an item counts ``size(item)``."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -30,7 +32,7 @@ def track(items: Iterable[T], label: str, total: int) -> Iterator[T]:
         task = progress.add_task(label, total=total)
         for item in items:
             yield item
-            progress.advance(task)
+            progress.advance(task, size(item))
 
 
 def epoch_text(row: dict[str, float]) -> str:
