@@ -5,7 +5,6 @@ clips or the number of workers. `apply` is a pure function of the wave and the p
 """
 
 import hashlib
-from pathlib import PurePosixPath
 from typing import Any
 
 import bottleneck
@@ -16,19 +15,8 @@ import torchaudio.functional as taf
 from numpy.typing import NDArray
 
 from neuromusic.audio import RATE_HZ
+from neuromusic.variants import VARIANTS
 
-VARIANTS = (
-    "original",  # 0
-    "noise",  # white noise at a signal-to-noise ratio
-    "shift",  # circular shift in time
-    "stretch",  # tempo, pitch kept (phase vocoder)
-    "pitch",  # pitch, tempo kept
-    "speed",  # pitch and tempo together
-    "resample",  # down to a lower rate and back: the treble is gone
-    "gain",  # softer, so that nothing can clip
-    "percussive",  # percussive part
-    "harmonic",  # harmonic part
-)
 # STFT of the phase vocoder and of the median filters; librosa's defaults.
 N_FFT, HOP = 2048, 512
 MEDIAN = 31
@@ -197,11 +185,3 @@ def _stft(wave: Wave) -> torch.Tensor:
 
 def _istft(spectrum: torch.Tensor, length: int) -> Wave:
     return torch.istft(spectrum, N_FFT, HOP, window=torch.hann_window(N_FFT), length=length).numpy()
-
-
-def variant_file_name(path: str, variant: int) -> str:
-    """Return the wav name of a variant: a.wav -> a_v3-stretch.wav; the original keeps its own."""
-    if variant == 0:
-        return path
-    pure = PurePosixPath(path)
-    return str(pure.with_name(f"{pure.stem}_v{variant}-{VARIANTS[variant]}.wav"))

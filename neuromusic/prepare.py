@@ -48,7 +48,7 @@ def map_variants(
     """
     from joblib import Parallel, delayed
 
-    from neuromusic.augment import VARIANTS
+    from neuromusic.variants import VARIANTS
 
     calls = (
         delayed(function)(
@@ -103,7 +103,7 @@ def prepare_audio(
     of the variants in which nothing sounds; they are kept, but never trained on. Raises InputError
     for an unusable sound file.
     """
-    from neuromusic.augment import VARIANTS
+    from neuromusic.variants import VARIANTS
 
     table = read_lists(lists)
     clips = unique_clips(table[table["path"].notna()])

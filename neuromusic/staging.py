@@ -8,11 +8,11 @@ import numpy as np
 import pandas as pd
 
 from neuromusic import audio, leaks, stimuli
-from neuromusic.augment import VARIANTS, variant_file_name
 from neuromusic.errors import InputError
 from neuromusic.orders import read_order
 from neuromusic.progress import Say, track
 from neuromusic.provenance import hash_inputs, is_current, new_directory, record, write_text
+from neuromusic.variants import VARIANTS, variant_file_name
 
 
 def cut_clips(tracks: Path, bids: Path, out: Path, say: Say) -> Path:

@@ -5,32 +5,26 @@
 540 clips of synthetic sound in the published design (12 training runs of 40, 6 test runs of 10 x 4)
 and cortex-z base with random weights go through `neuromusic export`, as a process that is watched
 from outside; target 60 s on 2 cores, 10 s on a GPU. A tenth of the clips goes through it too: the
-memory must not grow with their number. Beside it the predecessors' way in this process, on a part
-of the clips: librosa, a forward hook on every stage, one window at a time, all kept in lists and
-saved at the end. Writes JSON with the hardware; --quick takes a tenth of everything.
+memory must not grow with their number. Beside it the predecessors' way, in a process of its own:
+librosa, a forward hook on every stage, one window at a time, all kept in lists and saved at the
+end, not on the volumes. Writes JSON with the hardware; --quick takes a ninth of the clips.
 """
 
 import argparse
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import soundfile
 import torch
-from common import flat, measure, report
+from common import flat, make_run, measure, naive_mel, report
 
 from neuromusic import stimuli
 from neuromusic.audio import RATE_HZ
-from neuromusic.config import Config
-from neuromusic.features import MelSpec, describe
-from neuromusic.models import InputSpec, build_model
 from neuromusic.orders import GENRES, design_orders
 from neuromusic.provenance import new_directory, record
-from neuromusic.rundir import WEIGHTS, load_run, save_weights, write_settings
-from neuromusic.store import PreparedSet
+from neuromusic.rundir import load_run
 from neuromusic.timing import CLIP_S
 
 CLIPS_PER_GENRE = 54
@@ -63,58 +57,30 @@ def make_lists(directory: Path, per_genre: int) -> Path:
     return directory
 
 
-def make_run(directory: Path, model: str = "cortex-z") -> Path:
-    """Write a run of a network with random weights, as if it had been trained on sound."""
-    spec, config = MelSpec(), Config(model={"name": model})
-    frames = round(config.data.window_s / spec.frame_s)
-    network = build_model(model, InputSpec(spec.n_bands, frames, spec.frame_s, len(GENRES)), 0)
-    network.band_mean.fill_(-45.0)  # of music, about
-    network.band_std.fill_(15.0)
-    meta = {
-        "source": "audio", "front_end": describe(spec), "frame_s": spec.frame_s,
-        "n_channels": 1, "n_bands": spec.n_bands, "classes": list(GENRES),
-    }  # fmt: skip
-    nothing = np.empty(0)
-    data = PreparedSet(directory / "none", nothing, pd.DataFrame(), meta, None)
-    with new_directory(directory, record("train", {}, {})) as part:
-        write_settings(part, config)
-        save_weights(part / WEIGHTS, network, config, data)
-    return directory
-
-
-def predecessors(run: Path, lists: Path, n_clips: int, out: Path) -> tuple[int, float, float]:
-    """Export clips the predecessors' way; return how many, and the seconds and CPU they took."""
+def predecessors(run: Path, lists: Path, out: Path) -> None:
+    """Export clips the predecessors' way: windows one by one, all kept until the end."""
     import librosa
 
-    paths = sorted(lists.glob("run_dataset/*/*.wav")) or sorted(lists.rglob("*.wav"))
-    paths = paths[:: max(1, len(paths) // n_clips)][:n_clips]
     loaded = load_run(run)
     network, window, hop = loaded.network, loaded.network.spec.n_frames, loaded.hop_frames
-    librosa.feature.melspectrogram(y=np.zeros(2048, np.float32), sr=RATE_HZ, n_mels=128)  # warm
-    start, cpu = time.perf_counter(), time.process_time()
+    network = network.to(memory_format=torch.contiguous_format)
     kept: dict[str, list[np.ndarray]] = {stage.name: [] for stage in network.stages}
-    hooks = []
     for stage in network.stages:
 
         def keep(module: object, given: object, made: object, name: str = stage.name) -> None:
             value = made[0] if isinstance(made, tuple) else made  # a GRU gives its last state too
             kept[name].append(value.detach().cpu().numpy())
 
-        hooks.append(network.part(stage.name)[-1].register_forward_hook(keep))
+        network.part(stage.name)[-1].register_forward_hook(keep)
     with torch.no_grad():
-        for path in paths:
+        for path in sorted(lists.rglob("*.wav")):
             wave, _ = librosa.load(path, sr=RATE_HZ, mono=True)
-            power = librosa.feature.melspectrogram(
-                y=wave, sr=RATE_HZ, n_fft=1024, hop_length=512, n_mels=128
-            )
-            mel = librosa.power_to_db(power, amin=1e-8, top_db=None).astype(np.float32)
+            mel = naive_mel(wave)
             for first in range(0, mel.shape[1] - window + 1, hop):
                 network(torch.from_numpy(mel[None, :, first : first + window].copy()))
+    out.mkdir()
     for name, parts in kept.items():
         np.save(out / f"{name}.npy", np.concatenate(parts))
-    for hook in hooks:
-        hook.remove()
-    return len(paths), time.perf_counter() - start, time.process_time() - cpu
 
 
 def main() -> None:
@@ -123,11 +89,15 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--predecessors", nargs=3, type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--formats", default="", help="--format of the export; none by default")
     parser.add_argument("--model", default="cortex-z")
     parser.add_argument("--keep", type=Path, help="where the input is made, and found next time")
     parser.add_argument("--out", type=Path, default=Path("export.json"))
     given = parser.parse_args()
+    if given.predecessors:
+        predecessors(*given.predecessors)
+        return
     per_genre = CLIPS_PER_GENRE // 9 if given.quick else CLIPS_PER_GENRE
     with tempfile.TemporaryDirectory() as scratch:
         root = given.keep or Path(scratch)
@@ -149,11 +119,11 @@ def main() -> None:
             files = [path for path in target.rglob("*") if path.is_file()]
             result[f"{name}_written_mb"] = sum(path.stat().st_size for path in files) / 1e6
         result["grown_mb"] = result["export_peak_mb"] - result["tenth_peak_mb"]
-        n, seconds, cpu = predecessors(run, root / f"lists-{per_genre}", 60, Path(scratch))
-        result |= {"naive_clips": n, "naive_seconds_a_clip": seconds / n}
-        result["naive_cpu_seconds_a_clip"] = cpu / n
-        result["times_as_fast"] = seconds / n * result["export_clips"] / result["export_seconds"]
-        result["times_less_cpu"] = cpu / n * result["export_clips"] / result["export_cpu_seconds"]
+        naive = [sys.executable, __file__, "--predecessors", run, root / f"lists-{per_genre}"]
+        seen = measure([*naive, Path(scratch) / "naive"])
+        result |= flat("naive", seen)
+        result["times_as_fast"] = seen.seconds / result["export_seconds"]
+        result["times_less_cpu"] = seen.cpu_seconds / result["export_cpu_seconds"]
     targets = TARGETS | ({"export_seconds": GPU_TARGET_S} if torch.cuda.is_available() else {})
     report(result, targets, given.out)
 
