@@ -7,7 +7,6 @@ clips or the number of workers. `apply` is a pure function of the wave and the p
 import hashlib
 import math
 from functools import cached_property
-from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -18,19 +17,8 @@ from torch import Tensor
 
 from neuromusic.audio import RATE_HZ
 from neuromusic.stft import Spectrum
+from neuromusic.variants import VARIANTS
 
-VARIANTS = (
-    "original",  # 0
-    "noise",  # white noise at a signal-to-noise ratio
-    "shift",  # circular shift in time
-    "stretch",  # tempo, pitch kept (phase vocoder)
-    "pitch",  # pitch, tempo kept
-    "speed",  # pitch and tempo together
-    "resample",  # down to a lower rate and back: the treble is gone
-    "gain",  # softer, so that nothing can clip
-    "percussive",  # percussive part
-    "harmonic",  # harmonic part
-)
 # Where soxr's HQ falls to a half, and how fast, as shares of what a rate can hold; measured.
 EDGE, EDGE_WIDTH = 0.9568, 0.0115
 SILENCE_S = 0.1  # exact zeros for so long are no sound but padding
@@ -181,11 +169,3 @@ def _fourier_resample(wave: Tensor, ratio: float, low_hz: float | None = None) -
     passed = 0.5 * torch.erfc((place - EDGE) / (EDGE_WIDTH * math.sqrt(2)))
     spectrum *= passed if low_hz is None else passed**2  # down and up again
     return torch.fft.irfft(spectrum, n_out)[: round(n * ratio)] * (n_out / n_in)
-
-
-def variant_file_name(path: str, variant: int) -> str:
-    """Return the wav name of a variant: a.wav -> a_v3-stretch.wav; the original keeps its own."""
-    if variant == 0:
-        return path
-    pure = PurePosixPath(path)
-    return str(pure.with_name(f"{pure.stem}_v{variant}-{VARIANTS[variant]}.wav"))

@@ -14,8 +14,8 @@ from pydantic import (
     model_validator,
 )
 
-from neuromusic.augment import VARIANTS
 from neuromusic.errors import InputError, did_you_mean
+from neuromusic.variants import VARIANTS
 
 
 class _Section(BaseModel):

@@ -13,7 +13,13 @@ from numpy.typing import NDArray
 
 from neuromusic import leaks
 from neuromusic.errors import InputError
-from neuromusic.inference import log_probabilities, pool_windows, prediction_table, windows_of
+from neuromusic.inference import (
+    in_threads,
+    log_probabilities,
+    pool_windows,
+    prediction_table,
+    windows_of,
+)
 from neuromusic.metrics import calibration, confusion_matrix, f1_scores, summarise
 from neuromusic.models import Network
 from neuromusic.provenance import hash_inputs, record, record_hash, sha256, write_record, write_text
@@ -29,11 +35,13 @@ def score_rows(
 
     Windows of silence alone are not scored.
     """
-    per_window = []
-    for row in rows:
-        features = data.row_features(int(row))
-        windows, _ = windows_of(features, network.spec.n_frames, hop, data.sounds(int(row)))
-        per_window.append(log_probabilities(network, windows))
+
+    def score(row: int) -> NDArray[np.float64]:
+        features = data.row_features(row)
+        windows, _ = windows_of(features, network.spec.n_frames, hop, data.sounds(row))
+        return log_probabilities(network, windows)
+
+    per_window = list(in_threads(score, rows.tolist()))
     return per_window, np.stack([pool_windows(log_p) for log_p in per_window])
 
 

@@ -1,9 +1,11 @@
 """Predictions and activations of a run on the scanner's time grid, as files for other programs."""
 
+import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ from neuromusic import audio, timing
 from neuromusic.errors import InputError
 from neuromusic.fmri.bids import dataset_description, write_json, write_stim
 from neuromusic.fmri.formats import WITH_REGRESSORS, Wanted, write_formats
-from neuromusic.fmri.matlab import cell, save_mat, structs
+from neuromusic.fmri.matlab import ReadLater, cell, save_mat, structs
 from neuromusic.fmri.signals import (
     PROBABILITY,
     Context,
@@ -22,7 +24,7 @@ from neuromusic.fmri.signals import (
     score_trials,
     with_regressors,
 )
-from neuromusic.inference import clip_volumes
+from neuromusic.inference import clip_volumes, in_threads
 from neuromusic.orders import TASK
 from neuromusic.prepare import unique_clips
 from neuromusic.progress import track
@@ -54,25 +56,26 @@ def listen(run: Run, features: NDArray[np.float32], binning: str = "mean") -> Re
     return {"probability": probability.astype(np.float32), **stages}
 
 
-def clip_features(
-    run: Run, clips: pd.DataFrame, lists: Path
-) -> Iterator[tuple[str, NDArray[np.float32] | None]]:
-    """Yield (clip, what the run hears of it or None where it is missing) for unique clips.
+def hearer(run: Run, lists: Path) -> Callable[[Any], NDArray[np.float32] | None]:
+    """Return what gives the run's input (rows, frames) for a row of unique clips, None if missing.
 
     From the sound in the lists; for a run trained on ready-made features, from its prepared set.
     """
     if run.meta["source"] == "audio":
-        for row in clips.itertuples():
+
+        def of_sound(row: Any) -> NDArray[np.float32] | None:
             if pd.isna(row.path):
-                yield row.clip, None
-            else:
-                wave = audio.read(lists / row.path, timing.CLIP_S)
-                yield row.clip, run.hear(wave)[0]
-        return
+                return None
+            return run.hear(audio.read(lists / row.path, timing.CLIP_S))[0]
+
+        return of_sound
     data = open_prepared(run.prepared).heard_as(run.kind, run.per_clip)
     row_of = data.row_of_clip()
-    for clip in clips["clip"]:
-        yield clip, data.row_features(row_of[clip]) if clip in row_of else None
+
+    def of_features(row: Any) -> NDArray[np.float32] | None:
+        return data.row_features(row_of[row.clip]) if row.clip in row_of else None
+
+    return of_features
 
 
 def on_run_grid(
@@ -104,32 +107,75 @@ def volume_table(trials: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+@dataclass(frozen=True)
+class Heard:
+    """The responses to unique clips, in files: what is held does not grow with their number."""
+
+    row_of: dict[str, int]  # clip -> its place in every file
+    files: dict[str, Path]  # "probability" and each stage: (clips, volumes, units) float32
+    units: dict[str, int]
+
+    def responses(self, clips: Iterable[str]) -> dict[str, Responses]:
+        """Return the responses to some clips; those that are missing are left out."""
+        here = [clip for clip in dict.fromkeys(clips) if clip in self.row_of]
+        out: dict[str, Responses] = {clip: {} for clip in here}
+        for name, path in self.files.items():
+            shape = (len(self.row_of), timing.VOLUMES_PER_CLIP, self.units[name])
+            # Opened anew each time: what is read of a map counts as memory until it is closed.
+            block = np.memmap(path, np.float32, "r", shape=shape)
+            for clip in here:
+                out[clip][name] = np.array(block[self.row_of[clip]])
+        return out
+
+
 def listen_to_all(
     run: Run, clips: pd.DataFrame, lists: Path, scratch: Path, binning: str
-) -> tuple[dict[str, Responses], list[str]]:
-    """Return clip -> responses to unique clips, and the names of the clips that are missing.
-
-    The responses lie in files of ``scratch``, mapped into memory, so that what is held does not
-    grow with the number of clips.
-    """
+) -> tuple[Heard, list[str]]:
+    """Return the responses to unique clips, in ``scratch``, and the clips that are missing."""
     run.network.to(best_device())
-    files: dict[str, NDArray[np.float32]] = {}
-    responses: dict[str, Responses] = {}
+    hear = hearer(run, lists)
+
+    def respond(row: Any) -> Responses | None:
+        features = hear(row)
+        return None if features is None else listen(run, features, binning)
+
+    heard = Heard({}, {}, {})
     missing = []
-    for clip, features in track(clip_features(run, clips, lists), "listen", len(clips)):
-        if features is None:
-            missing.append(clip)
-            continue
-        row = len(responses)
-        responses[clip] = {}
-        for name, block in listen(run, features, binning).items():
-            if name not in files:
-                files[name] = np.lib.format.open_memmap(
-                    scratch / f"{name}.npy", "w+", np.float32, (len(clips), *block.shape)
-                )
-            files[name][row] = block
-            responses[clip][name] = files[name][row]
-    return responses, missing
+    made = track(in_threads(respond, clips.itertuples()), "listen", len(clips))
+    with contextlib.ExitStack() as stack:
+        files: dict[str, BinaryIO] = {}
+        for clip, response in zip(clips["clip"], made, strict=True):
+            if response is None:
+                missing.append(clip)
+                continue
+            heard.row_of[clip] = len(heard.row_of)
+            for name, block in response.items():
+                if name not in files:
+                    heard.files[name] = scratch / name
+                    heard.units[name] = block.shape[1]
+                    files[name] = stack.enter_context(open(heard.files[name], "wb"))
+                files[name].write(block.tobytes())
+    return heard, missing
+
+
+class SavedGrid(Mapping[str, NDArray[np.float32]]):
+    """A run's probabilities, and its stages as they were saved, opened anew each time."""
+
+    def __init__(self, probability: NDArray[np.float32], saved: dict[str, Path]) -> None:
+        self.probability = probability
+        self.saved = saved
+
+    def __getitem__(self, name: str) -> NDArray[np.float32]:
+        if name == PROBABILITY:
+            return self.probability
+        block: NDArray[np.float32] = np.load(self.saved[name], mmap_mode="r")
+        return block
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((PROBABILITY, *self.saved))
+
+    def __len__(self) -> int:
+        return 1 + len(self.saved)
 
 
 def export(
@@ -151,22 +197,20 @@ def export(
     clips = unique_clips(table)
     policy = f"{NO_DELAY}: {grid_text(wanted.binning)}"
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
-        responses, missing = listen_to_all(run, clips, lists, Path(scratch), wanted.binning)
-        if not responses:
+        heard, missing = listen_to_all(run, clips, lists, Path(scratch), wanted.binning)
+        if not heard.row_of:
             raise InputError(f"{lists}: none of the {len(clips)} clips is there; nothing to export")
-        units = {name: block.shape[1] for name, block in next(iter(responses.values())).items()}
         runs = []
         groups = list(table.groupby(["split", "run"], sort=False))
         for (split, number), rows in track(groups, "write runs", len(groups)):
             trials = rows.sort_values("trial").reset_index(drop=True)
             stem = f"task-{TASK[split]}_run-{number:02d}"
-            grid = on_run_grid(trials, responses, units)
+            laid = on_run_grid(trials, heard.responses(trials["clip"]), heard.units)
             volumes = volume_table(trials)
-            _write_run(directory, stem, run, grid, volumes, policy)
-            for name in units.keys() - {PROBABILITY}:
-                path = directory / f"{stem}_stage-{name}_activations.npy"
-                grid[name] = np.load(path, mmap_mode="r")
-            scored = score_trials(trials, grid[PROBABILITY], run.classes)
+            grid = SavedGrid(
+                laid[PROBABILITY], _write_run(directory, stem, run, laid, volumes, policy)
+            )
+            scored = score_trials(trials, laid[PROBABILITY], run.classes)
             runs.append(ScannerRun(stem, split, int(number), scored, volumes, grid, {}))
     description = dataset_description(run.config.model.name, missing)
     write_json(directory / "dataset_description.json", description)
@@ -196,7 +240,8 @@ def _write_run(
     grid: dict[str, NDArray[np.float32]],
     volumes: pd.DataFrame,
     policy: str,
-) -> None:
+) -> dict[str, Path]:
+    """Write all files of one run; return the file of each stage."""
     volumes.to_csv(directory / f"{stem}_volumes.tsv", sep="\t", index=False)
     common = {
         "RepetitionTime": timing.TR_S,
@@ -205,9 +250,10 @@ def _write_run(
         "MissingVolumes": np.flatnonzero(np.isnan(grid[PROBABILITY][:, 0])).tolist(),
         "VolumeTable": f"{stem}_volumes.tsv",
     }
+    saved = {}
     for stage in run.network.stages:
         block = grid[stage.name]
-        path = directory / f"{stem}_stage-{stage.name}_activations.npy"
+        path = saved[stage.name] = directory / f"{stem}_stage-{stage.name}_activations.npy"
         np.save(path, block)
         sidecar = {
             **common,
@@ -228,6 +274,7 @@ def _write_run(
         **common,
     }
     write_json(directory / f"{stem}_stim.json", stim)
+    return saved
 
 
 def _write_matlab(path: Path, classes: list[str], runs: list[ScannerRun], policy: str) -> None:
@@ -240,7 +287,7 @@ def _write_matlab(path: Path, classes: list[str], runs: list[ScannerRun], policy
             "dummy": run.volumes["dummy"].to_numpy(bool)[:, None],
             "genre": cell(run.volumes["genre"], row=False),
             "clip": cell(run.volumes["clip"], row=False),
-            **run.grid,
+            **{name: ReadLater(run.grid, name) for name in run.grid},
         }
         for run in runs
     ]

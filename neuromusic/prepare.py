@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neuromusic import audio, augment, store
-from neuromusic.augment import VARIANTS
 from neuromusic.errors import InputError
 from neuromusic.features import FrontEnd, describe, rows_of_tensor, sounding
 from neuromusic.journal import Journal
@@ -22,6 +21,7 @@ from neuromusic.parallel import Machine, run_calls
 from neuromusic.progress import track
 from neuromusic.provenance import sha256
 from neuromusic.stimuli import DROPPED, read_lists
+from neuromusic.variants import VARIANTS
 
 CLIP_COLUMNS = ["clip", "genre", "track", "split", "run", "trial", "path"]
 

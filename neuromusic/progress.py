@@ -7,8 +7,14 @@ T = TypeVar("T")
 Say = Callable[[str], None]  # tells the user one thing
 
 
-def track(items: Iterable[T], label: str, total: int, done: int = 0) -> Iterator[T]:
-    """Yield the items and show how many of ``total`` are done, ``done`` of them before."""
+def track(
+    items: Iterable[T], label: str, total: int, done: int = 0,
+    size: Callable[[T], float] = lambda item: 1,
+) -> Iterator[T]:  # fmt: skip
+    """Yield the items and show how many of ``total`` are done, ``done`` of them before.
+
+    An item counts ``size(item)``.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -30,7 +36,7 @@ def track(items: Iterable[T], label: str, total: int, done: int = 0) -> Iterator
         task = progress.add_task(label, total=total, completed=done)
         for item in items:
             yield item
-            progress.advance(task)
+            progress.advance(task, size(item))
 
 
 def epoch_text(row: dict[str, float]) -> str:

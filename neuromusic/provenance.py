@@ -11,6 +11,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,9 @@ def sha256(path: Path) -> str:
 
 def hash_inputs(paths: Iterable[Path]) -> dict[str, str]:
     """Return path -> SHA-256 for files, sorted by path."""
-    return {str(path): sha256(path) for path in sorted(paths)}
+    ordered = sorted(paths)
+    with ThreadPoolExecutor() as pool:  # a thread that hashes leaves the others free to run
+        return dict(zip(map(str, ordered), pool.map(sha256, ordered), strict=True))
 
 
 def hash_outputs(directory: Path) -> dict[str, str]:

@@ -199,7 +199,7 @@ def load_run(directory: Path) -> Run:
     return Run(
         directory,
         config,
-        network.eval(),
+        _for_listening(network),
         header["classes"],
         header["meta"],
         next(found, recorded),
@@ -215,7 +215,13 @@ def random_twin(run: Run) -> Network:
     )
     twin.band_mean.copy_(run.network.band_mean)
     twin.band_std.copy_(run.network.band_std)
-    return twin.eval()
+    return _for_listening(twin)
+
+
+def _for_listening(network: Network) -> Network:
+    # With the channels last a CPU pools and convolves with all of its vector units: the cortical
+    # networks and most others take two thirds of the time or less.
+    return network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def best_device() -> torch.device:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from neuromusic import audio
 from neuromusic.errors import InputError, did_you_mean
-from neuromusic.inference import BATCH, heard_blocks, windows_of
+from neuromusic.inference import BATCH, in_threads, pieces, windows_of
 from neuromusic.progress import Say, track
 from neuromusic.provenance import sha256
 from neuromusic.rundir import WEIGHTS, Run, best_device, load_run
@@ -33,7 +33,7 @@ class Index:
     names: dict[str, str] = field(default_factory=dict)  # where the file was seen last
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def clip_vector(path: Path, run: Run, stage: str) -> NDArray[np.float32]:
     """Return the mean over time of a stage's activations to a sound file, (units,).
 
@@ -42,8 +42,8 @@ def clip_vector(path: Path, run: Run, stage: str) -> NDArray[np.float32]:
     """
     window, device = run.network.spec.n_frames, run.network.band_mean.device
     means = []
-    for features, _ in heard_blocks(path, run):
-        windows, _ = windows_of(features, window, run.hop_frames)
+    for wave in pieces(path, run):
+        windows, _ = windows_of(run.hear(wave)[0], window, run.hop_frames)
         for first in range(0, len(windows), BATCH):
             x = torch.from_numpy(windows[first : first + BATCH]).to(device)
             active = run.network.activations(x)[stage]  # (n, ..., time)
@@ -87,16 +87,23 @@ def extend_index(
 
     What is no sound is said and left out.
     """
+
+    def listen(path: Path) -> tuple[str, NDArray[np.float32] | InputError | None]:
+        key = sha256(path)
+        try:
+            return key, None if key in index.vectors else clip_vector(path, run, index.stage)
+        except InputError as error:
+            return key, error
+
     known: dict[Path, str] = {}
     heard = 0
-    for path in track(paths, "listen", len(paths)):
-        key = sha256(path)
-        if key not in index.vectors:
-            try:
-                index.vectors[key] = clip_vector(path, run, index.stage)
-            except InputError as error:
-                say(f"left out: {error}")
-                continue
+    made = track(in_threads(listen, paths), "listen", len(paths))
+    for path, (key, vector) in zip(paths, made, strict=True):
+        if isinstance(vector, InputError):
+            say(f"left out: {vector}")
+            continue
+        if vector is not None and key not in index.vectors:  # not a copy that was begun meanwhile
+            index.vectors[key] = vector
             heard += 1
         known[path] = key
         index.names[key] = str(path)

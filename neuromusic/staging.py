@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from neuromusic import audio, leaks, stimuli
-from neuromusic.augment import VARIANTS, variant_file_name
 from neuromusic.datasets import fma, folder, gtzan
 from neuromusic.errors import InputError
 from neuromusic.orders import read_order
@@ -23,6 +22,7 @@ from neuromusic.provenance import (
     write_record,
     write_text,
 )
+from neuromusic.variants import VARIANTS, variant_file_name
 
 ORIGINS = ("folder", "gtzan", "fma", "tracks")  # where `file_table` looks; tracks goes with fma
 

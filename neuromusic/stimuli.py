@@ -11,10 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic import audio, timing
-from neuromusic.augment import VARIANTS, variant_file_name
 from neuromusic.errors import InputError
 from neuromusic.events import find_events, read_events
 from neuromusic.orders import Order, presentations
+from neuromusic.variants import VARIANTS, variant_file_name
 
 FADE_S = 2.0
 SET_RMS = 0.1321  # the mean over the laboratory's set

@@ -16,8 +16,9 @@ from click.testing import CliRunner
 from helpers import TINY_TOML, write_events, write_features
 from hypothesis import settings
 
-from neuromusic import pipeline
+from neuromusic import pipeline, staging
 from neuromusic.config import make_config
+from neuromusic.datasets import folder
 from neuromusic.orders import GENRES
 from neuromusic.rundir import load_run
 
@@ -75,6 +76,26 @@ def tiny_run(tmp_path_factory):
     tree["train"]["epochs"] = 1
     config = make_config(tree, "tiny.toml")
     pipeline.make_run(config, root / "prepared", root / "run", False, lambda text: None)
+    return load_run(root / "run")
+
+
+@pytest.fixture(scope="session")
+def sound_run(small_clips, tmp_path_factory):
+    """A tiny cortex-z, hardly trained on the sound of thirty clips."""
+    root = tmp_path_factory.mktemp("sound")
+    tree = root / "tree"
+    for path in small_clips.iterdir():
+        (tree / path.name.split(".")[0]).mkdir(parents=True, exist_ok=True)
+        (tree / path.name.split(".")[0] / path.name).symlink_to(path)
+    say = [].append
+    lists = staging.make_file_lists(
+        folder.table(tree), "2:0:1", 0, 15.0, root / "lists", "sym", say
+    )
+    pipeline.make_prepared(lists, root / "prepared", 0, 1, say)
+    settings = tomllib.loads(TINY_TOML)
+    settings["train"]["epochs"] = 1
+    config = make_config(settings, "tiny.toml")
+    pipeline.make_run(config, root / "prepared", root / "run", False, say)
     return load_run(root / "run")
 
 

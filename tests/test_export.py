@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -164,6 +165,27 @@ def test_missing_clips_are_nan_and_named(root, small_clips):
         assert (np.isnan(block).any(axis=1) == missing).all()
         sidecar = json.loads((root / "out2" / f"{stem}_stim.json").read_text())
         assert sidecar["MissingVolumes"] == np.flatnonzero(missing).tolist()
+
+
+def test_the_bytes_do_not_depend_on_the_cores(root):
+    """One core, and all with torch as many threads as it likes."""
+    cores, threads = os.sched_getaffinity(0), torch.get_num_threads()
+    made = {}
+    try:
+        for name, some in (("one", {min(cores)}), ("all", cores)):
+            os.sched_setaffinity(0, some)
+            torch.set_num_threads(2 * len(some))
+            out = pipeline.make_export(root / "run", root / "lists", root / name, SAID.append)
+            made[name] = {
+                path.relative_to(out): path.read_bytes()
+                for path in out.rglob("*")
+                if path.is_file() and path.name != "provenance.json"
+            }
+    finally:
+        os.sched_setaffinity(0, cores)
+        torch.set_num_threads(threads)
+    assert len(made["one"]) > 20
+    assert made["one"] == made["all"]
 
 
 def test_nothing_is_done_twice(root):

@@ -38,3 +38,9 @@ def test_a_sine_peaks_in_its_band_and_a_click_in_its_frame(band):
     click = np.zeros(22050)
     click[round(20 * MelSpec().frame_s * 22050)] = 1
     assert (log_mel(click).mean(0).argmax()) == 20
+
+
+@pytest.mark.parametrize("n_mels", [10, 64, 128])
+def test_the_centres_of_the_bands_are_librosas(n_mels):
+    oracle = librosa.mel_frequencies(n_mels + 2, fmin=0.0, fmax=22050 / 2)[1:-1]
+    np.testing.assert_allclose(mel_hz(n_mels), oracle, rtol=1e-12)

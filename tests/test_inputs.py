@@ -10,7 +10,7 @@ from neuromusic import pipeline, staging
 from neuromusic.config import load_config
 from neuromusic.datasets import folder as class_tree
 from neuromusic.errors import InputError
-from neuromusic.inference import predict_file
+from neuromusic.inference import predict_files
 from neuromusic.rundir import load_run
 from neuromusic.store import open_prepared
 
@@ -63,7 +63,7 @@ def test_from_sound_to_predictions(lists, tmp_path, front_end, waves, name, line
     # A test clip is predicted from its file as from the prepared set.
     clip = pd.read_csv(tmp_path / "r" / "predictions.tsv", sep="\t").iloc[0]
     path = next((lists / "genres").rglob(clip["clip"]))
-    log_p = predict_file(path, load_run(tmp_path / "r"))
+    log_p = predict_files([path], load_run(tmp_path / "r"))[0]
     np.testing.assert_allclose(np.exp(log_p), clip[list(GENRES)].to_numpy(float), atol=2e-3)
     if waves:
         data = open_prepared(tmp_path / "p").heard_as("wave", per_clip=False)

@@ -16,6 +16,11 @@ frames = hnp.arrays(
 )
 
 
+def volumes(weights_of, x, centre_s, n_vol):
+    weights = weights_of(centre_s, n_vol)
+    return weights @ x / weights.sum(1)[:, None]
+
+
 def test_a_run_of_the_experiment_has_410_volumes():
     assert timing.n_volumes(40) == 410
     assert timing.first_volume(40) + timing.VOLUMES_PER_CLIP == 410
@@ -25,7 +30,8 @@ def test_a_run_of_the_experiment_has_410_volumes():
 @given(frames, st.floats(0.01, 4), st.floats(-3, 3), st.integers(1, 20))
 def test_volumes_hold_what_a_groupby_gives(x, frame_s, start_s, n_vol):
     centre_s = start_s + frame_s * np.arange(len(x))
-    total, count = timing.sum_into_volumes(x, centre_s, n_vol)
+    weights = timing.mean_weights(centre_s, n_vol)
+    total, count = weights @ x, weights.sum(1)
     volume = np.floor(centre_s / timing.TR_S + 1e-9)
     grouped = pd.DataFrame(x).groupby(volume).sum().reindex(range(n_vol), fill_value=0.0)
     np.testing.assert_allclose(total, grouped.to_numpy(), atol=1e-8)
@@ -37,7 +43,7 @@ def test_volumes_hold_what_a_groupby_gives(x, frame_s, start_s, n_vol):
 @given(st.integers(0, 409), st.floats(0, 0.999))
 def test_a_click_lands_in_its_volume(volume, phase):
     click_s = np.array([(volume + phase) * timing.TR_S])
-    _, count = timing.sum_into_volumes(np.ones((1, 1)), click_s, 410)
+    count = timing.mean_weights(click_s, 410).sum(1)
     assert count[volume] == 1
 
 
@@ -46,7 +52,8 @@ def test_frames_on_the_borders_go_to_the_later_volume(per_volume, skipped, n_vol
     """Whole numbers know where a frame belongs, whatever the rounding of its time."""
     frame = np.arange(skipped * per_volume, (skipped + n_vol) * per_volume)
     centre_s = frame * (timing.TR_S / per_volume)
-    total, count = timing.sum_into_volumes(frame[:, None], centre_s, skipped + n_vol)
+    weights = timing.mean_weights(centre_s, skipped + n_vol)
+    total, count = weights @ frame[:, None], weights.sum(1)
     assert list(count) == [0] * skipped + [per_volume] * n_vol
     np.testing.assert_array_equal(total[skipped:, 0], frame.reshape(n_vol, per_volume).sum(1))
 
@@ -70,14 +77,11 @@ def test_windows_cover_the_clip_and_stay_inside(n_frames, window, hop):
 @given(st.integers(7, 30), st.floats(0.02, 0.4))
 def test_resampling_keeps_a_constant_and_is_the_mean_of_slow_signals(n_vol, frame_s):
     centre_s = (np.arange(round(n_vol * timing.TR_S / frame_s)) + 0.5) * frame_s
-    total, weight = timing.resample_into_volumes(np.full((len(centre_s), 2), 3.0), centre_s, n_vol)
-    np.testing.assert_allclose(total / weight[:, None], 3.0)
+    constant = np.full((len(centre_s), 2), 3.0)
+    np.testing.assert_allclose(volumes(timing.lanczos_weights, constant, centre_s, n_vol), 3.0)
     slow = np.cos(2 * np.pi * 0.01 * centre_s)[:, None]
     middle = slice(3, n_vol - 3)
-    values = [
-        (total / weight[:, None])[middle]
-        for total, weight in (into(slow, centre_s, n_vol) for into in timing.BINNINGS.values())
-    ]
+    values = [volumes(of, slow, centre_s, n_vol)[middle] for of in timing.BINNINGS.values()]
     np.testing.assert_allclose(values[0], values[1], atol=0.02)
 
 
@@ -87,9 +91,8 @@ def test_resampling_does_not_alias_where_the_mean_does():
     centre_s = (np.arange(round(n_vol * timing.TR_S * rate_hz)) + 0.5) / rate_hz
     tone = np.sin(2 * np.pi * 0.55 * centre_s)[:, None]
     left = {}
-    for name, into in timing.BINNINGS.items():
-        total, weight = into(tone, centre_s, n_vol)
-        left[name] = np.abs(total / weight[:, None])[5:-5].max()
+    for name, weights_of in timing.BINNINGS.items():
+        left[name] = np.abs(volumes(weights_of, tone, centre_s, n_vol))[5:-5].max()
     assert np.abs(signal.resample_poly(tone[:, 0], 1, 30)[5:-5]).max() < 0.05
     assert left["lanczos"] < 0.1
     assert left["mean"] > 0.2

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 EVERY_S = 0.05  # between two looks at the memory of a process
 
 
@@ -116,3 +118,40 @@ def report(result: Mapping[str, Any], targets: Mapping[str, float], out: Path) -
 def flat(prefix: str, measured: Measured) -> dict[str, float]:
     """Return the fields of a measurement with a prefix to their names."""
     return {f"{prefix}_{key}": value for key, value in asdict(measured).items()}
+
+
+def make_run(directory: Path, model: str = "cortex-z") -> Path:
+    """Write a run of a network with random weights, as if it had been trained on sound."""
+    import pandas as pd
+
+    from neuromusic.config import Config
+    from neuromusic.features import MelSpec, describe
+    from neuromusic.models import InputSpec, build_model
+    from neuromusic.orders import GENRES
+    from neuromusic.provenance import new_directory, record
+    from neuromusic.rundir import WEIGHTS, save_weights, write_settings
+    from neuromusic.store import PreparedSet
+
+    spec, config = MelSpec(), Config(model={"name": model})
+    frames = round(config.data.window_s / spec.frame_s)
+    network = build_model(model, InputSpec(spec.n_bands, frames, spec.frame_s, len(GENRES)), 0)
+    network.band_mean.fill_(-45.0)  # of music, about
+    network.band_std.fill_(15.0)
+    meta = {
+        "source": "audio", "front_end": describe(spec), "frame_s": spec.frame_s,
+        "n_channels": 1, "n_bands": spec.n_bands, "classes": list(GENRES),
+    }  # fmt: skip
+    nothing = np.empty(0)
+    data = PreparedSet(directory / "none", nothing, pd.DataFrame(), meta, None)
+    with new_directory(directory, record("train", {}, {})) as part:
+        write_settings(part, config)
+        save_weights(part / WEIGHTS, network, config, data)
+    return directory
+
+
+def naive_mel(wave: np.ndarray) -> np.ndarray:
+    """Return the log-mel that the run above hears, by librosa."""
+    import librosa
+
+    power = librosa.feature.melspectrogram(y=wave, sr=22050, n_fft=1024, hop_length=512, n_mels=128)
+    return librosa.power_to_db(power, amin=1e-8, top_db=None).astype(np.float32)

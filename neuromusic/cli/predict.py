@@ -20,16 +20,14 @@ def command(run: Path, files: tuple[Path, ...], out: Path | None) -> None:
     Example:
       neuromusic predict runs/a song.mp3 other.wav --out p.tsv
     """
-    import numpy as np
     import pandas as pd
 
-    from neuromusic.inference import predict_file, prediction_table
-    from neuromusic.progress import track
+    from neuromusic.inference import predict_files, prediction_table
     from neuromusic.provenance import write_text
     from neuromusic.rundir import load_run
 
     loaded = load_run(run)
-    log_p = np.stack([predict_file(path, loaded) for path in track(files, "predict", len(files))])
+    log_p = predict_files(files, loaded)
     names = pd.DataFrame({"file": [str(path) for path in files]})
     table = prediction_table(names, log_p, loaded.classes)
     text = table.to_csv(sep="\t", index=False, float_format="%.6f")

@@ -23,6 +23,17 @@ def save_mat(path: Path, content: Mapping[str, Any]) -> None:
         file.write(HEADER.ljust(TEXT_BYTES))
 
 
+class ReadLater:
+    """One array of a mapping, which is read when it is written, so that few are held at a time."""
+
+    def __init__(self, source: Mapping[str, NDArray[Any]], name: str) -> None:
+        self.source = source
+        self.name = name
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return np.asarray(self.source[self.name], dtype)
+
+
 def cell(items: Sequence[Any], row: bool = True) -> NDArray[np.object_]:
     """Return a cell array, 1 x n or n x 1; each item an array or a text."""
     out = np.empty(len(items), dtype=object)

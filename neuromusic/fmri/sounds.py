@@ -74,7 +74,7 @@ def set_gain(run: Run, waves: Sequence[NDArray[np.float32]]) -> float:
     return float(10 ** (gain_db / 20))
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def stage_features(
     network: Network, heard: Sequence[NDArray[np.float32]], hop: int, statistics: Statistics
 ) -> dict[str, Floats]:

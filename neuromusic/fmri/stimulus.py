@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from neuromusic import timing
 from neuromusic.errors import InputError
 from neuromusic.events import EventsFile, read_events
-from neuromusic.inference import clip_volumes
+from neuromusic.inference import clip_volumes, in_threads
 from neuromusic.models import Network
 from neuromusic.progress import track
 from neuromusic.rundir import Run, best_device
@@ -66,10 +66,14 @@ def clip_responses(
             f"{run.prepared}: holds none of the {len(missing)} clips that were played; encode with "
             "a run that was trained on a set prepared from the lists of this experiment"
         )
-    network = (network or run.network).to(best_device())
+    listening = (network or run.network).to(best_device())
+
+    def respond(clip: str) -> dict[str, NDArray[np.float32]]:
+        return clip_volumes(listening, data.row_features(row_of[clip]), run.hop_frames)[1]
+
     stages: dict[str, NDArray[np.float32]] = {}
-    for index, clip in enumerate(track(here, "listen", len(here))):
-        _, active = clip_volumes(network, data.row_features(row_of[clip]), run.hop_frames)
+    made = track(in_threads(respond, here), "listen", len(here))
+    for index, active in enumerate(made):
         for name, block in active.items():
             if name not in stages:
                 stages[name] = np.empty((len(here), *block.shape), np.float32)

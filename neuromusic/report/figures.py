@@ -13,8 +13,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from neuromusic import timing
-from neuromusic.augment import VARIANTS
 from neuromusic.features import mel_hz
+from neuromusic.variants import VARIANTS
 
 DPI = 130
 COLOURS = plt.get_cmap("tab10").colors

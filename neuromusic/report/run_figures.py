@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from neuromusic.augment import VARIANTS
 from neuromusic.evaluation import read_predictions
 from neuromusic.export import listen, on_run_grid
 from neuromusic.metrics import calibration, reliability
@@ -15,6 +14,7 @@ from neuromusic.orders import TASK
 from neuromusic.report import figures
 from neuromusic.rundir import METRICS, Run
 from neuromusic.store import PreparedSet
+from neuromusic.variants import VARIANTS
 
 
 def draw_run(

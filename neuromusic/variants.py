@@ -1,0 +1,24 @@
+"""The names of the ten variants of a training clip, for what lists them without making them."""
+
+from pathlib import PurePosixPath
+
+VARIANTS = (
+    "original",  # 0
+    "noise",  # white noise at a signal-to-noise ratio
+    "shift",  # circular shift in time
+    "stretch",  # tempo, pitch kept (phase vocoder)
+    "pitch",  # pitch, tempo kept
+    "speed",  # pitch and tempo together
+    "resample",  # down to a lower rate and back: the treble is gone
+    "gain",  # softer, so that nothing can clip
+    "percussive",  # percussive part
+    "harmonic",  # harmonic part
+)
+
+
+def variant_file_name(path: str, variant: int) -> str:
+    """Return the wav name of a variant: a.wav -> a_v3-stretch.wav; the original keeps its own."""
+    if variant == 0:
+        return path
+    pure = PurePosixPath(path)
+    return str(pure.with_name(f"{pure.stem}_v{variant}-{VARIANTS[variant]}.wav"))
