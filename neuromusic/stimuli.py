@@ -88,8 +88,14 @@ def _index(directory: Path, key: Callable[[Path], str]) -> dict[str, Path]:
 def cut_clip(track: Path, start_s: float, end_s: float) -> NDArray[np.float64]:
     """Return one clip of a track with its fades, before the RMS is set.
 
-    Raises InputError, naming the track, where it ends before ``end_s``.
+    Raises InputError, naming the track, where it ends before ``end_s``, and for a clip with no
+    room for its fades.
     """
+    if end_s - start_s < 2 * FADE_S:
+        raise InputError(
+            f"{track}: the events cut {end_s - start_s:g} s of it; the fades alone take "
+            f"{2 * FADE_S:g} s"
+        )
     wave = audio.read(track)
     length_s = len(wave) / audio.RATE_HZ
     if length_s < end_s - audio.LENGTH_TOLERANCE_S:
@@ -141,6 +147,11 @@ def check_clips(paths: Iterable[Path], least_s: float = timing.CLIP_S, remedy: s
         if length_s < least_s - audio.LENGTH_TOLERANCE_S:
             raise InputError(
                 f"{path}: lasts {length_s:.2f} s; expected at least {least_s:g} s{remedy}"
+            )
+        if length_s > audio.MOST_S:
+            raise InputError(
+                f"{path}: lasts {length_s / 60:.0f} minutes; a clip has at most "
+                f"{audio.MOST_S / 60:g}; cut it into clips"
             )
 
 

@@ -1,0 +1,79 @@
+"""Files that somebody was sent are data: how large they may be, and where their names may lead."""
+
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from neuromusic.errors import InputError
+
+MOST_NAME_BYTES = 255  # of a file name, on every common file system
+MOST_JSON_BYTES = 64_000_000
+# What a .zip or .npz may grow to: deflate shrinks at most a thousandfold, real arrays tenfold.
+FREE_BYTES = 100_000_000
+MOST_GROWTH = 50
+
+
+def check_size(path: Path, most_bytes: int, what: str) -> None:
+    """Raise InputError for a file that is larger than ``what`` can be."""
+    size = path.stat().st_size
+    if size > most_bytes:
+        raise InputError(
+            f"{path}: has {size / 1e6:.0f} MB; {what} has at most {most_bytes / 1e6:g} MB"
+        )
+
+
+def check_file_name(name: object, where: str) -> str:
+    """Return a name that stays in its directory; raise InputError, naming ``where``, for others.
+
+    No separators, no ``..``, no control characters, not absolute, at most 255 bytes.
+    """
+    good = (
+        isinstance(name, str)
+        and name.strip(". ") != ""
+        and not any(character in "/\\:" or not character.isprintable() for character in name)
+        and len(name.encode("utf-8", "surrogatepass")) <= MOST_NAME_BYTES
+    )
+    if not good:
+        raise InputError(
+            f"{where}: {_short(name)} is no plain name; expected one without / \\ : and '..'"
+        )
+    return str(name)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def check_inside(root: Path, path: Path, where: str) -> Path:
+    """Return ``path`` if it lies below ``root`` once links are followed; else raise InputError."""
+    if not path.resolve().is_relative_to(Path(root).resolve()):
+        raise InputError(f"{where}: {path} leaves {root} through a link; put the file itself there")
+    return path
+
+
+def read_json(path: Path, remedy: str) -> Any:
+    """Read a JSON file; raise InputError where it is too large, too deep or none.
+
+    Raises FileNotFoundError where there is no file.
+    """
+    check_size(path, MOST_JSON_BYTES, "such a JSON file")
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is no readable JSON ({error}); {remedy}") from None
+
+
+def check_zip(path: Path) -> None:
+    """Raise InputError for an archive that would unpack to much more than it is.
+
+    Raises zipfile.BadZipFile or OSError where it is none.
+    """
+    with zipfile.ZipFile(path) as file:
+        whole = sum(entry.file_size for entry in file.infolist())
+    if whole > FREE_BYTES and whole > MOST_GROWTH * path.stat().st_size:
+        raise InputError(
+            f"{path}: {path.stat().st_size / 1e6:.1f} MB would unpack to {whole / 1e6:.0f} MB; no "
+            "array is like that"
+        )
