@@ -1,9 +1,10 @@
 """Read variables of MATLAB files, 5 and 7.3; nothing is made before its size is checked.
 
-Only numbers, text and cells of them are read: no structs, objects or function handles.
+Only real numbers, text and cells of them are read: no structs, objects or function handles. MATLAB
+5 is read here and not with scipy (1.17), whose reader allocates what a header declares and ends
+the process at a data type that it does not know.
 """
 
-import io
 import math
 import struct
 import zlib
@@ -27,11 +28,20 @@ ARRAY_BYTES = 1_000_000_000  # of a file that holds numbers
 
 # MAT-File Format (MathWorks, R2021a), tables 1-1 and 1-3.
 MATRIX, COMPRESSED = 14, 15
-CELL, CHAR, NUMBERS, OBJECT = 1, 4, range(6, 16), 17
+STORED = {
+    1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8",
+}  # fmt: skip
+CELL, CHAR = 1, 4
+NUMBERS = {
+    6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8",
+}  # fmt: skip
+OBJECT, COMPLEX = 17, 0x0800
 OTHER = {
     2: "a struct", 3: "an object", 5: "a sparse matrix", 16: "a function handle",
     OBJECT: "an object",
 }  # fmt: skip
+TEXTS = {1: "latin1", 2: "latin1", 16: "utf-8"}
+WIDE_TEXTS = {4: "utf-16", 17: "utf-16", 18: "utf-32"}
 
 
 def is_hdf5(path: Path) -> bool:
@@ -53,11 +63,7 @@ def read_cells(path: Path, name: str) -> NDArray[np.object_]:
     cells = read_arrays(path, [name], ORDER_BYTES)[name]
     if not (isinstance(cells, np.ndarray) and cells.dtype == object):
         raise InputError(f"{path}: {name} is not a cell array; expected a cell of clip names")
-    text = np.empty(cells.shape, dtype=object)
-    for index, cell in np.ndenumerate(cells):
-        is_text = isinstance(cell, np.ndarray) and cell.dtype.kind == "U" and cell.size == 1
-        text[index] = str(cell.item()) if is_text else cell
-    return text
+    return cells
 
 
 # --- MATLAB 5 -----------------------------------------------------------------------------------
@@ -70,20 +76,17 @@ class _Broken(Exception):
 def read_arrays(
     path: Path, names: Sequence[str], most_bytes: int = ARRAY_BYTES, optional: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Return variables of a MATLAB 5 file as scipy reads them.
+    """Return variables of a MATLAB 5 file: arrays, cells as arrays of objects, text as str.
 
-    scipy allocates what a header declares; so it is given only variables that were walked through
-    here, unpacked, with every declared size within the bytes that are there.
+    Text of several rows is an array of them.
 
     Raises InputError for a file that is none, a variable that is missing (unless ``optional``) or
     there twice, one that holds anything but numbers, text and cells, and for over ``most_bytes``.
     """
-    import scipy.io
-
     check_size(path, most_bytes, "such a file")
     content = memoryview(path.read_bytes())
     found: list[str] = []
-    kept: list[bytes] = []
+    read: dict[str, Any] = {}
     try:
         order = _byte_order(content)
         left = most_bytes
@@ -95,20 +98,15 @@ def read_arrays(
                 continue
             if found.count(name) > 1:
                 raise InputError(f"{path}: has the variable {name} twice; expected it once")
-            matrix = _unpacked(body, left, whole=True) if packed else bytes(body)
+            matrix = memoryview(_unpacked(body, left, whole=True)) if packed else body
             left -= len(matrix)
-            _walk(memoryview(matrix), order, 1)
-            kept.append(struct.pack(f"{order}II", MATRIX, len(matrix)) + matrix)
+            read[name] = _matrix(matrix, order, 1)
         for name in names:
             if name not in found:
                 held = ", ".join(filter(None, found)) or "nothing"
                 raise InputError(f"{path}: has no variable {name}; it holds {held[:500]}")
-        header = bytes(content[124:128]).rjust(128, b" ")
-        read = scipy.io.loadmat(io.BytesIO(b"".join([header, *kept])))
-        return {key: read[key] for key in (*names, *optional) if key in read}
-    except InputError:
-        raise
-    except Exception as error:  # scipy raises whatever its parser stumbles over
+        return read
+    except (_Broken, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"{path}: is no readable MATLAB file ({error})") from None
 
 
@@ -182,7 +180,10 @@ def _category(view: memoryview, order: str) -> tuple[int, int]:
     kind, flags, place = _sub(view, 0, order)
     if kind != 6 or len(flags) != 8:
         raise _Broken("a variable has no flags")
-    return struct.unpack(f"{order}II", flags)[0] & 0xFF, place
+    (word, _) = struct.unpack(f"{order}II", flags)
+    if word & COMPLEX:
+        raise _Broken("it holds complex numbers; only real ones are read")
+    return word & 0xFF, place
 
 
 def _shape(view: memoryview, place: int, order: str) -> tuple[tuple[int, ...], int]:
@@ -196,30 +197,59 @@ def _shape(view: memoryview, place: int, order: str) -> tuple[tuple[int, ...], i
     return shape, place
 
 
-def _walk(view: memoryview, order: str, depth: int) -> None:
-    """Raise _Broken unless a matrix holds what it declares, and nothing but data."""
+def _matrix(view: memoryview, order: str, depth: int) -> Any:
+    """Return the content of a matrix; raise _Broken where it is not what it declares."""
     category, place = _category(view, order)
     if category != CELL and category != CHAR and category not in NUMBERS:
         what = OTHER.get(category, f"class {category}")
         raise _Broken(f"it holds {what}; only numbers, text and cells are read")
     shape, place = _shape(view, place, order)
-    _, _, place = _sub(view, place, order)
-    size = math.prod(shape)
+    _, _, place = _sub(view, place, order)  # its name
     if category == CELL:
-        if depth > MOST_DEPTH:
-            raise _Broken(f"it has cells in cells over {MOST_DEPTH} deep")
-        if size > MOST_CELLS or size * 8 > len(view) - place:
-            raise _Broken(f"a cell array declares {size} cells in {len(view) - place} bytes")
-        for _ in range(size):
-            kind, cell, place = _sub(view, place, order)
-            if kind != MATRIX:
-                raise _Broken(f"a cell has type {kind}")
-            if len(cell):  # MATLAB's short form of an empty one has none
-                _walk(cell, order, depth + 1)
-    else:
-        _, data, _ = _sub(view, place, order)
-        if size > len(data):
-            raise _Broken(f"a variable declares {size} values in {len(data)} bytes")
+        return _cells(view, place, shape, order, depth)
+    kind, data, _ = _sub(view, place, order)
+    if category == CHAR:
+        return _text(kind, data, shape, order)
+    stored, wanted = STORED.get(kind, ""), NUMBERS[category]
+    size = math.prod(shape)
+    if not stored or (stored[0] == "f" and wanted[0] != "f"):
+        raise _Broken(f"a variable of class {category} has data of type {kind}")
+    if size * int(stored[1]) != len(data):
+        raise _Broken(f"a variable declares {size} values in {len(data)} bytes")
+    values = np.frombuffer(data, f"{order}{stored}").astype(f"={wanted}")
+    return values.reshape(shape, order="F")
+
+
+def _cells(
+    view: memoryview, place: int, shape: tuple[int, ...], order: str, depth: int
+) -> NDArray[np.object_]:
+    size = math.prod(shape)
+    if depth > MOST_DEPTH:
+        raise _Broken(f"it has cells in cells over {MOST_DEPTH} deep")
+    if size > MOST_CELLS or size * 8 > len(view) - place:
+        raise _Broken(f"a cell array declares {size} cells in {len(view) - place} bytes")
+    cells = np.empty(size, dtype=object)
+    for index in range(size):
+        kind, cell, place = _sub(view, place, order)
+        if kind != MATRIX:
+            raise _Broken(f"a cell has data of type {kind}")
+        # MATLAB writes an empty one as nothing.
+        cells[index] = _matrix(cell, order, depth + 1) if len(cell) else np.zeros((0, 0))
+    return cells.reshape(shape, order="F")
+
+
+def _text(kind: int, data: memoryview, shape: tuple[int, ...], order: str) -> Any:
+    name = TEXTS.get(kind)
+    if name is None:
+        if kind not in WIDE_TEXTS:
+            raise _Broken(f"a text has data of type {kind}")
+        name = f"{WIDE_TEXTS[kind]}-{'le' if order == '<' else 'be'}"
+    text = data.tobytes().decode(name)
+    if len(shape) != 2 or shape[0] == 1 or not text:
+        return text
+    if math.prod(shape) != len(text):
+        raise _Broken(f"a text declares {math.prod(shape)} characters and has {len(text)}")
+    return np.array(["".join(text[row :: shape[0]]) for row in range(shape[0])])
 
 
 # --- MATLAB 7.3 ---------------------------------------------------------------------------------
