@@ -48,7 +48,7 @@ def read_scores(directory: Path) -> tuple[dict[str, Any], frozenset[str]]:
         scores = json.loads(files[0].read_text("utf-8"))
         clips = pd.read_csv(files[1], sep="\t", usecols=["clip"])["clip"]
         clip = scores["clip"]
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{directory}: has damaged scores ({error}); evaluate it again") from None
     runs = sorted(directory.glob("fold-*")) or [directory]
     run = load_run(runs[0])

@@ -1,7 +1,6 @@
 """The events and images of a BIDS dataset, and whether they agree with an order."""
 
 import re
-import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import pandas as pd
 from neuromusic import timing
 from neuromusic.errors import InputError, did_you_mean
 from neuromusic.orders import GENRES, TASK, Order, Split, presentations
-from neuromusic.untrusted import check_size, read_json
+from neuromusic.untrusted import check_size, read_json, text_table
 
 EVENTS_NAME = re.compile(
     r"sub-(?P<subject>[A-Za-z0-9]+)_task-(?P<task>Training|Test)_run-(?P<run>\d+)_events\.tsv"
@@ -59,16 +58,10 @@ def read_events(path: Path) -> pd.DataFrame:
     wanted = ("onset", "duration", "genre", "track", "start", "end")
     try:
         check_size(path, MOST_BYTES, "the events of a run")
-        with warnings.catch_warnings():
-            # Without index_col=False a row with a field too many would shift all columns by one.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            table = pd.read_csv(
-                path, sep="\t", dtype=str, keep_default_na=False, quoting=3, index_col=False,
-                nrows=MOST_ROWS + 1,
-            ).fillna("")  # fmt: skip
+        table = text_table(path, quoting=3, nrows=MOST_ROWS + 1)
     except InputError:
         raise
-    except (OSError, ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as a tab-separated table ({error})") from None
     if len(table) > MOST_ROWS:
         raise InputError(f"{path}: has over {MOST_ROWS} rows; expected one a presentation of a run")

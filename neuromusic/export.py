@@ -165,7 +165,7 @@ def export(
             _write_run(directory, stem, run, grid, volumes, policy)
             for name in units.keys() - {PROBABILITY}:
                 path = directory / f"{stem}_stage-{name}_activations.npy"
-                grid[name] = np.load(path, mmap_mode="r")
+                grid[name] = np.load(path, mmap_mode="r", allow_pickle=False)
             scored = score_trials(trials, grid[PROBABILITY], run.classes)
             runs.append(ScannerRun(stem, split, int(number), scored, volumes, grid, {}))
     description = dataset_description(run.config.model.name, missing)

@@ -48,7 +48,8 @@ def read_record(directory: Path) -> dict[str, Any] | None:
     """Return the record of a finished directory, or None where there is none."""
     try:
         loaded = json.loads((directory / RECORD).read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+    # RecursionError: of brackets in brackets without end.
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
     return loaded if isinstance(loaded, dict) else None
 
@@ -141,5 +142,6 @@ def _is_alive(pid: int) -> bool:
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     part = path.with_name(f".{path.name}.partial")
+    part.unlink(missing_ok=True)  # it may be a link to elsewhere
     part.write_text(text, "utf-8")
     os.replace(part, path)

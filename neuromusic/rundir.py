@@ -18,6 +18,7 @@ from neuromusic.features import front_end, sounding
 from neuromusic.models import InputSpec, Network, build_model, entry
 from neuromusic.provenance import read_record, write_text
 from neuromusic.store import PreparedSet, normalise_clip
+from neuromusic.untrusted import check_file_name, check_links
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.toml"
@@ -112,6 +113,7 @@ def resume_point(out: Path, config: Config, made: dict[str, Any], resume: bool) 
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; --out must name a directory")
+    check_links(out)
     old = read_record(out)
     keys = ("command", "settings", "inputs", "code_version")
     if old is not None and old.get("command") == "train":
@@ -149,23 +151,26 @@ def load_run(directory: Path) -> Run:
     """Open a finished training; raise InputError where there is none or it is damaged."""
     directory = Path(directory)
     made = read_record(directory)
-    if made is None or made["command"] != "train":
+    if made is None or made.get("command") != "train":
         unfinished = (directory / LAST).is_file()
         raise InputError(
             f"{directory}: its training is not finished; go on with 'neuromusic train --resume'"
             if unfinished
             else f"{directory}: is no run; make one with 'neuromusic train'"
         )
+    check_links(directory)
     config = load_config(directory / CONFIG)
     try:
         with safetensors.safe_open(directory / WEIGHTS, "pt") as file:
             header = json.loads(file.metadata()["neuromusic"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         spec = InputSpec(**header["spec"])
+        classes = [check_file_name(name, "classes") for name in header["classes"]]
         network = build_model(
             header["model"], spec, config.train.seed, header["activation"], **header["options"]
         )
         network.load_state_dict(tensors)
+        meta, prepared = dict(header["meta"]), Path(header["prepared"])
     except InputError:
         raise
     except Exception as error:  # safetensors, json and torch each have their own
@@ -174,9 +179,9 @@ def load_run(directory: Path) -> Run:
         directory,
         config,
         network.eval(),
-        header["classes"],
-        header["meta"],
-        Path(header["prepared"]),
+        classes,
+        meta,
+        prepared,
     )
 
 

@@ -212,6 +212,7 @@ def _write_clip_variants(path: Path, clip: str, variants: range, seed: int) -> l
             continue
         target = path.with_name(variant_file_name(path.name, variant))
         part = target.with_name(f".{target.stem}.partial.wav")
+        part.unlink(missing_ok=True)  # it may be a link to elsewhere
         audio.write(part, wave)
         part.replace(target)
         drawn.append(parameters)

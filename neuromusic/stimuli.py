@@ -15,6 +15,8 @@ from neuromusic.augment import VARIANTS, variant_file_name
 from neuromusic.errors import InputError
 from neuromusic.events import find_events, read_events
 from neuromusic.orders import Order, presentations
+from neuromusic.provenance import read_record
+from neuromusic.untrusted import check_file_name, check_links, check_size
 
 FADE_S = 2.0
 SET_RMS = 0.1321  # the mean over the laboratory's set
@@ -22,6 +24,7 @@ LIST_COLUMNS = (
     "split", "run", "trial", "repeat", "onset_s", "volume", "genre", "track", "clip", "path",
 )  # fmt: skip
 DROPPED = "dropped"  # in train.tsv of lists with --drop-leaks: why a clip is not trained on
+MOST_LIST_BYTES = 200_000_000
 LIST_FILES = {"train": "train.tsv", "valid": "valid.tsv", "test": "test.tsv"}
 
 Link = Literal["hard", "sym", "copy"]
@@ -250,7 +253,8 @@ def write_lists(directory: Path, tables: dict[str, pd.DataFrame]) -> None:
 def read_lists(directory: Path) -> pd.DataFrame:
     """Read the lists of a directory as one table; raise InputError where there are none.
 
-    run, trial, repeat and volume are nullable integers. ``path`` is checked to stay inside.
+    run, trial, repeat and volume are nullable integers. ``path`` is checked to stay inside: links
+    that lead out are followed only in lists that were made with ``--link sym``.
     ``dropped`` says why a training clip is not trained on, and is missing (NaN) for all others.
     """
     directory = Path(directory)
@@ -259,14 +263,30 @@ def read_lists(directory: Path) -> pd.DataFrame:
         path = directory / name
         if not path.is_file():
             continue
-        names = {"path": str, "clip": str, "track": str}  # 000002 is the name of a track
-        table = pd.read_csv(path, sep="\t", na_values="n/a", dtype=names)
+        names = {
+            "path": str,
+            "clip": str,
+            "track": str,
+            "genre": str,
+        }  # 000002 is the name of a track
+        try:
+            check_size(path, MOST_LIST_BYTES, "a stimulus list")
+            table = pd.read_csv(
+                path, sep="\t", na_values="n/a", keep_default_na=False, dtype=names, index_col=False
+            )
+        except ValueError as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{path}: is no readable list ({error})") from None
         lacking = [column for column in LIST_COLUMNS if column not in table]
         if lacking:
             raise InputError(f"{path}: has no column {', '.join(lacking)}")
         for row, entry in enumerate(table["path"].dropna(), start=1):
             if Path(entry).is_absolute() or ".." in Path(entry).parts:
                 raise InputError(f"{path}, row {row}: {entry!r} leaves the directory of the list")
+        for column in ("genre", "clip"):
+            for row, entry in enumerate(table[column], start=1):
+                check_file_name(entry, f"{path}, row {row}, {column}")
         tables.append(table)
     if not tables:
         raise InputError(
@@ -274,5 +294,12 @@ def read_lists(directory: Path) -> pd.DataFrame:
         )
     whole = pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
     whole = whole.reindex(columns=[*LIST_COLUMNS, DROPPED])
-    counts = ["run", "trial", "repeat", "volume"]
-    return whole.astype(dict.fromkeys(counts, "Int64"))
+    settings = (read_record(directory) or {}).get("settings")
+    if not isinstance(settings, dict) or settings.get("link") != "sym":
+        check_links(directory)
+    try:
+        return whole.astype(dict.fromkeys(("run", "trial", "repeat", "volume"), "Int64"))
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{directory}: a run, trial, repeat or volume is no number ({error})"
+        ) from None

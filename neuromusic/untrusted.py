@@ -1,9 +1,13 @@
 """Files that somebody was sent are data: how large they may be, and where their names may lead."""
 
 import json
+import os
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
+
+import pandas as pd
 
 from neuromusic.errors import InputError
 
@@ -30,14 +34,12 @@ def check_file_name(name: object, where: str) -> str:
     """
     good = (
         isinstance(name, str)
-        and name.strip(". ") != ""
-        and not any(character in "/\\:" or not character.isprintable() for character in name)
+        and name.strip() not in ("", ".", "..")
+        and not any(character in "/\\" or not character.isprintable() for character in name)
         and len(name.encode("utf-8", "surrogatepass")) <= MOST_NAME_BYTES
     )
     if not good:
-        raise InputError(
-            f"{where}: {_short(name)} is no plain name; expected one without / \\ : and '..'"
-        )
+        raise InputError(f"{where}: {_short(name)} is no plain name; expected one without / and \\")
     return str(name)
 
 
@@ -46,11 +48,19 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:77]}..."
 
 
-def check_inside(root: Path, path: Path, where: str) -> Path:
-    """Return ``path`` if it lies below ``root`` once links are followed; else raise InputError."""
-    if not path.resolve().is_relative_to(Path(root).resolve()):
-        raise InputError(f"{where}: {path} leaves {root} through a link; put the file itself there")
-    return path
+def check_links(directory: Path) -> None:
+    """Raise InputError for a link in a directory that leads out of it.
+
+    What is written into a directory that was sent would go where such a link points.
+    """
+    root = Path(directory).resolve()
+    for folder, folders, files in os.walk(root):  # which follows no link
+        for name in (*folders, *files):
+            path = Path(folder, name)
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                raise InputError(
+                    f"{path}: is a link that leaves {directory}; put the file itself there"
+                )
 
 
 def read_json(path: Path, remedy: str) -> Any:
@@ -63,6 +73,23 @@ def read_json(path: Path, remedy: str) -> Any:
         return json.loads(path.read_text("utf-8"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is no readable JSON ({error}); {remedy}") from None
+
+
+def text_table(path: Path, sep: str = "\t", **more: Any) -> pd.DataFrame:
+    """Read a table as text, as it is: what a short row lacks is "", "NA" is no missing value.
+
+    Raises OSError, or ValueError for what is no table or has a row with a field too many, by which
+    pandas would otherwise shift its columns.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            table = pd.read_csv(
+                path, sep=sep, dtype=str, keep_default_na=False, index_col=False, **more
+            )
+        except pd.errors.ParserWarning:
+            raise ValueError("a row has more fields than the header") from None
+    return table.fillna("")
 
 
 def check_zip(path: Path) -> None:
