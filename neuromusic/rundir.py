@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -166,9 +167,15 @@ def load_run(directory: Path) -> Run:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         spec = InputSpec(**header["spec"])
         classes = [check_file_name(name, "classes") for name in header["classes"]]
-        network = build_model(
-            header["model"], spec, config.train.seed, header["activation"], **header["options"]
-        )
+        build = partial(
+            build_model, header["model"], spec, config.train.seed, header["activation"],
+            **header["options"],
+        )  # fmt: skip
+        with torch.device("meta"):  # nothing is allocated: a header could ask for any size
+            wanted = {key: value.shape for key, value in build().state_dict().items()}
+        if wanted != {key: value.shape for key, value in tensors.items()}:
+            raise ValueError("its weights are not those of the network that it names")
+        network = build()
         network.load_state_dict(tensors)
         meta, prepared = dict(header["meta"]), Path(header["prepared"])
     except InputError:

@@ -22,9 +22,11 @@ def check_size(path: Path, most_bytes: int, what: str) -> None:
     """Raise InputError for a file that is larger than ``what`` can be."""
     size = path.stat().st_size
     if size > most_bytes:
-        raise InputError(
-            f"{path}: has {size / 1e6:.0f} MB; {what} has at most {most_bytes / 1e6:g} MB"
-        )
+        raise InputError(f"{path}: has {_size(size)}; {what} has at most {_size(most_bytes)}")
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.3g} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:.3g} kB"
 
 
 def check_file_name(name: object, where: str) -> str:
