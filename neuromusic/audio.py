@@ -20,6 +20,8 @@ MOST_CHANNELS = 64
 MOST_S = 1800.0  # of a sound that is held whole; longer ones are read in pieces, see `blocks`
 MOST_STREAMED_S = 7 * 24 * 3600.0
 MOST_VALUES = 1 << 24  # samples x channels decoded at once
+HEADER_SLACK = 64  # bytes by which the length in a wav or au header may be wrong
+OPEN = 0xFFFFFFFF  # a length that is not known
 
 
 def sound_files(directory: Path) -> list[Path]:
@@ -56,10 +58,15 @@ def duration_s(path: Path) -> float:
     if not 0 <= length_s <= MOST_STREAMED_S:
         raise InputError(f"{path}: declares {length_s / 3600:.3g} hours of sound; expected a week")
     declared, there = _declared_and_there(path)
-    lacking = declared - max(there, 0)
-    if lacking > 0 and (there <= 0 or length_s * lacking / there > LENGTH_TOLERANCE_S):
+    if declared > there:
         raise InputError(
-            f"{path}: is cut short; {lacking} of the {declared} bytes that it declares are missing"
+            f"{path}: is cut short; {declared - there} of the {declared} bytes of sound that it "
+            "declares are missing"
+        )
+    if length_s == 0 and declared < there:
+        raise InputError(
+            f"{path}: declares no sound, and {there} bytes follow: the program that wrote it did "
+            "not finish; write it again"
         )
     return length_s
 
@@ -67,37 +74,47 @@ def duration_s(path: Path) -> float:
 def _declared_and_there(path: Path) -> tuple[int, int]:
     """Return the bytes of sound that a wav, au or ogg file declares and those that it has.
 
-    libsndfile takes a file that was cut short for a shorter one. (0, 0) for other formats, and
-    where a program that could not go back left the length open: 0, all ones, or SoX's 2 GB. An
-    Ogg file only says how long each page is, so one that was cut between two pages looks whole.
+    libsndfile takes a file that was cut short for a shorter one. Both are the same for other
+    formats, and where a program that could not go back left the length open (all ones, or SoX's
+    2 GB). An Ogg file only says how long each page is: cut between two pages, it looks whole.
     """
     size = path.stat().st_size
     with open(path, "rb") as file:
         head = file.read(12)
-        if head[:4] in (b".snd", b"dns.") and len(head) == 12:
-            first, declared = struct.unpack(">II" if head[:1] == b"." else "<II", head[4:])
-            return (0, 0) if _is_open(declared) else (declared, size - first)
         if head[:4] == b"OggS":
             return _last_page(file, size)
-        if head[:4] not in (b"RIFF", b"RIFX", b"RF64") or head[8:] != b"WAVE":
-            return 0, 0
-        order = ">" if head[:4] == b"RIFX" else "<"
-        wide = 0
-        for _ in range(1000):
-            chunk = file.read(8)
-            if len(chunk) < 8:
-                break
-            (length,) = struct.unpack(f"{order}I", chunk[4:])
-            if chunk[:4] == b"ds64":
-                sizes = file.read(16)
-                wide = struct.unpack("<Q", sizes[8:])[0] if len(sizes) == 16 else 0
-                file.seek(-len(sizes), 1)
-            if chunk[:4] == b"data":
-                if _is_open(length):
-                    length = wide if length else 0
-                return (length, size - file.tell()) if length else (0, 0)
-            file.seek(length + length % 2, 1)
+        if head[:4] in (b".snd", b"dns.") and len(head) == 12:
+            first, declared = struct.unpack(">II" if head[:1] == b"." else "<II", head[4:])
+            return _compared(declared, size - first)
+        if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:] == b"WAVE":
+            return _wav_data(file, size, ">" if head[:4] == b"RIFX" else "<")
     return 0, 0
+
+
+def _wav_data(file: BinaryIO, size: int, order: str) -> tuple[int, int]:
+    """Find the chunk with the sound, from where the first chunk begins (EBU Tech 3306 for RF64)."""
+    wide = 0
+    for _ in range(1000):
+        chunk = file.read(8)
+        if len(chunk) < 8:
+            break
+        (length,) = struct.unpack(f"{order}I", chunk[4:])
+        begin = file.tell()
+        if chunk[:4] == b"ds64":
+            sizes = file.read(16)
+            wide = struct.unpack("<Q", sizes[8:])[0] if len(sizes) == 16 else 0
+        if chunk[:4] == b"data":
+            return _compared(wide if wide and length == OPEN else length, size - begin)
+        file.seek(begin + length + length % 2)
+    return 0, 0
+
+
+def _compared(declared: int, there: int) -> tuple[int, int]:
+    """Return both; the same where the length is open, and within what headers are often wrong."""
+    is_open = declared == OPEN or 0x7FFFF000 <= declared <= 0x7FFFFFFF
+    if is_open or abs(declared - there) <= HEADER_SLACK:
+        return there, there
+    return declared, max(there, 0)
 
 
 def _last_page(file: BinaryIO, size: int) -> tuple[int, int]:
@@ -108,10 +125,6 @@ def _last_page(file: BinaryIO, size: int) -> tuple[int, int]:
     if len(page) < 27 or len(page) < 27 + page[26]:
         return 1, 0
     return sum(page[27 : 27 + page[26]]), len(page) - 27 - page[26]
-
-
-def _is_open(length: int) -> bool:
-    return length in (0, 0xFFFFFFFF) or 0x7FFFF000 <= length <= 0x7FFFFFFF
 
 
 def read(path: Path, least_s: float = 0.0) -> NDArray[np.float32]:

@@ -68,6 +68,8 @@ def read_events(path: Path) -> pd.DataFrame:
     lacking = [column for column in wanted if column not in table]
     if lacking:
         raise InputError(f"{path}: has no column {', '.join(lacking)}; expected {' '.join(wanted)}")
+    if table.empty:
+        raise InputError(f"{path}: has no rows; expected one a presentation")
     rows = []
     for number, row in enumerate(table[list(wanted)].itertuples(index=False), start=1):
         where = f"{path}, row {number}"
@@ -119,6 +121,8 @@ def orders_from_bids(bids: Path) -> tuple[Order, Order]:
             if file.split != split:
                 continue
             clips = read_events(file.path)["clip"].tolist()[1:]
+            if not clips:
+                raise InputError(f"{file.path}: has one row; expected the dummy and trials")
             first = runs.setdefault(file.run, (clips, file.path))
             if clips != first[0]:
                 trial = next(

@@ -16,6 +16,7 @@ import random
 import re
 import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -91,6 +92,12 @@ def fault_of(read: Callable[[Path], None], path: Path, tally: Tally) -> str | No
     return fault
 
 
+def end(tally: Tally) -> None:
+    """Write the tally at the end of a child, and call off libFuzzer's alarm, or it may kill it."""
+    signal.signal(signal.SIGALRM, signal.SIG_IGN)
+    tally.write()
+
+
 def child(target: str, work: Path, kept: Path) -> None:
     """Run libFuzzer on one reader; does not return."""
     import atheris
@@ -124,7 +131,7 @@ def child(target: str, work: Path, kept: Path) -> None:
     own = {"custom_mutator": mutate} if target == "audio" else {}
     flags = json.loads((work / "flags.json").read_text())
     atheris.Setup([sys.argv[0], *flags], one, **own)
-    atexit.register(tally.write)
+    atexit.register(end, tally)
     atheris.Fuzz()
 
 
