@@ -20,6 +20,7 @@ EVENTS = (
     "onset\tduration\tgenre\ttrack\tstart\tend\n"
     "0\t15\t'disco'\t7\t0\t15\n15\t15\t'pop'\t49\t9.59\t24.58\n30\t15\t'jazz'\t12\t2.5\t17.5\n"
 )
+HEADER = EVENTS.splitlines(keepends=True)[0].encode()
 SETTINGS = """\
 [paths]
 train_order = "a.mat"
@@ -38,7 +39,6 @@ mixup = 0.3
 [sweep.space]
 train.lr = { low = 1e-4, high = 1e-2, log = true }
 "model.options.size" = { choices = ["tiny", "small"] }
-[[x.y]]
 """
 
 
@@ -120,6 +120,7 @@ def _text_seeds(text: str) -> Callable[[], Iterator[bytes]]:
         yield text.encode()
         yield text.replace("\n", "\r\n").encode()
         yield text.encode("utf-16")
+        yield f"{text}[[x.y]]\n".encode()
         for line in text.splitlines():
             yield line.encode()
 
