@@ -193,8 +193,12 @@ def list_files(files: pd.DataFrame) -> pd.DataFrame:
     """Return the stimulus list of files that no scanner run played, with ``source`` for the file.
 
     ``files`` has split, genre, track, clip, source and, for folds, run; what places a clip in an
-    experiment (trial, repeat, onset_s, volume) is missing.
+    experiment (trial, repeat, onset_s, volume) is missing. Raises InputError for a genre or a clip
+    that is no plain name: both become parts of a path.
     """
+    for column in ("genre", "clip"):
+        for source, name in zip(files["source"], files[column], strict=True):
+            check_file_name(name, f"{source}: its {column}")
     table = files.assign(path=files["genre"] + "/" + files["clip"])
     table = table.reindex(columns=[*LIST_COLUMNS, "source"])
     return table.sort_values(["genre", "clip"]).reset_index(drop=True)

@@ -809,6 +809,17 @@ def test_staged_names_of_a_folder_stay_in_their_class(tmp_path, small_clips):
         assert (out / path).is_file()
 
 
+def test_a_table_of_tracks_cannot_stage_a_file_elsewhere(tmp_path, small_clips):
+    """As tracks.csv of FMA names a genre, which becomes a folder."""
+    source = str(next(small_clips.iterdir()))
+    row = {"genre": "../../x", "track": "000002", "clip": "000002.mp3", "source": source}
+    for names in (row, row | {"genre": "rock", "clip": "../../x.mp3"}):
+        files = pd.DataFrame([names | {"split": "train"}])
+        with pytest.raises(InputError, match="is no plain name"):
+            staging.make_file_lists(files, None, 0, 1.0, tmp_path / "a/b/lists", "copy", quiet)
+    assert not (tmp_path / "a").exists()
+
+
 def test_a_path_of_250_characters(tmp_path):
     """Names and folders with spaces and Chinese characters, and long ones."""
     deep = tmp_path
