@@ -15,11 +15,17 @@ from pydantic import (
 )
 
 from neuromusic.errors import InputError, did_you_mean
+from neuromusic.untrusted import check_size
 from neuromusic.variants import VARIANTS
+
+# Of a file of settings; the longest of ours has a kilobyte. tomllib takes the square of the length
+# of a key: six seconds for 40 kB of it.
+MOST_BYTES = 16_000
+MOST_DEPTH = 16  # of sections in sections
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Paths(_Section):
@@ -210,10 +216,14 @@ def load_config(path: Path, changes: tuple[str, ...] = ()) -> Config:
     """
     path = Path(path)
     try:
+        check_size(path, MOST_BYTES, "a file of settings")
         tree = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; see experiments/ for examples") from None
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except InputError:
+        raise
+    # ValueError: all that tomllib raises, and Python's own for a number of 4300 digits.
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: is no readable TOML ({error})") from None
     return make_config(tree, str(path), changes)
 
@@ -231,6 +241,7 @@ def make_config(tree: dict[str, Any], where: str, changes: tuple[str, ...] = ())
             if not isinstance(section, dict):
                 raise InputError(f"--set {change}: {part!r} is no section")
         section[parts[-1]] = _parse(value.strip())
+    _check_tree(tree, where)
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
@@ -240,8 +251,27 @@ def make_config(tree: dict[str, Any], where: str, changes: tuple[str, ...] = ())
 def _parse(text: str) -> Any:
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return text
+
+
+def _check_tree(tree: dict[str, Any], where: str) -> None:
+    """Raise InputError for what no setting needs and much code cannot bear: depth, huge numbers."""
+    waiting: list[tuple[Any, int]] = [(tree, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        if depth > MOST_DEPTH:
+            raise InputError(f"{where}: has sections or lists over {MOST_DEPTH} deep")
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise InputError(f"{where}: has a whole number beyond 64 bits")
+        if isinstance(value, dict | list):
+            inner = value.values() if isinstance(value, dict) else value
+            waiting += [(part, depth + 1) for part in inner]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def _explain(error: ValidationError) -> str:
@@ -250,7 +280,7 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "value_error":  # one of our own, which says what it got
         return f"{key}: {first['msg'].removeprefix('Value error, ')}"
     if first["type"] != "extra_forbidden":
-        return f"{key}: {first['msg']} (got {first['input']!r})"
+        return f"{key}: {first['msg']} (got {_short(first['input'])})"
     known = list(Config.model_fields)
     for name, field in Config.model_fields.items():
         section = field.annotation

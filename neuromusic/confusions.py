@@ -14,6 +14,7 @@ from neuromusic.errors import InputError
 from neuromusic.progress import Say
 from neuromusic.provenance import hash_inputs, new_directory, record
 from neuromusic.rundir import SCORES
+from neuromusic.untrusted import text_table
 from neuromusic.xlsx import read_first_sheet
 
 PERMUTATIONS = 10_000
@@ -58,10 +59,10 @@ def read_decoding(path: Path, classes: list[str]) -> pd.DataFrame:
 
 def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+        table = text_table(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected a TSV") from None
-    except (ValueError, pd.errors.ParserError) as error:
+    except ValueError as error:
         raise InputError(f"{path}: is no readable table ({error})") from None
     lacking = [name for name in columns if name not in table]
     if lacking:

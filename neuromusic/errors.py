@@ -4,12 +4,19 @@ import difflib
 import importlib.util
 from collections.abc import Iterable
 
+MOST_TEXT = 20_000  # characters of a message: a line of a broken file may have millions
+
 
 class InputError(ValueError):
     """What the user gave cannot be used: one line that names the file, the row and the remedy.
 
-    A command that meets it writes nothing and exits with 2.
+    A command that meets it writes nothing and exits with 2. What cannot be printed, such as the
+    control characters of a name in a broken file, becomes a space.
     """
+
+    def __init__(self, message: str) -> None:
+        whole = "".join(c if c.isprintable() else " " for c in message)
+        super().__init__(whole if len(whole) <= MOST_TEXT else f"{whole[:MOST_TEXT]}...")
 
 
 class ResourceError(InputError):

@@ -1,6 +1,5 @@
 """The events and images of a BIDS dataset, and whether they agree with an order."""
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +11,15 @@ import pandas as pd
 from neuromusic import timing
 from neuromusic.errors import InputError, did_you_mean
 from neuromusic.orders import GENRES, TASK, Order, Split, presentations
+from neuromusic.untrusted import check_size, read_json, text_table
 
 EVENTS_NAME = re.compile(
     r"sub-(?P<subject>[A-Za-z0-9]+)_task-(?P<task>Training|Test)_run-(?P<run>\d+)_events\.tsv"
 )
-
-
 EVENTS_COLUMNS = ("onset_s", "duration_s", "genre", "track", "start_s", "end_s", "clip")
+MOST_BYTES = 32_000_000
+MOST_ROWS = 100_000  # a scanner run has some tens
+MOST_TRACK_S = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -56,12 +57,19 @@ def read_events(path: Path) -> pd.DataFrame:
     path = Path(path)
     wanted = ("onset", "duration", "genre", "track", "start", "end")
     try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, quoting=3)
-    except (OSError, ValueError, pd.errors.ParserError) as error:
+        check_size(path, MOST_BYTES, "the events of a run")
+        table = text_table(path, quoting=3, nrows=MOST_ROWS + 1)
+    except InputError:
+        raise
+    except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as a tab-separated table ({error})") from None
+    if len(table) > MOST_ROWS:
+        raise InputError(f"{path}: has over {MOST_ROWS} rows; expected one a presentation of a run")
     lacking = [column for column in wanted if column not in table]
     if lacking:
         raise InputError(f"{path}: has no column {', '.join(lacking)}; expected {' '.join(wanted)}")
+    if table.empty:
+        raise InputError(f"{path}: has no rows; expected one a presentation")
     rows = []
     for number, row in enumerate(table[list(wanted)].itertuples(index=False), start=1):
         where = f"{path}, row {number}"
@@ -75,10 +83,15 @@ def read_events(path: Path) -> pd.DataFrame:
             onset_s, duration_s, start_s, end_s = (
                 float(row[wanted.index(c)]) for c in ("onset", "duration", "start", "end")
             )
-            track = int(row.track)
+            if "_" in "".join(row):  # which Python takes for a part of a number
+                raise ValueError("'_' is no digit")
         except ValueError as error:
             raise InputError(f"{where}: expected numbers ({error})") from None
-        if not (np.isfinite([onset_s, duration_s, start_s, end_s]).all() and 0 <= start_s < end_s):
+        track = row.track.strip()
+        if not re.fullmatch("[0-9]{1,5}", track):
+            raise InputError(f"{where}: expected numbers (track {track!r}, from 0 to 99999)")
+        in_track = 0 <= start_s < end_s <= MOST_TRACK_S
+        if not (np.isfinite([onset_s, duration_s, start_s, end_s]).all() and in_track):
             raise InputError(f"{where}: start {start_s} and end {end_s} name no part of a track")
         length_s = round(end_s - start_s)
         rows.append(
@@ -86,10 +99,10 @@ def read_events(path: Path) -> pd.DataFrame:
                 "onset_s": onset_s,
                 "duration_s": duration_s,
                 "genre": genre,
-                "track": f"{genre}.{track:05d}",
+                "track": f"{genre}.{track:0>5}",
                 "start_s": start_s,
                 "end_s": end_s,
-                "clip": f"{genre}.{track:05d}_{length_s}s.wav",
+                "clip": f"{genre}.{track:0>5}_{length_s}s.wav",
             }
         )
     return pd.DataFrame(rows, columns=list(EVENTS_COLUMNS))
@@ -108,6 +121,8 @@ def orders_from_bids(bids: Path) -> tuple[Order, Order]:
             if file.split != split:
                 continue
             clips = read_events(file.path)["clip"].tolist()[1:]
+            if not clips:
+                raise InputError(f"{file.path}: has one row; expected the dummy and trials")
             first = runs.setdefault(file.run, (clips, file.path))
             if clips != first[0]:
                 trial = next(
@@ -166,10 +181,9 @@ def check_images(order: Order, file: EventsFile) -> tuple[list[str], list[str]]:
     found: list[tuple[str, str, Any]] = []
     sidecar = Path(f"{stem}_bold.json")
     if sidecar.is_file():
-        try:
-            header = json.loads(sidecar.read_text("utf-8"))
-        except ValueError as error:
-            raise InputError(f"{sidecar}: is no JSON ({error})") from None
+        header = read_json(sidecar, "expected the JSON of an image")
+        if not isinstance(header, dict):
+            raise InputError(f"{sidecar}: is no JSON object; expected the JSON of an image")
         found += [(sidecar.name, "TR", header.get("RepetitionTime"))]
         found += [(sidecar.name, "volumes", header.get("NumberOfVolumes"))]
     for image in (Path(f"{stem}_bold.nii.gz"), Path(f"{stem}_bold.nii")):

@@ -23,6 +23,7 @@ from neuromusic.errors import InputError
 from neuromusic.progress import Say, track
 from neuromusic.provenance import write_text
 from neuromusic.stimuli import read_lists
+from neuromusic.untrusted import text_table
 
 KINDS = ("clips", "tracks", "replicas", "artists")
 COPIES = ("copies", "near copies")  # of the samples; of the recording
@@ -43,12 +44,12 @@ def read_artists(path: Path) -> pd.DataFrame:
     """
     path = Path(path)
     try:
-        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+        table = text_table(path)
     except FileNotFoundError:
         raise InputError(
             f"{path}: no such file; expected a TSV with the columns {' '.join(ARTIST_COLUMNS)}"
         ) from None
-    except (ValueError, pd.errors.ParserError) as error:
+    except ValueError as error:
         raise InputError(f"{path}: is no readable table ({error})") from None
     lacking = [name for name in ARTIST_COLUMNS if name not in table]
     if lacking:

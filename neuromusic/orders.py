@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from neuromusic import timing
 from neuromusic.errors import InputError, did_you_mean
+from neuromusic.matfile import read_cells
 
 GENRES = (
     "blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock",
 )  # fmt: skip
-CLIP_NAME = re.compile(r"(?P<genre>[a-z]+)\.(?P<number>\d{5})_(?P<length>\d+)s\.wav")
+CLIP_NAME = re.compile(r"(?P<genre>[a-z]+)\.(?P<number>[0-9]{5})_(?P<length>[0-9]+)s\.wav")
 REPEATS = 4  # times that a test clip is played in its run
 TRIALS_PER_GENRE = 4  # training clips of a genre in one run
 
@@ -119,69 +120,12 @@ def read_order(path: Path, split: Split) -> Order:
     name = VARIABLE[split]
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a .mat file with the variable {name}")
-    with open(path, "rb") as file:
-        head = file.read(520)
-    is_hdf5 = head[:8] == b"\x89HDF\r\n\x1a\n" or head[512:520] == b"\x89HDF\r\n\x1a\n"
-    cells = _read_cells_hdf5(path, name) if is_hdf5 else _read_cells_v5(path, name)
+    cells = read_cells(path, name)
     if cells.ndim != 2 or cells.size == 0:
         raise InputError(f"{path}: {name} has the shape {cells.shape}; expected trials x runs")
     for (row, column), entry in np.ndenumerate(cells):
         check_clip_name(entry, f"{path}: {name}, row {row + 1}, column {column + 1}")
     return Order(split, cells.T.astype(str))
-
-
-def _missing(path: Path, name: str, found: list[str]) -> InputError:
-    return InputError(f"{path}: has no variable {name}; it holds {', '.join(found) or 'nothing'}")
-
-
-def _read_cells_v5(path: Path, name: str) -> NDArray[np.object_]:
-    import scipy.io
-
-    try:
-        found = [entry[0] for entry in scipy.io.whosmat(path)]
-        if name not in found:
-            raise _missing(path, name, found)
-        cells = scipy.io.loadmat(path, variable_names=[name])[name]
-    except InputError:
-        raise
-    except Exception as error:  # scipy raises whatever its parser stumbles over
-        raise InputError(f"{path}: is no readable MATLAB file ({error})") from None
-    if not (isinstance(cells, np.ndarray) and cells.dtype == object):
-        raise InputError(f"{path}: {name} is not a cell array; expected a cell of clip names")
-    text = np.empty(cells.shape, dtype=object)
-    for index, cell in np.ndenumerate(cells):
-        is_text = isinstance(cell, np.ndarray) and cell.dtype.kind == "U" and cell.size == 1
-        text[index] = str(cell.item()) if is_text else cell
-    return text
-
-
-def _read_cells_hdf5(path: Path, name: str) -> NDArray[np.object_]:
-    import h5py
-
-    try:
-        with h5py.File(path, "r") as file:
-            found = [key for key in file if not key.startswith("#")]
-            if name not in found:
-                raise _missing(path, name, found)
-            cells = file[name]
-            if not isinstance(cells, h5py.Dataset) or cells.dtype != h5py.ref_dtype:
-                raise InputError(f"{path}: {name} is not a cell array; expected clip names")
-            if cells.size > 100_000:
-                raise InputError(f"{path}: {name} has {cells.size} cells; expected trials x runs")
-            # MATLAB stores arrays column by column, so HDF5 shows (runs, trials).
-            text = np.empty(cells.shape[::-1], dtype=object)
-            for (run, trial), reference in np.ndenumerate(cells[()]):
-                codes = file[reference]
-                text[trial, run] = (
-                    "".join(map(chr, codes[()].ravel()))
-                    if codes.dtype == np.uint16 and codes.size <= 1000
-                    else f"<{codes.dtype}>"
-                )
-    except InputError:
-        raise
-    except Exception as error:  # h5py raises OSError, KeyError, ValueError and RuntimeError
-        raise InputError(f"{path}: is no readable MATLAB 7.3 file ({error})") from None
-    return text
 
 
 def write_order(order: Order, path: Path) -> None:

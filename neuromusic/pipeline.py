@@ -4,7 +4,6 @@ Every step here and in `staging` returns its output directory, does nothing if t
 and unchanged, and tells what it did through ``say``.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from neuromusic.provenance import (
     sha256,
 )
 from neuromusic.staging import file_table, make_file_lists, make_lists
+from neuromusic.untrusted import read_json
 
 
 def _hash_list_sounds(lists: Path) -> dict[str, str]:
@@ -242,7 +242,7 @@ def run_all(config: Config, workers: int, say: Say) -> dict[str, Any]:
     scores_file = run / "evaluation.json"
     if _is_scored(run, prepared):
         say(f"{scores_file} is there already and unchanged")
-        scores: dict[str, Any] = json.loads(scores_file.read_text("utf-8"))
+        scores: dict[str, Any] = read_json(scores_file, "remove it")
     else:
         scores = make_evaluation(run, None, say)
     if not paths.features and not paths.folder:

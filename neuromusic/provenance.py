@@ -81,7 +81,8 @@ def read_record(directory: Path, name: str = RECORD) -> dict[str, Any] | None:
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
         loaded = json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError, json.JSONDecodeError, UnicodeDecodeError):
+    # RecursionError: of brackets in brackets without end.
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
     return loaded if isinstance(loaded, dict) else None
 
@@ -316,5 +317,6 @@ def _lack_of_space(error: BaseException | None) -> OSError | None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     part = path.with_name(f".{path.name}.partial")
+    part.unlink(missing_ok=True)  # it may be a link to elsewhere
     part.write_text(text, "utf-8")
     os.replace(part, path)

@@ -14,6 +14,7 @@ from neuromusic.features import MelSpec
 from neuromusic.orders import Order, presentations
 from neuromusic.prepare import meta_of
 from neuromusic.progress import track
+from neuromusic.untrusted import check_file_name, check_zip
 
 
 def prepare_features(train: Path, test: Path | None, directory: Path, name: str = "logmel") -> None:
@@ -87,10 +88,13 @@ def prepare_features(train: Path, test: Path | None, directory: Path, name: str 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     wanted = ("features", "clip", "genre", "frame_s")
     try:
+        check_zip(path)
         with np.load(path, allow_pickle=False) as file:
             part = {key: file[key] for key in (*wanted, "run", "trial") if key in file.files}
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
+    except InputError:
+        raise
     except Exception as error:  # zipfile, numpy and zlib each have their own
         raise InputError(f"{path}: is no readable .npz file ({error})") from None
     lacking = [key for key in wanted if key not in part]
@@ -107,6 +111,9 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
             raise InputError(
                 f"{path}: {key} has {part[key].size} entries for {len(features)} clips"
             )
+    for key in ("clip", "genre"):
+        for name in set(part[key].tolist()):
+            check_file_name(name, f"{path}, {key}")
     broken = np.flatnonzero(~np.isfinite(features).all(axis=(1, 2)))
     if len(broken):
         raise InputError(f"{path}: row {broken[0] + 1} ({part['clip'][broken[0]]}) holds NaN")

@@ -3,6 +3,7 @@
 import json
 import shutil
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from neuromusic.provenance import (
     write_text,
 )
 from neuromusic.store import PreparedSet, normalise_clip
+from neuromusic.untrusted import check_file_name, check_links
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.toml"
@@ -135,6 +137,7 @@ def resume_point(out: Path, config: Config, made: dict[str, Any], resume: bool) 
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; --out must name a directory")
+    check_links(out)
     old = read_record(out)
     keys = ("command", "settings", "inputs", "code_version")
     if old is not None and old.get("command") == "train":
@@ -172,36 +175,45 @@ def load_run(directory: Path) -> Run:
     """Open a finished training; raise InputError where there is none or it is damaged."""
     directory = Path(directory)
     made = read_record(directory)
-    if made is None or made["command"] != "train":
+    if made is None or made.get("command") != "train":
         unfinished = (directory / LAST).is_file()
         raise InputError(
             f"{directory}: its training is not finished; go on with 'neuromusic train --resume'"
             if unfinished
             else f"{directory}: is no run; make one with 'neuromusic train'"
         )
+    check_links(directory)
     config = load_config(directory / CONFIG)
     try:
         with safetensors.safe_open(directory / WEIGHTS, "pt") as file:
             header = json.loads(file.metadata()["neuromusic"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         spec = InputSpec(**header["spec"])
-        network = build_model(
-            header["model"], spec, config.train.seed, header["activation"], **header["options"]
-        )
+        classes = [check_file_name(name, "classes") for name in header["classes"]]
+        build = partial(
+            build_model, header["model"], spec, config.train.seed, header["activation"],
+            **header["options"],
+        )  # fmt: skip
+        with torch.device("meta"):  # nothing is allocated: a header could ask for any size
+            wanted = {key: value.shape for key, value in build().state_dict().items()}
+        if wanted != {key: value.shape for key, value in tensors.items()}:
+            raise ValueError("its weights are not those of the network that it names")
+        network = build()
         network.load_state_dict(tensors)
+        meta, recorded = dict(header["meta"]), Path(header["prepared"])
+        known = str(made["inputs"]["prepared"])
     except InputError:
         raise
     except Exception as error:  # safetensors, json and torch each have their own
         raise InputError(f"{directory / WEIGHTS}: is damaged ({error}); train again") from None
-    recorded, known = Path(header["prepared"]), made["inputs"]["prepared"]
     places = places_of(recorded, directory)
     found = (path for path in places if path.is_dir() and record_hash(path) == known)
     return Run(
         directory,
         config,
         _for_listening(network),
-        header["classes"],
-        header["meta"],
+        classes,
+        meta,
         next(found, recorded),
         known,
     )

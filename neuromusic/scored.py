@@ -42,7 +42,7 @@ def read_scores(directory: Path) -> Scored:
         table = pd.read_csv(files[1], sep="\t", dtype={"clip": str, "genre": str, "track": str})
         clip, predicted = scores["clip"], table["predicted"].astype(str)
         clips = table[["clip", "genre"]].assign(hit=predicted == table["genre"])
-    except (ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{directory}: has damaged scores ({error}); evaluate it again") from None
     if "track" in table:
         clips["track"] = table["track"]

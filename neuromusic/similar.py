@@ -1,6 +1,7 @@
 """Search by sound: the clips whose activations are nearest, with an index that is kept."""
 
 import zipfile
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from neuromusic.inference import BATCH, in_threads, pieces, windows_of
 from neuromusic.progress import Say, track
 from neuromusic.provenance import sha256
 from neuromusic.rundir import WEIGHTS, Run, best_device, load_run
+from neuromusic.untrusted import check_zip
 
 SAVE_EVERY = 100  # clips, so that a killed search does not begin anew
 
@@ -55,12 +57,13 @@ def load_index(path: Path, weights: str, stage: str) -> Index:
     """Open a saved index; an empty one where there is none, or of other weights, or damaged."""
     index = Index(weights, stage)
     try:
+        check_zip(path)
         with np.load(path, allow_pickle=False) as saved:
             if str(saved["weights"]) == weights and str(saved["stage"]) == stage:
                 hashes, names = saved["sha256"].tolist(), saved["files"].tolist()
                 vectors = dict(zip(hashes, saved["vectors"], strict=True))
                 index = Index(weights, stage, vectors, dict(zip(hashes, names, strict=True)))
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
         pass  # it is made again
     return index
 
@@ -68,6 +71,7 @@ def load_index(path: Path, weights: str, stage: str) -> Index:
 def save_index(index: Index, path: Path) -> None:
     """Write an index whole: files, their SHA-256, vectors (n, units), stage, weights."""
     part = path.with_name(f".{path.name}.partial")
+    part.unlink(missing_ok=True)  # it may be a link to elsewhere
     with open(part, "wb") as file:
         np.savez(
             file,

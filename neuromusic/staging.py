@@ -243,6 +243,7 @@ def _write_clip_variants(path: Path, clip: str, n_variants: int, seed: int) -> l
             continue
         target = path.with_name(variant_file_name(path.name, variant))
         part = target.with_name(f".{target.stem}.partial.wav")
+        part.unlink(missing_ok=True)  # it may be a link to elsewhere
         audio.write(part, wave.numpy())
         part.replace(target)
         drawn.append(parameters)

@@ -14,6 +14,8 @@ from neuromusic import audio, timing
 from neuromusic.errors import InputError
 from neuromusic.events import find_events, read_events
 from neuromusic.orders import Order, presentations
+from neuromusic.provenance import read_record
+from neuromusic.untrusted import check_file_name, check_links, check_size
 from neuromusic.variants import VARIANTS, variant_file_name
 
 FADE_S = 2.0
@@ -22,6 +24,7 @@ LIST_COLUMNS = (
     "split", "run", "trial", "repeat", "onset_s", "volume", "genre", "track", "clip", "path",
 )  # fmt: skip
 DROPPED = "dropped"  # in train.tsv of lists with --drop-leaks: why a clip is not trained on
+MOST_LIST_BYTES = 200_000_000
 LIST_FILES = {"train": "train.tsv", "valid": "valid.tsv", "test": "test.tsv"}
 
 Link = Literal["hard", "sym", "copy"]
@@ -88,8 +91,14 @@ def _index(directory: Path, key: Callable[[Path], str]) -> dict[str, Path]:
 def cut_clip(track: Path, start_s: float, end_s: float) -> NDArray[np.float64]:
     """Return one clip of a track with its fades, before the RMS is set.
 
-    Raises InputError, naming the track, where it ends before ``end_s``.
+    Raises InputError, naming the track, where it ends before ``end_s``, and for a clip with no
+    room for its fades.
     """
+    if end_s - start_s < 2 * FADE_S:
+        raise InputError(
+            f"{track}: the events cut {end_s - start_s:g} s of it; the fades alone take "
+            f"{2 * FADE_S:g} s"
+        )
     wave = audio.read(track)
     length_s = len(wave) / audio.RATE_HZ
     if length_s < end_s - audio.LENGTH_TOLERANCE_S:
@@ -142,6 +151,11 @@ def check_clips(paths: Iterable[Path], least_s: float = timing.CLIP_S, remedy: s
             raise InputError(
                 f"{path}: lasts {length_s:.2f} s; expected at least {least_s:g} s{remedy}"
             )
+        if length_s > audio.MOST_S:
+            raise InputError(
+                f"{path}: lasts {length_s / 60:.0f} minutes; a clip has at most "
+                f"{audio.MOST_S / 60:g}; cut it into clips"
+            )
 
 
 def proportions(split: str) -> tuple[float, float, float]:
@@ -179,8 +193,12 @@ def list_files(files: pd.DataFrame) -> pd.DataFrame:
     """Return the stimulus list of files that no scanner run played, with ``source`` for the file.
 
     ``files`` has split, genre, track, clip, source and, for folds, run; what places a clip in an
-    experiment (trial, repeat, onset_s, volume) is missing.
+    experiment (trial, repeat, onset_s, volume) is missing. Raises InputError for a genre or a clip
+    that is no plain name: both become parts of a path.
     """
+    for column in ("genre", "clip"):
+        for source, name in zip(files["source"], files[column], strict=True):
+            check_file_name(name, f"{source}: its {column}")
     table = files.assign(path=files["genre"] + "/" + files["clip"])
     table = table.reindex(columns=[*LIST_COLUMNS, "source"])
     return table.sort_values(["genre", "clip"]).reset_index(drop=True)
@@ -239,7 +257,8 @@ def write_lists(directory: Path, tables: dict[str, pd.DataFrame]) -> None:
 def read_lists(directory: Path) -> pd.DataFrame:
     """Read the lists of a directory as one table; raise InputError where there are none.
 
-    run, trial, repeat and volume are nullable integers. ``path`` is checked to stay inside.
+    run, trial, repeat and volume are nullable integers. ``path`` is checked to stay inside: links
+    that lead out are followed only in lists that were made with ``--link sym``.
     ``dropped`` says why a training clip is not trained on, and is missing (NaN) for all others.
     """
     directory = Path(directory)
@@ -248,14 +267,30 @@ def read_lists(directory: Path) -> pd.DataFrame:
         path = directory / name
         if not path.is_file():
             continue
-        names = {"path": str, "clip": str, "track": str}  # 000002 is the name of a track
-        table = pd.read_csv(path, sep="\t", na_values="n/a", dtype=names)
+        names = {
+            "path": str,
+            "clip": str,
+            "track": str,
+            "genre": str,
+        }  # 000002 is the name of a track
+        try:
+            check_size(path, MOST_LIST_BYTES, "a stimulus list")
+            table = pd.read_csv(
+                path, sep="\t", na_values="n/a", keep_default_na=False, dtype=names, index_col=False
+            )
+        except ValueError as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{path}: is no readable list ({error})") from None
         lacking = [column for column in LIST_COLUMNS if column not in table]
         if lacking:
             raise InputError(f"{path}: has no column {', '.join(lacking)}")
         for row, entry in enumerate(table["path"].dropna(), start=1):
             if Path(entry).is_absolute() or ".." in Path(entry).parts:
                 raise InputError(f"{path}, row {row}: {entry!r} leaves the directory of the list")
+        for column in ("genre", "clip"):
+            for row, entry in enumerate(table[column], start=1):
+                check_file_name(entry, f"{path}, row {row}, {column}")
         tables.append(table)
     if not tables:
         raise InputError(
@@ -263,5 +298,12 @@ def read_lists(directory: Path) -> pd.DataFrame:
         )
     whole = pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
     whole = whole.reindex(columns=[*LIST_COLUMNS, DROPPED])
-    counts = ["run", "trial", "repeat", "volume"]
-    return whole.astype(dict.fromkeys(counts, "Int64"))
+    settings = (read_record(directory) or {}).get("settings")
+    if not isinstance(settings, dict) or settings.get("link") != "sym":
+        check_links(directory)
+    try:
+        return whole.astype(dict.fromkeys(("run", "trial", "repeat", "volume"), "Int64"))
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"{directory}: a run, trial, repeat or volume is no number ({error})"
+        ) from None

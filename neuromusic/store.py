@@ -22,6 +22,7 @@ from neuromusic.audio import RATE_HZ
 from neuromusic.errors import InputError, ResourceError
 from neuromusic.features import front_end, sounding
 from neuromusic.provenance import NO_SPACE, read_record
+from neuromusic.untrusted import check_file_name, read_json
 
 ROW_COLUMNS = (
     "row", "clip", "genre", "track", "split", "run", "trial", "variant", "name", "parameters",
@@ -160,7 +161,7 @@ def open_prepared(directory: Path) -> PreparedSet:
     """Open a prepared set; raise InputError if it is not there, unfinished or inconsistent."""
     directory = Path(directory)
     made = read_record(directory)
-    if made is None or made["command"] != "prepare":
+    if made is None or made.get("command") != "prepare":
         raise InputError(f"{directory}: is no prepared set; make one with 'neuromusic prepare'")
     try:
         features = _map(directory / "features.npy")
@@ -171,31 +172,27 @@ def open_prepared(directory: Path) -> PreparedSet:
             keep_default_na=False,
             dtype={"run": "Int64", "trial": "Int64", "clip": str, "genre": str, "track": str},
         )
-        meta = json.loads((directory / "prepared.json").read_text("utf-8"))
+        meta = read_json(directory / "prepared.json", "prepare it again")
         waves = None
         if (directory / "waves.npy").is_file():
             waves = _map(directory / "waves.npy")
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(f"{directory}: is damaged ({error}); prepare it again") from None
+    _check_meta(directory / "prepared.json", meta)
     n_rows = meta["n_channels"] * meta["n_bands"]
     if features.ndim != 3 or features.shape[:2] != (len(rows), n_rows):
         raise InputError(
             f"{directory}: features.npy has the shape {features.shape} and rows.tsv {len(rows)} "
             "rows; prepare it again"
         )
-    longest = rows["frames"].max()
-    if longest > features.shape[2]:
-        raise InputError(
-            f"{directory}: rows.tsv names {longest} frames and features.npy has "
-            f"{features.shape[2]}; prepare it again"
-        )
-    if waves is not None and len(waves) != len(rows):
-        raise InputError(
-            f"{directory}: waves.npy has {len(waves)} rows and rows.tsv {len(rows)}; prepare it "
-            "again"
-        )
+    _check_rows(directory / "rows.tsv", rows, meta["classes"], features.shape[2], waves)
     table = directory / "presentations.tsv"
-    shown = pd.read_csv(table, sep="\t", na_values="n/a") if table.is_file() else None
+    try:
+        shown = pd.read_csv(table, sep="\t", na_values="n/a") if table.is_file() else None
+    except ValueError as error:
+        raise InputError(f"{table}: is no readable table ({error}); prepare it again") from None
     return PreparedSet(directory, features, rows, meta, shown, waves)
 
 
@@ -219,3 +216,51 @@ def _map(path: Path) -> NDArray[Any]:
         raise ValueError(f"{path.name} has {size} bytes and its header promises {expected}")
     mapped: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
     return mapped
+
+
+META: dict[str, type] = {
+    "source": str, "front_end": dict, "frame_s": float, "n_channels": int, "n_bands": int,
+    "classes": list,
+}  # fmt: skip
+
+
+def _check_meta(path: Path, meta: Any) -> None:
+    """Raise InputError unless prepared.json has what PreparedSet reads of it."""
+    if not isinstance(meta, dict):
+        raise InputError(f"{path}: is no JSON object; prepare it again")
+    for key, kind in META.items():
+        if not isinstance(meta.get(key), kind):
+            raise InputError(f"{path}: has no {key}, or another kind of it; prepare it again")
+    for name in meta["classes"]:  # they become names of files, see fmri/glm.py
+        check_file_name(name, f"{path}, classes")
+    if not 0 < meta["frame_s"] < 60 or "name" not in meta["front_end"]:
+        raise InputError(f"{path}: its frame_s or its front end is none; prepare it again")
+
+
+def _check_rows(
+    path: Path, rows: pd.DataFrame, classes: list[str], most: int, waves: NDArray[Any] | None
+) -> None:
+    """Raise InputError, naming the row, where rows.tsv does not fit the arrays beside it."""
+    lacking = [column for column in ROW_COLUMNS if column not in rows]
+    if lacking:
+        raise InputError(f"{path}: has no column {', '.join(lacking)}; prepare it again")
+    for name in rows["clip"].unique():
+        check_file_name(name, f"{path}, clip")
+    frames = pd.to_numeric(rows["frames"], errors="coerce")
+    good = {
+        "row": rows["row"] == np.arange(len(rows)),
+        "genre": rows["genre"].isin(classes),
+        "frames": frames.between(1, most) & (frames % 1 == 0),
+    }
+    if waves is not None:
+        samples = pd.to_numeric(rows["samples"], errors="coerce")
+        if waves.ndim != 2 or len(waves) != len(rows):
+            raise InputError(f"{path}: waves.npy has the shape {waves.shape}; prepare it again")
+        good["samples"] = samples.between(0, waves.shape[1]) & (samples % 1 == 0)
+    for column, fits in good.items():
+        if not fits.all():
+            row = int(np.flatnonzero(~fits)[0])
+            raise InputError(
+                f"{path}, row {row + 1}: {column} {rows[column].iat[row]!r} does not fit the "
+                "set; prepare it again"
+            )

@@ -46,6 +46,7 @@ from neuromusic.trials import (
     places,
     take,
 )
+from neuromusic.untrusted import read_json
 from neuromusic.wiring import wire
 
 POLL_S = 1.0
@@ -258,7 +259,7 @@ def begin_directory(out: Path, study: str, common: dict[str, Any]) -> None:
         strange = [p.name for p in out.iterdir() if not any(fnmatch(p.name, own) for own in OWN)]
         made = (read_record(out) or {}).get("command", "sweep")
         try:
-            old = json.loads((out / BEGUN).read_text("utf-8"))
+            old = read_json(out / BEGUN, "choose another --out")
         except FileNotFoundError:
             old = mark
         if strange or made != "sweep" or old != mark:

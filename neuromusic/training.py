@@ -38,6 +38,7 @@ from neuromusic.batches import (
     stored,
 )
 from neuromusic.config import Config, load_config
+from neuromusic.errors import InputError
 from neuromusic.models import Network
 from neuromusic.provenance import record, record_hash, sha256, write_record, write_text
 from neuromusic.selection import Selection, labels, select
@@ -338,6 +339,8 @@ def fit(
     # Convolutions are faster on this layout, on a CPU and with a GPU's mixed precision.
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # untyped there
     task = GenreTask(network, data, chosen, config)
+    if resumed:
+        _check_checkpoint(last)
     trainer = _trainer(config, Keeper(out, advance), validate=len(chosen.valid) > 0)
     _run(trainer, task, last if resumed else None)
     if trainer.is_global_zero:
@@ -347,6 +350,16 @@ def fit(
         outputs = {name: sha256(out / name) for name in (*rundir.MADE, *rundir.SETTINGS)}
         write_record(out, made | {"device": device, "outputs": outputs})
     return True
+
+
+def _check_checkpoint(path: Path) -> None:
+    """Raise InputError for a checkpoint that is damaged or holds anything but data."""
+    try:
+        torch.load(path, map_location="cpu", weights_only=True)
+    except Exception:  # zipfile, pickle and torch each have their own; torch's advice is to trust
+        raise InputError(
+            f"{path}: is damaged, or holds more than data; remove it to train anew"
+        ) from None
 
 
 def _run(trainer: pl.Trainer, task: GenreTask, checkpoint: Path | None) -> None:

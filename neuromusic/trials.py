@@ -91,8 +91,18 @@ def places(study: optuna.Study) -> dict[int, FrozenTrial]:
     found: dict[int, FrozenTrial] = {}
     for trial in study.get_trials(deepcopy=False):
         if trial.state != TrialState.FAIL:
-            found.setdefault(trial.user_attrs["place"], trial)
+            found.setdefault(_place(trial), trial)
     return found
+
+
+def _place(trial: FrozenTrial) -> int:
+    place = trial.user_attrs.get("place")
+    if not isinstance(place, int):
+        raise InputError(
+            f"--storage: trial {trial.number} of the study was not made by neuromusic; choose "
+            "another --storage or --study"
+        )
+    return place
 
 
 def fill(search: Search) -> None:
@@ -101,7 +111,7 @@ def fill(search: Search) -> None:
     Two processes may do so at once: what comes second is never the trial of its place.
     """
     failed = {
-        trial.user_attrs["place"]: trial
+        _place(trial): trial
         for trial in search.study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
     }
     taken = places(search.study)

@@ -4,8 +4,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from neuromusic.config import Config, load_config
+from neuromusic.config import Config, load_config, make_config
 from neuromusic.errors import InputError
 from neuromusic.models import entry
 
@@ -113,3 +115,66 @@ def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path):
         with pytest.raises(InputError) as caught:
             load_config(path)
         assert str(caught.value).startswith(str(path))
+
+
+SCALARS = st.one_of(
+    st.integers(), st.floats(), st.booleans(), st.text(max_size=10), st.dates(),
+    st.sampled_from([2**63, -(2**63) - 1, float("inf"), float("nan"), "", "cortex-z"]),
+)  # fmt: skip
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=6), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+KEYS = [
+    f"{name}.{key}" for name, section in Config.model_fields.items()
+    for key in section.annotation.model_fields
+]  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=3))
+def test_any_values_give_settings_that_can_be_written_or_one_line(values):
+    tree = {}
+    for key, value in values.items():
+        section, name = key.split(".")
+        tree.setdefault(section, {})[name] = value
+    try:
+        config = make_config(tree, "x.toml")
+    except InputError as error:
+        assert str(error).startswith("x.toml: ")
+        assert str(error).isprintable()
+    else:
+        again = make_config(tomllib.loads(config.to_toml()), "again")
+        # A number that is none is equal to nothing; in the options of a model it may stand.
+        if "nan" not in repr(config):
+            assert again == config
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("train.lr = inf", "train.lr"), ("data.window_s = nan", "data.window_s"),
+     ("train.seed = 9223372036854775808", "beyond 64 bits"),
+     ("model.options.x = 0x" + "F" * 9000, "beyond 64 bits"),
+     ("train.epochs = " + "9" * 5000, "no readable TOML"),
+     ("model.options.x = " + "[" * 3000 + "]" * 3000, "no readable TOML"),
+     ("model.options.x = " + "[" * 30 + "]" * 30, "over 16 deep"),
+     ("sweep.space" + ".a" * 3000 + " = 1", "over 16 deep"),
+     ("train.lr = '" + "x" * 9000 + "'", "train.lr"), ("\x00", "no readable TOML"),
+     ("#" + "x" * 17_000, "has 17 kB; a file of settings has at most 16 kB")],
+)  # fmt: skip
+def test_settings_beyond_all_measure_are_refused_in_one_line(tmp_path, text, message):
+    path = tmp_path / "x.toml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        load_config(path)
+    assert str(path) in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000, "0x" + "F" * 9000, "inf", "nan"])
+def test_a_set_beyond_all_measure_is_refused(value):
+    with pytest.raises(InputError):
+        make_config({}, "x.toml", (f"train.lr={value}",))

@@ -206,6 +206,8 @@ def test_fma_keeps_its_split(tmp_path):
     ("rows", "message"),
     [
         ([(2, "medium", "training", "Rock")], "has no clip of the subset 'small'"),
+        ([("../2", "small", "training", "Rock")], "holds other things than numbers"),
+        ([(-2, "small", "training", "Rock")], "holds other things than numbers"),
         ([(2, "small", "training", None)], "track 2: lacks its genre_top or its split"),
         ([(2, "small", "train", "Rock")], "track 2: lacks its genre_top or its split"),
         ([], "has no clip"),

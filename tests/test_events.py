@@ -2,14 +2,17 @@
 
 import json
 import shutil
+import time
 
 import nibabel
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from neuromusic.errors import InputError
-from neuromusic.events import check_dataset, read_events
-from neuromusic.orders import read_order
+from neuromusic.events import check_dataset, orders_from_bids, read_events
+from neuromusic.orders import GENRES, read_order
 
 NAME = "sub-001/func/sub-001_task-Test_run-02_events.tsv"
 
@@ -101,3 +104,97 @@ def test_quotes_crlf_and_a_short_clip(tmp_path):
     row = read_events(path).iloc[0]
     assert row["clip"] == "pop.00049_15s.wav"
     assert row["end_s"] - row["start_s"] == pytest.approx(14.99)
+
+
+HEADER = "onset\tduration\tgenre\ttrack\tstart\tend\n"
+SECONDS = st.floats(0, 80_000, allow_nan=False).map(lambda x: round(x, 3))
+ROWS = st.tuples(
+    st.floats(-1e6, 1e6), SECONDS, st.sampled_from(GENRES), st.integers(0, 99_999), SECONDS,
+    st.floats(0.5, 1000),
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(ROWS, min_size=1, max_size=8), st.sampled_from(["", "'", '"']), st.booleans())
+def test_any_good_rows_are_read_as_python_reads_them(tmp_path_factory, rows, quote, crlf):
+    path = tmp_path_factory.mktemp("events") / "事件 e.tsv"
+    lines = [
+        f"{onset!r}\t{duration!r}\t{quote}{genre}{quote}\t{track}\t{start!r}\t{start + more!r}"
+        for onset, duration, genre, track, start, more in rows
+    ]
+    text = HEADER + "".join(f"{line}\n" for line in lines)
+    path.write_bytes(text.replace("\n", "\r\n" if crlf else "\n").encode())
+    table = read_events(path)
+    assert list(table["onset_s"]) == [row[0] for row in rows]
+    assert list(table["end_s"]) == [row[4] + row[5] for row in rows]
+    assert list(table["track"]) == [f"{row[2]}.{row[3]:05d}" for row in rows]
+
+
+FIELDS = st.one_of(
+    st.text(max_size=12), st.sampled_from(["n/a", "nan", "inf", "-inf", "1e999", "NA", "1_5", "-0",
+    "0x10", "１５", "'", '"', "99999999999999999999", "15", "pop", "'pop'", "1.5", "\x00", "#"]),
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(FIELDS, max_size=8), max_size=4))
+def test_any_other_rows_are_refused_by_name(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("events") / "e.tsv"
+    text = HEADER + "\n".join("\t".join(row) for row in rows)
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    try:
+        table = read_events(path)
+    except InputError as error:
+        assert str(path) in str(error)
+        assert str(error).isprintable()
+    else:
+        assert table["genre"].isin(GENRES).all()
+        assert table["clip"].str.fullmatch(r"[a-z]+\.[0-9]{5}_[0-9]+s\.wav").all()
+        assert np.isfinite(table[["onset_s", "duration_s", "start_s", "end_s"]]).all(None)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [("0\t15\t'pop'\t1\t0\t15\t7", "more fields|saw 7"), ("0\t15\t'pop'", "expected numbers"),
+     ("0\t15\t'pop'\t-1\t0\t15", "track '-1'"), ("0\t15\t'pop'\t123456\t0\t15", "track '123456'"),
+     ("0\t1_5\t'pop'\t1\t0\t15", "expected numbers"), ("0\t15\t'pop'\t1\t0\tinf", "end inf"),
+     ("0\t15\t'pop'\t1\t0\t1e9", "name no part of a track"),
+     ("0\t15\t'po\x1b[31mp'\t1\t0\t15", "unknown genre")],
+)  # fmt: skip
+def test_rows_that_pandas_or_python_would_take_are_named(tmp_path, row, message):
+    """With a field too many pandas moves all columns by one; Python reads 1_5 as 15."""
+    path = tmp_path / "e.tsv"
+    for text in (f"{HEADER}{row}\n", f"{HEADER}0\t15\t'pop'\t1\t0\t15\n{row}\n"):
+        path.write_text(text)
+        with pytest.raises(InputError, match=message) as caught:
+            read_events(path)
+        assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(("rows", "message"), [(0, "has no rows"), (1, "has one row")])
+def test_no_row_or_the_dummy_alone_is_no_run(bids, rows, message):
+    for path in bids.rglob("*_events.tsv"):
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[: 1 + rows]))
+    with pytest.raises(InputError, match=message):
+        orders_from_bids(bids)
+
+
+def test_ninety_thousand_rows_are_read(tmp_path):
+    """Far beyond a run; a million are refused, see test_safety.py."""
+    path = tmp_path / "e.tsv"
+    path.write_text(HEADER + "0\t15\t'pop'\t1\t0\t15\n" * 90_000)
+    began = time.process_time()
+    assert len(read_events(path)) == 90_000
+    assert time.process_time() - began < 10
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "3", "[" * 100_000, "{", '{"RepetitionTime": "x"}'])
+def test_a_sidecar_that_is_none_is_named(orders, bids, text):
+    sidecar = bids / NAME.replace("events.tsv", "bold.json")
+    sidecar.write_text(text)
+    if text.endswith("}"):
+        _, faults = check_dataset(orders, bids)
+        assert any("has TR x; expected 1.5" in fault for fault in faults)
+    else:
+        with pytest.raises(InputError, match=r"run-02_bold\.json: is no (readable )?JSON"):
+            check_dataset(orders, bids)

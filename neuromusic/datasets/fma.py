@@ -65,7 +65,9 @@ def _listed(directory: Path, tracks: Path) -> pd.DataFrame:
             f"{tracks}, track {unknown.index[0]}: lacks its genre_top or its split; expected one "
             f"of {', '.join(SPLITS)}"
         )
-    names = [f"{int(number):06d}" for number in small.index]
+    if not pd.api.types.is_integer_dtype(small.index) or small.index.min() < 0:
+        raise InputError(f"{tracks}: its first column holds other things than numbers of tracks")
+    names = [f"{number:06d}" for number in small.index]
     files = pd.DataFrame(
         {
             "genre": small["track", "genre_top"].to_numpy(),

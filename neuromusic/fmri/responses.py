@@ -1,6 +1,5 @@
 """Responses to sounds without time: one value a sound and target, and the sounds they belong to."""
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,6 +11,8 @@ from numpy.typing import NDArray
 
 from neuromusic import audio
 from neuromusic.errors import InputError, did_you_mean
+from neuromusic.matfile import is_hdf5, read_arrays
+from neuromusic.untrusted import check_zip
 
 Floats = NDArray[np.float64]
 Halves = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]  # training and test sounds of each
@@ -61,24 +62,21 @@ def read_responses(path: Path) -> Responses:
 
 
 def _read_mat(path: Path) -> Responses:
-    import scipy.io
-
+    if is_hdf5(path):
+        raise InputError(f"{path}: is MATLAB 7.3; save it with -v7")
     keys = ("R", "W", "stim_names", "component_names")
-    try:
-        found = scipy.io.loadmat(path, variable_names=list(keys))
-    except NotImplementedError:
-        raise InputError(f"{path}: is MATLAB 7.3; save it with -v7") from None
-    except Exception as error:  # scipy raises whatever its parser stumbles over
-        raise InputError(f"{path}: is no readable MATLAB file ({error})") from None
-    return _made(path, found, keys)
+    return _made(path, read_arrays(path, (), optional=keys), keys)
 
 
 def _read_npz(path: Path) -> Responses:
     keys = ("responses", "weights", "sounds", "targets")
     try:
+        check_zip(path)
         with np.load(path, allow_pickle=False) as file:
             found = {key: file[key] for key in keys if key in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
+    except InputError:
+        raise
+    except Exception as error:  # zipfile, numpy and zlib each have their own
         raise InputError(f"{path}: is no readable .npz ({error})") from None
     return _made(path, found, keys)
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic.errors import InputError, did_you_mean, need_package
 from neuromusic.models import cortex
 from neuromusic.progress import Say
+from neuromusic.untrusted import text_table
 
 # Area -> Brodmann numbers, as the cortical networks have them.
 AREAS: dict[str, tuple[int, ...]] = {area.name: area.brodmann for area in cortex.AREAS}
@@ -188,9 +188,7 @@ def kind(path: Path) -> str:
 def read_table(path: Path) -> dict[int, str]:
     """Return index -> name from a .tsv or .csv; raise InputError for anything else."""
     try:
-        table = pd.read_csv(
-            path, sep="," if path.suffix == ".csv" else "\t", dtype=str, keep_default_na=False
-        )
+        table = text_table(path, "," if path.suffix == ".csv" else "\t")
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot be read as a table ({error})") from None
     if not {"index", "name"} <= set(table):

@@ -1,0 +1,204 @@
+"""What is fuzzed: readers of files that a user may have been sent, and small seeds for each.
+
+A seed is made here, by the libraries that write such files; no real data is among them.
+"""
+
+import io
+import struct
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+GRID = [
+    ["blues.00001_15s.wav", "rock.00002_15s.wav"],
+    ["pop.00003_15s.wav", "jazz.00004_15s.wav"],
+    ["metal.00005_15s.wav", "disco.00006_15s.wav"],
+]
+EVENTS = (
+    "onset\tduration\tgenre\ttrack\tstart\tend\n"
+    "0\t15\t'disco'\t7\t0\t15\n15\t15\t'pop'\t49\t9.59\t24.58\n30\t15\t'jazz'\t12\t2.5\t17.5\n"
+)
+HEADER = EVENTS.splitlines(keepends=True)[0].encode()
+SETTINGS = """\
+[paths]
+train_order = "a.mat"
+[data]
+window_s = 5.0
+validation_runs = [1, 2]
+[model]
+name = "cortex-z"
+options = { size = "tiny", factors = [1, 2.5, true], when = 2020-01-01T10:00:00Z }
+[train]
+epochs = 3
+lr = 1e-3
+schedule = 'cosine'
+[augment]
+mixup = 0.3
+[sweep.space]
+train.lr = { low = 1e-4, high = 1e-2, log = true }
+"model.options.size" = { choices = ["tiny", "small"] }
+"""
+
+
+def read_mat(path: Path) -> None:
+    """Read an order of either version of MATLAB's files."""
+    from neuromusic.orders import read_order
+
+    read_order(path, "train")
+
+
+def read_events(path: Path) -> None:
+    """Read the events of a run."""
+    from neuromusic import events
+
+    events.read_events(path)
+
+
+def read_settings(path: Path) -> None:
+    """Read settings, and write them again."""
+    from neuromusic.config import load_config
+
+    load_config(path).to_toml()
+
+
+def read_audio(path: Path) -> None:
+    """Decode a sound file to the last sample."""
+    from neuromusic import audio
+
+    audio.read(path)
+
+
+def _mat_seeds() -> Iterator[bytes]:
+    import h5py
+    import scipy.io
+
+    cells = np.array(GRID, dtype=object)
+    for compressed in (False, True):
+        for content in ({"TrnOrd": cells}, {"x": np.ones((2, 3)), "TrnOrd": cells[:1]}):
+            held = io.BytesIO()
+            scipy.io.savemat(held, content, do_compression=compressed)
+            yield held.getvalue()
+    for gzip in (None, "gzip"):
+        held = io.BytesIO()
+        with h5py.File(held, "w", userblock_size=512) as file:
+            table = file.create_dataset("TrnOrd", (2, 1), dtype=h5py.ref_dtype)
+            table.attrs["MATLAB_class"] = np.bytes_("cell")
+            for run, text in enumerate(GRID[0]):
+                codes = np.array([[ord(c)] for c in text], dtype=np.uint16)
+                data = file.create_dataset(f"#refs#/{run}", data=codes, compression=gzip)
+                table[run, 0] = data.ref
+        content = held.getvalue()
+        yield b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512, b" ") + content[512:]
+
+
+def _audio_seeds() -> Iterator[bytes]:
+    import soundfile
+
+    rng = np.random.default_rng(0)
+    kinds = [
+        ("WAV", "PCM_U8"), ("WAV", "PCM_16"), ("WAV", "PCM_24"), ("WAV", "FLOAT"),
+        ("WAV", "DOUBLE"), ("WAV", "IMA_ADPCM"), ("WAV", "MS_ADPCM"), ("WAV", "GSM610"),
+        ("WAVEX", "PCM_16"), ("RF64", "PCM_16"), ("AU", "PCM_16"), ("AU", "ULAW"),
+        ("AU", "FLOAT"), ("AU", "G721_32"), ("FLAC", "PCM_16"), ("FLAC", "PCM_24"),
+        ("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"), ("OGG", "OPUS"),
+    ]  # fmt: skip
+    for form, subtype in kinds:
+        for channels in (1, 2):
+            if subtype in ("GSM610", "G721_32") and channels == 2:
+                continue
+            rate_hz = 8000 if subtype in ("GSM610", "OPUS") else 22_050
+            wave = 0.1 * rng.standard_normal((600, channels))
+            with tempfile.NamedTemporaryFile() as file:
+                soundfile.write(file.name, wave, rate_hz, subtype=subtype, format=form)
+                yield Path(file.name).read_bytes()
+
+
+def _text_seeds(text: str) -> Callable[[], Iterator[bytes]]:
+    def seeds() -> Iterator[bytes]:
+        yield text.encode()
+        yield text.replace("\n", "\r\n").encode()
+        yield text.encode("utf-16")
+        yield f"{text}[[x.y]]\n".encode()
+        for line in text.splitlines():
+            yield line.encode()
+
+    return seeds
+
+
+def damaged(seed: bytes, rng: np.random.Generator) -> Iterator[bytes]:
+    """Yield a seed cut short at several places and with single bits turned."""
+    for share in (0.1, 0.5, 0.9, 0.99):
+        yield seed[: int(len(seed) * share)]
+    for _ in range(8):
+        copy = bytearray(seed)
+        place = int(rng.integers(len(copy)))
+        copy[place] ^= 1 << int(rng.integers(8))
+        yield bytes(copy)
+
+
+READERS: dict[str, Callable[[Path], None]] = {
+    "mat": read_mat,
+    "events": read_events,
+    "settings": read_settings,
+    "audio": read_audio,
+}
+MODULES = {
+    "mat": "neuromusic.orders",
+    "events": "neuromusic.events",
+    "settings": "neuromusic.config",
+    "audio": "neuromusic.audio",
+}
+SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
+    "mat": _mat_seeds,
+    "events": _text_seeds(EVENTS),
+    "settings": _text_seeds(SETTINGS),
+    "audio": _audio_seeds,
+}
+# Words for libFuzzer to put in.
+WORDS: dict[str, list[bytes]] = {
+    "mat": [b"TrnOrd", b"IM", b"\x89HDF\r\n\x1a\n", b"\xff" * 4, b"\xff\xff\xff\x7f", b"TREE",
+            b"SNOD", b"HEAP", b"GCOL", b"FRHP", b"OHDR", b"FSSE"],
+    "events": [b"\t", b"\n", b"'pop'", b"nan", b"inf", b"1e309", b"-1", b'"', b"\x00", b"\r",
+               b"99999999999999999999", b"n/a", b"\xef\xbb\xbf", b"onset"],
+    "settings": [b"[[", b"]]", b"{", b"}", b'"""', b"'''", b"=", b".", b"inf", b"nan", b"0x",
+                 b"train", b"data", b"model", b"options", b"sweep", b"space", b"low", b"choices",
+                 b"1979-05-27T07:32:00Z", b"\\u0000", b"\n"],
+    "audio": [b"RIFF", b"RIFX", b"RF64", b"WAVE", b"fmt ", b"data", b"ds64", b"fact", b".snd",
+              b"fLaC", b"OggS", b"ID3", b"Xing", b"LIST", b"FORM", b"AIFF", b"\xff\xfb",
+              b"\xff\xff\xff\xff", b"\x00\x00\x00\x80", b"vorbis", b"OpusHead"],
+}  # fmt: skip
+
+
+def mend_sums(content: bytes) -> bytes:
+    """Return an Ogg file with the right checksum in each page, for libogg drops any other."""
+    out = bytearray(content)
+    place = 0
+    while out[place : place + 4] == b"OggS" and place + 27 <= len(out):
+        n_segments = out[place + 26]
+        end = place + 27 + n_segments + sum(out[place + 27 : place + 27 + n_segments])
+        out[place + 22 : place + 26] = bytes(4)
+        struct.pack_into("<I", out, place + 22, _ogg_crc(out[place:end]))
+        place = end
+    return bytes(out)
+
+
+def _crc_table() -> list[int]:
+    table = []
+    for byte in range(256):
+        value = byte << 24
+        for _ in range(8):
+            value = (value << 1) ^ (0x04C11DB7 if value & 0x80000000 else 0)
+        table.append(value & 0xFFFFFFFF)
+    return table
+
+
+_TABLE = _crc_table()
+
+
+def _ogg_crc(page: bytes | bytearray) -> int:
+    value = 0
+    for byte in page:
+        value = ((value << 8) & 0xFFFFFFFF) ^ _TABLE[(value >> 24) ^ byte]
+    return value
