@@ -1,10 +1,12 @@
 """Several devices learn what one learns: normalisation, dropout, whole trainings, a kill."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -165,3 +167,14 @@ def test_what_several_devices_cannot_do(place, tmp_path):
             pipeline.run_all(config(**devices), 1, lambda text: None)
         with pytest.raises(InputError, match="one device"):
             pipeline.make_crossval(config(**devices), place / "prepared", 2, tmp_path / "cv", print)
+
+
+def test_the_script_for_slurm_is_good_shell():
+    script = Path(__file__).parents[1] / "experiments/slurm/train.sbatch"
+    checkers = [["bash", "-n"], *([["shellcheck"]] if shutil.which("shellcheck") else [])]
+    for command in checkers:
+        checked = subprocess.run([*command, script], capture_output=True, text=True, check=False)
+        assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+    told = subprocess.run(["bash", script], capture_output=True, text=True, check=False)
+    assert told.returncode == 2
+    assert "usage" in told.stderr
