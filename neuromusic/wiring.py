@@ -50,6 +50,6 @@ def check_one_device(config: Config, command: str) -> None:
     """Raise InputError where a command that does more than train is to use several devices."""
     if config.train.devices * config.train.nodes > 1:
         raise InputError(
-            f"train.devices, train.nodes: 'neuromusic {command}' trains on one device; set both to 1 "
-            "('neuromusic train' alone takes several)"
+            f"train.devices, train.nodes: 'neuromusic {command}' trains on one device; set both "
+            "to 1 ('neuromusic train' alone takes several)"
         )
