@@ -88,7 +88,8 @@ class Train(_Section):
     clip_norm: float = Field(0.0, ge=0)  # largest norm of the gradient; 0: no limit
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: int = Field(1, ge=1)
+    devices: int = Field(1, ge=1)  # of one machine
+    nodes: int = Field(1, ge=1)  # machines with so many devices each, as in experiments/slurm
 
 
 class Augment(_Section):

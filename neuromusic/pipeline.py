@@ -101,7 +101,7 @@ def _say_prepared(out: Path, say: Say) -> None:
 
 
 def make_run(config: Config, prepared: Path, out: Path, resume: bool, say: Say) -> Path:
-    """Train a network on a prepared set."""
+    """Train a network on a prepared set; a process that only helps another ends here."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -113,6 +113,7 @@ def make_run(config: Config, prepared: Path, out: Path, resume: bool, say: Say) 
 
     from neuromusic.store import open_prepared
     from neuromusic.tracking import fit_tracked
+    from neuromusic.training import is_helper
 
     data = open_prepared(prepared)
     columns = (
@@ -121,13 +122,16 @@ def make_run(config: Config, prepared: Path, out: Path, resume: bool, say: Say) 
         MofNCompleteColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=is_helper(config)) as progress:
         task = progress.add_task(config.model.name, total=config.train.epochs)
 
         def advance(row: dict[str, float]) -> None:
             progress.update(task, completed=row["epoch"], description=epoch_text(row))
 
         done = fit_tracked(config, data, out, resume, advance)
+    if is_helper(config):
+        raise SystemExit(0)
     say(f"wrote {out}" if done else f"{out} is there already and unchanged")
     return out
 
@@ -205,7 +209,9 @@ def make_export(
 def run_all(config: Config, workers: int, say: Say) -> dict[str, Any]:
     """Do every step of an experiment; return the scores."""
     from neuromusic.models import entry
+    from neuromusic.wiring import check_one_device
 
+    check_one_device(config, "run")
     paths = config.paths
     out = Path(paths.out)
     lists, prepared, run = out / "run_dataset", out / "prepared", out / "run"
@@ -268,7 +274,9 @@ def make_crossval(
     from neuromusic.metrics import reliability
     from neuromusic.report import figures
     from neuromusic.store import open_prepared
+    from neuromusic.wiring import check_one_device
 
+    check_one_device(config, "crossval")
     data = open_prepared(prepared)
     scores, table, counts = cross_validate(
         config, data, folds, out, lambda fold, path: make_run(fold, prepared, path, True, say),

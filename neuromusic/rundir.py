@@ -130,10 +130,13 @@ def update_record(out: Path) -> None:
         write_record(out, made)
 
 
-def resume_point(out: Path, config: Config, made: dict[str, Any], resume: bool) -> str | None:
+def resume_point(
+    out: Path, config: Config, made: dict[str, Any], resume: bool, alone: bool = True
+) -> str | None:
     """Say whether to start ("start"), go on ("resume"), or that all is done (None).
 
-    Removes an older finished run. Raises InputError as `training.fit` says.
+    Removes an older finished run; several processes (not ``alone``), which look here at the same
+    time, do not. Raises InputError as `training.fit` says.
     """
     if out.exists() and not out.is_dir():
         raise InputError(f"{out}: is a file; --out must name a directory")
@@ -143,6 +146,8 @@ def resume_point(out: Path, config: Config, made: dict[str, Any], resume: bool) 
     if old is not None and old.get("command") == "train":
         if all(old.get(key) == made[key] for key in keys):
             return None
+        if not alone:
+            raise InputError(f"{out}: holds another run; remove it, or choose another --out")
         # The scores too: they would pass for those of the new weights.
         for name in (WEIGHTS, LAST, *EARLY, CONFIG_JSON, *SCORES, SCORES_RECORD):
             (out / name).unlink(missing_ok=True)

@@ -47,7 +47,7 @@ from neuromusic.trials import (
     take,
 )
 from neuromusic.untrusted import read_json
-from neuromusic.wiring import wire
+from neuromusic.wiring import check_one_device, wire
 
 POLL_S = 1.0
 BEGUN = "sweep.json"
@@ -98,8 +98,7 @@ def check(config: Config, data: PreparedSet) -> None:
             'sweep.space: is empty; name settings, as "train.lr" = {low = 1e-4, high = 1e-2, '
             "log = true}"
         )
-    if config.train.devices > 1:
-        raise InputError("train.devices: a trial takes one device; start a process for each")
+    check_one_device(config, "sweep")
     if len(select(data, config.data).valid) == 0:
         raise InputError(
             "data.validation_runs: leaves no validation clips to judge trials by; add "

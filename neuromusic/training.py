@@ -2,7 +2,8 @@
 
 The prepared set lies on the device; a batch is row numbers and starts, and the windows are cut
 there. Each epoch ends with a checkpoint that is written whole, so a killed training goes on as if
-nothing had happened.
+nothing had happened. With several devices each takes its share of every batch, and they learn what
+one would have learned (devices.py).
 """
 
 import copy
@@ -19,12 +20,16 @@ from typing import Any
 import pandas as pd
 import torch
 import torch.nn.functional as F
+import torch.utils.deterministic
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 # cuBLAS is only deterministic with this, and only if it is set before its first use.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 import pytorch_lightning as pl
+from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEnvironment
+from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from neuromusic import rundir
 from neuromusic.batches import (
@@ -38,6 +43,7 @@ from neuromusic.batches import (
     stored,
 )
 from neuromusic.config import Config, load_config
+from neuromusic.devices import Share, spread
 from neuromusic.errors import InputError
 from neuromusic.models import Network
 from neuromusic.provenance import record, record_hash, sha256, write_record, write_text
@@ -65,7 +71,9 @@ class GenreTask(pl.LightningModule):
         # A faster tempo needs more sound than one window, as far as the shortest clip has it.
         reach = math.ceil(self.window * (1 + config.augment.time_scale))
         self.reach = min(reach, int(data.rows["frames"].iloc[chosen.train].min()))
-        self.register_buffer("features", stored(data), persistent=False)
+        # No buffer: several devices would send each other all buffers. Moved in on_fit_start.
+        self.features = stored(data)
+        self.share = Share()
         self.scale = 1.0 if data.per_clip else data.scale
         self.hears_wave = data.meta["front_end"]["name"] == "wave"
         self.register_buffer("labels", torch.tensor(labels(data, data.classes)), persistent=False)
@@ -81,26 +89,42 @@ class GenreTask(pl.LightningModule):
         x = cut(self.features, rows, starts, window)
         return x * self.scale if self.scale != 1 else x
 
+    def setup(self, stage: str) -> None:
+        """With several devices, let the network work on whole batches."""
+        if self.trainer.world_size > 1:
+            self.share = Share(self.global_rank, self.trainer.world_size)
+            spread(self.network, self.share)
+
+    def on_fit_start(self) -> None:
+        """Move the prepared set to the device, once, and pair the weights with their average."""
+        self.features = self.features.to(self.device)
+        self.pairs: list[tuple[Tensor, Tensor]] = []
+        if self.average is not None:
+            kept, new = (n.state_dict().values() for n in (self.average, self.network))
+            self.pairs = list(zip(kept, new, strict=True))
+
     # Lightning asks for both anew in every epoch (reload_dataloaders_every_n_epochs).
     def train_dataloader(self) -> DataLoader[Batch]:
-        """Return the batches of the current epoch; with several devices this one's share."""
+        """Return the batches of the current epoch, whole ones with several devices too."""
         batches = draw_windows(
             self.data, self.chosen.train, self.config, self.reach, self.current_epoch
         )
-        rank, world = self.global_rank, self.trainer.world_size
-        return loader([(r[rank::world], s[rank::world]) for r, s in batches])
+        return loader(batches, self.device)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        """Return the windows of the validation clips, one clip a batch."""
+        """Return the windows of the validation clips, one clip a batch; of this device's clips."""
         hop = max(1, round(self.config.data.hop_s / self.data.frame_s))
-        return loader(score_windows(self.data, self.chosen.valid, self.window, hop))
+        clips = score_windows(self.data, self.chosen.valid, self.window, hop)
+        if len(clips) >= self.share.world:  # else each device hears all of them
+            clips = clips[self.share.rank :: self.share.world]
+        return loader(clips, self.device)
 
     def training_step(self, batch: Batch, _: int) -> Tensor:
         """Cut, augment, and return the cross-entropy with the (mixed) labels."""
         settings = self.config.train
         # Dropout takes torch's global generators: set them from the step, so that a resumed
         # training draws what an undisturbed one would have drawn.
-        seed = derive_seed(settings.seed, 2, self.global_step, self.global_rank)
+        seed = derive_seed(settings.seed, 2, self.global_step, 0)
         torch.manual_seed(seed)
         rng = torch.Generator(self.device).manual_seed(seed)
         rows, starts = batch
@@ -108,21 +132,22 @@ class GenreTask(pl.LightningModule):
         x = self.cut(rows, starts, self.reach)
         y = F.one_hot(self.labels[rows], n_classes).float()
         augment, frame_s = self.config.augment, self.data.frame_s
+        # Windows are mixed with others of the batch, so each device augments all of them; that is
+        # little beside the network.
         x, y = augment_batch(x, y, augment, self.window, frame_s, rng, self.hears_wave)
+        self.share.total = len(x)
+        x, y = self.share.take(x), self.share.take(y)
         logits = self.network(x)
         loss = F.cross_entropy(logits, y, label_smoothing=settings.label_smoothing)
         if settings.l1:
             loss = loss + settings.l1 * sum(
                 p.abs().sum() for p in self.network.parameters() if p.ndim > 1
             )
-        self.sums += torch.stack(
-            [
-                loss.detach() * len(x),
-                (logits.argmax(1) == y.argmax(1)).sum(),
-                loss.new_tensor(len(x)),
-            ]
-        )
-        return loss
+        n = torch.full_like(loss, len(x))
+        hits = (logits.argmax(1) == y.argmax(1)).sum()
+        self.sums += torch.stack([loss.detach() * n, hits, n])
+        # The mean over devices is then the mean over all windows, though shares may differ by one.
+        return loss * (len(x) * self.share.world / self.share.total)
 
     def on_train_epoch_start(self) -> None:
         """Begin the epoch's sums: loss, hits, windows."""
@@ -130,23 +155,21 @@ class GenreTask(pl.LightningModule):
 
     def on_train_batch_end(self, *_: Any) -> None:
         """Move the averaged weights."""
-        if self.average is None:
+        if not self.pairs:
             return
         # Early on the average follows quickly, as in Tarvainen and Valpola 2017, appendix.
         decay = min(self.config.train.ema, (1 + self.global_step) / (10 + self.global_step))
         with torch.no_grad():
-            pairs = zip(
-                self.average.state_dict().values(), self.network.state_dict().values(), strict=True
-            )
-            for kept, new in pairs:
-                if kept.is_floating_point():
-                    kept.lerp_(new, 1 - decay)
-                else:
+            moving = [pair for pair in self.pairs if pair[0].is_floating_point()]
+            average, now = ([pair[i] for pair in moving] for i in (0, 1))
+            torch._foreach_lerp_(average, now, 1 - decay)
+            for kept, new in self.pairs:
+                if not kept.is_floating_point():
                     kept.copy_(new)
 
     def on_validation_epoch_start(self) -> None:
-        """Begin the list of clips."""
-        self.heard: list[Tensor] = []
+        """Begin the sums over clips: loss, hits, clips."""
+        self.heard = torch.zeros(3, device=self.device)
 
     def validation_step(self, batch: Batch, _: int) -> None:
         """Score one clip: the mean of its windows' log-probabilities."""
@@ -154,12 +177,20 @@ class GenreTask(pl.LightningModule):
         logits = self.scored(self.cut(rows, starts, self.window))
         log_p = torch.log_softmax(torch.log_softmax(logits.float(), 1).mean(0), 0)
         label = self.labels[rows[0]]
-        self.heard.append(torch.stack([-log_p[label], (log_p.argmax() == label).float()]))
+        hit = (log_p.argmax() == label).float()
+        self.heard += torch.stack([-log_p[label], hit, torch.ones_like(hit)])
 
     def on_validation_epoch_end(self) -> None:
-        """Average over the clips."""
-        loss, accuracy = torch.stack(self.heard).mean(0).tolist()
-        self.metrics = {"valid_loss": loss, "valid_accuracy": accuracy}
+        """Average over the clips, of all devices."""
+        loss, hits, n = self.trainer.strategy.reduce(self.heard, reduce_op="sum").tolist()
+        self.metrics = {"valid_loss": loss / n, "valid_accuracy": hits / n}
+
+    def configure_gradient_clipping(
+        self, optimizer: torch.optim.Optimizer, *_: Any, **__: Any
+    ) -> None:
+        """Limit the norm of the gradient."""
+        if self.config.train.clip_norm:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), self.config.train.clip_norm)
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Return the optimiser and the schedule of the settings."""
@@ -171,12 +202,19 @@ class GenreTask(pl.LightningModule):
             {"params": matrices, "weight_decay": s.weight_decay},
             {"params": others, "weight_decay": 0.0},
         ]
+        # One kernel for all weights. It would undo the scaling of 16-bit gradients by itself, too
+        # late for a limit on their norm.
+        fused = not (s.precision == "16-mixed" and s.clip_norm)
         optimizer: torch.optim.Optimizer
         if s.optimizer == "sgd":
-            optimizer = torch.optim.SGD(parameters, s.lr, s.momentum, nesterov=s.momentum > 0)
+            nesterov = s.momentum > 0
+            optimizer = torch.optim.SGD(
+                parameters, s.lr, s.momentum, nesterov=nesterov, fused=fused
+            )
         else:
             kind = torch.optim.Adam if s.optimizer == "adam" else torch.optim.AdamW
-            optimizer = kind(parameters, s.lr, betas=(0.9, 0.99))  # 0.99: a few thousand steps
+            betas = (0.9, 0.99)  # 0.99: a few thousand steps
+            optimizer = kind(parameters, s.lr, betas=betas, fused=fused)
         scheduler: Any
         if s.schedule == "plateau":
             scheduler = torch.optim.lr_scheduler.ReduceLROnPlateau(
@@ -317,11 +355,18 @@ def fit(
         Where settings do not fit the set, or ``out`` holds something else, or an unfinished
         training and ``resume`` is False.
     """
+    train = config.train
+    several = train.devices * train.nodes
+    if several > train.batch_size:
+        raise InputError(
+            f"train.batch_size: {several} devices cannot share batches of {train.batch_size}"
+        )
     settings = config.of_training()
     inputs = {"prepared": record_hash(data.directory)}
     made = record("train", settings, inputs, places={"prepared": data.directory})
-    if rundir.resume_point(out, config, made, resume) is None:
-        if load_config(out / rundir.CONFIG) != config:  # in what no training depends on
+    if rundir.resume_point(out, config, made, resume, alone=several == 1) is None:
+        changed = load_config(out / rundir.CONFIG) != config  # in what no training depends on
+        if changed and not is_helper(config):
             rundir.write_settings(out, config)
             rundir.update_record(out)
         return False
@@ -334,14 +379,14 @@ def fit(
     out.mkdir(parents=True, exist_ok=True)
     last = out / rundir.LAST
     resumed = resume and last.is_file()
-    if not resumed:
+    trainer = _trainer(config, Keeper(out, advance), validate=len(chosen.valid) > 0)
+    if not resumed and trainer.is_global_zero:
         write_text(out / rundir.CONFIG, config.to_toml())
     # Convolutions are faster on this layout, on a CPU and with a GPU's mixed precision.
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # untyped there
     task = GenreTask(network, data, chosen, config)
     if resumed:
         _check_checkpoint(last)
-    trainer = _trainer(config, Keeper(out, advance), validate=len(chosen.valid) > 0)
     _run(trainer, task, last if resumed else None)
     if trainer.is_global_zero:
         os.replace(out / rundir.BEST, out / rundir.WEIGHTS)
@@ -362,8 +407,19 @@ def _check_checkpoint(path: Path) -> None:
         ) from None
 
 
+def is_helper(config: Config) -> bool:
+    """Say whether this process only helps another to train on several devices."""
+    rank: int = rank_zero_only.rank
+    return config.train.devices * config.train.nodes > 1 and rank > 0
+
+
 def _run(trainer: pl.Trainer, task: GenreTask, checkpoint: Path | None) -> None:
     heard = signal.getsignal(signal.SIGINT)
+    # What is deterministic does not read memory that was never written; torch fills all new memory
+    # with NaN to make sure, which takes a tenth of the time and more.
+    memory: Any = torch.utils.deterministic
+    filled = memory.fill_uninitialized_memory
+    memory.fill_uninitialized_memory = False
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         try:
@@ -373,19 +429,31 @@ def _run(trainer: pl.Trainer, task: GenreTask, checkpoint: Path | None) -> None:
             # Lightning's answer to Ctrl-C; from then on it hears no other.
             signal.signal(signal.SIGINT, heard)
             raise KeyboardInterrupt from None
+        finally:
+            memory.fill_uninitialized_memory = filled
 
 
 def _trainer(config: Config, keeper: Keeper, validate: bool) -> pl.Trainer:
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     settings = config.train
+    several = settings.devices * settings.nodes > 1
+    # All devices hold the same buffers already: the averages of the normalisation are over whole
+    # batches. A job that SLURM ends is begun again by its script, from last.ckpt.
+    strategy = DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
+    place: list[Any] = [] if several else [LightningEnvironment()]  # one trains where it stands
+    if several and SLURMEnvironment.detect():
+        place = [SLURMEnvironment(auto_requeue=False)]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="pytorch_lightning")
         return pl.Trainer(
             accelerator=settings.accelerator,
             devices=settings.devices,
+            num_nodes=settings.nodes,
+            strategy=strategy if several else "auto",
+            plugins=place,
             precision=settings.precision,
             max_epochs=settings.epochs,
-            gradient_clip_val=settings.clip_norm or None,
             deterministic=True,
             callbacks=[keeper],
             limit_val_batches=1.0 if validate else 0,

@@ -44,3 +44,12 @@ def check_settings(config: Config, data: PreparedSet) -> None:
     for key in ("time_masks", "mel_masks", "gain_db", "tilt_db", "mel_shift", "time_scale"):
         if key not in allowed and getattr(config.augment, key):
             raise InputError(f"augment.{key}: is not for a network that hears {heard}; set it to 0")
+
+
+def check_one_device(config: Config, command: str) -> None:
+    """Raise InputError where a command that does more than train is to use several devices."""
+    if config.train.devices * config.train.nodes > 1:
+        raise InputError(
+            f"train.devices, train.nodes: 'neuromusic {command}' trains on one device; set both "
+            "to 1 ('neuromusic train' alone takes several)"
+        )

@@ -246,3 +246,18 @@ def test_unknown_names_and_short_windows_are_told():
     for name in [*CORTEX, "cnn4", "cnn4-gru", "vgg11", "senet"]:
         with pytest.raises(InputError, match=r"set data\.window_s"):
             build_model(name, InputSpec(128, 5, 0.07755, 10), 0)
+
+
+def test_relu_after_the_pool_is_relu_before_it():
+    # The networks of the predecessors have it before; after it there is less to do.
+    spec = InputSpec(n_bands=128, n_frames=65, frame_s=0.023, n_classes=10)
+    ours = build_model("cnn4", spec, seed=0).blocks["conv1"]
+    conv, norm, pool, relu = ours
+    x = torch.randn(4, 1, 128, 65, generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for block in (ours, torch.nn.Sequential(conv, norm, relu, pool)):
+        y = block(x)
+        gradients.append(torch.autograd.grad((y * y.detach().cos()).sum(), conv.weight)[0])
+        gradients.append(y)
+    assert torch.equal(gradients[0], gradients[2])
+    assert torch.equal(gradients[1], gradients[3])

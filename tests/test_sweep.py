@@ -197,7 +197,7 @@ def test_a_hopeless_trial_is_stopped_and_keeps_its_metrics(place):
     [
         ("data.validation_runs=0", "--set data.validation_runs=1"),
         ("sweep.space={}", "sweep.space: is empty"),
-        ("train.devices=2", "a trial takes one device"),
+        ("train.devices=2", "trains on one device"),
         ('sweep.space={"train.batch_size" = {low = 1, high = 8}}', "train.batch_size"),
         ('sweep.space={"model.options.size_" = {low = 1, high = 8}}', "did you mean 'size'"),
         ('sweep.space={"data.window_s" = {low = 5.0, high = 50.0}}', "choose a shorter window"),

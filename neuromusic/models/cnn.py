@@ -23,8 +23,10 @@ Pools = list[tuple[int, int]]  # bands, frames
 
 
 def _block(n_in: int, n_out: int, pool: tuple[int, int]) -> nn.Sequential:
+    # ReLU after the pool, here and below: the values and gradients are those of ReLU before it, at
+    # a quarter of the work or less.
     return nn.Sequential(
-        nn.Conv2d(n_in, n_out, 3, padding=1), nn.BatchNorm2d(n_out), nn.ReLU(), nn.MaxPool2d(pool)
+        nn.Conv2d(n_in, n_out, 3, padding=1), nn.BatchNorm2d(n_out), nn.MaxPool2d(pool), nn.ReLU()
     )
 
 
@@ -54,7 +56,7 @@ class CnnGru(Network):
         super().__init__(spec)
         self.blocks = nn.ModuleDict(_blocks(spec, pools))
         last = self.geometry(f"conv{len(pools)}")
-        width = WIDTHS[len(pools) - 1] * last.size[0]
+        width = WIDTHS[len(pools) - 1] * max(1, last.size[0])  # set_stages says if it is none
         self.gru = nn.GRU(width, gru, batch_first=True, bidirectional=True)
         self.set_stages([*self.blocks, "GRU"], {})
         self.dense = dense([2 * gru, *hidden, spec.n_classes])
@@ -122,9 +124,9 @@ def _block_1d(
     layers.append(nn.Conv1d(n_in, n_out, kernel, padding="same"))
     if norm:
         layers.append(nn.BatchNorm1d(n_out))
-    layers.append(nn.ReLU())
     if pool > 1:
         layers.append(nn.MaxPool1d(pool))
+    layers.append(nn.ReLU())
     return nn.Sequential(*layers)
 
 
@@ -179,8 +181,8 @@ def senet(spec: InputSpec, dropout: float = 0.25) -> Chain:
     blocks: dict[str, nn.Module] = {
         f"block{i + 1}": nn.Sequential(
             nn.Conv2d(n_in, n_out, 3, padding=1),
-            nn.ReLU(),
             nn.MaxPool2d(2),
+            nn.ReLU(),
             nn.Dropout(dropout),
             SqueezeExcite(n_out),
         )

@@ -29,7 +29,7 @@ def _conv_2d(spec: InputSpec, dropout: float) -> dict[str, nn.Module]:
     return {
         f"conv{i + 1}": nn.Sequential(
             nn.Conv2d(widths[i], widths[i + 1], 3, padding=1), nn.BatchNorm2d(widths[i + 1]),
-            nn.ReLU(), nn.MaxPool2d(4), nn.Dropout(dropout),
+            nn.MaxPool2d(4), nn.ReLU(), nn.Dropout(dropout),
         )
         for i in range(3)
     }  # fmt: skip
@@ -41,7 +41,7 @@ def _conv_1d(spec: InputSpec, dropout: float) -> dict[str, nn.Module]:
         f"conv{i + 1}": nn.Sequential(
             *([nn.Flatten(1, 2)] if i == 0 else []),
             nn.Conv1d(widths[i], widths[i + 1], 64 if i == 0 else 16, 8 if i == 0 else 4),
-            nn.BatchNorm1d(widths[i + 1]), nn.ReLU(), nn.MaxPool1d(4), nn.Dropout(dropout),
+            nn.BatchNorm1d(widths[i + 1]), nn.MaxPool1d(4), nn.ReLU(), nn.Dropout(dropout),
         )
         for i in range(3)
     }  # fmt: skip

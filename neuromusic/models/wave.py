@@ -25,11 +25,10 @@ def _block(
     padding: int = 0, dropout: float = 0.0,
 ) -> nn.Sequential:  # fmt: skip
     layers: list[nn.Module] = [nn.Flatten(1, 2)] if first else []
-    layers += [
-        nn.Conv1d(n_in, n_out, kernel, stride, padding), nn.BatchNorm1d(n_out), nn.ReLU(),
-    ]  # fmt: skip
+    layers += [nn.Conv1d(n_in, n_out, kernel, stride, padding), nn.BatchNorm1d(n_out)]
     if pool > 1:
         layers.append(nn.MaxPool1d(pool))
+    layers.append(nn.ReLU())
     if dropout:
         layers.append(nn.Dropout(dropout))
     return nn.Sequential(*layers)

@@ -1,0 +1,340 @@
+"""Windows a second in training, beside a plain loop as the predecessors wrote it.
+
+    python experiments/benchmarks/training.py [--network cnn4-gru] [--device auto] [--quick]
+
+Three ways train the network of an experiment on windows of 128 bands of one synthetic set, in
+batches of the same size and number, each in a process of its own and in turns:
+
+predecessors  float32, torch as it comes; windows in memory, a DataLoader with workers; loss and
+              hits are fetched after every step; ReLU before the pool
+bare          our batches, augmentation, optimiser and precision in a plain loop, without Lightning
+fit           `neuromusic.training.fit`, as `neuromusic train` calls it, checkpoints and all
+
+Targets: fit has at least 1.3 times the predecessors' windows a second on 2 cores, 5 times on a GPU,
+and takes at most 10 % longer than bare. On a GPU also: 26 epochs on a set of 4 800 rows in 60 s.
+Set OMP_NUM_THREADS for another number of threads than cores. On a busy machine only the windows per
+CPU second with one thread say something; they leave the workers of the DataLoader out.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import common
+import numpy as np
+import torch
+import torch.nn.functional as F
+import torch.utils.deterministic
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from neuromusic import pipeline
+from neuromusic.batches import band_statistics, cut, derive_seed, draw_windows, stored
+from neuromusic.config import Config, load_config
+from neuromusic.orders import GENRES
+from neuromusic.selection import labels, select
+from neuromusic.spectral import augment_batch
+from neuromusic.store import open_prepared
+from neuromusic.training import GenreTask, fit
+from neuromusic.wiring import wire
+
+FRAME_S = 512 / 22050
+FRAMES = 646  # of a clip of 15 s
+WAYS = ("predecessors", "bare", "fit")
+TARGETS = {"cpu": 1.3, "cuda": 5.0}
+SHARE = 0.9  # of the bare loop's windows a second that fit must keep
+WHOLE_S = 60.0  # 26 epochs on 4 800 rows, on one H200
+EXPERIMENTS = Path(__file__).parents[1]
+
+
+def make_set(n: int, directory: Path) -> Path:
+    """Prepare ``n`` clips of noise as log-mel (128, 646), in twelve runs."""
+    rng = np.random.default_rng(0)
+    noise = rng.normal(-40, 10, (n, 128, FRAMES)).astype(np.float16)
+    genre = np.resize(GENRES, n)
+    np.savez(
+        directory / "noise.npz",
+        features=noise,
+        clip=np.array([f"{g}.{i:05d}_15s.wav" for i, g in enumerate(genre)]),
+        genre=genre,
+        run=np.arange(n) * 12 // n + 1,
+        trial=np.arange(n) % -(-n // 12) + 1,
+        frame_s=FRAME_S,
+    )
+    out = directory / f"prepared-{n}"
+    pipeline.make_prepared_features(directory / "noise.npz", None, out, lambda text: None)
+    (directory / "noise.npz").unlink()
+    return out
+
+
+def as_written(network: nn.Module) -> nn.Module:
+    """Put ReLU before the pool again, where the predecessors have it."""
+    for block in network.modules():
+        if isinstance(block, nn.Sequential):
+            for i in range(len(block) - 1):
+                if isinstance(block[i], nn.MaxPool2d) and isinstance(block[i + 1], nn.ReLU):
+                    block[i], block[i + 1] = block[i + 1], block[i]
+    return network
+
+
+def synchronise(device: torch.device) -> None:
+    """Wait until the device has done what it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+Seconds = list[tuple[float, float]]  # of each epoch: by the clock, of the CPU
+
+
+def timed(epoch: Callable[[], None], epochs: int, device: torch.device) -> Seconds:
+    """Return the seconds of each epoch after a first one that warms up."""
+    ends = []
+    for _ in range(epochs + 1):
+        epoch()
+        synchronise(device)
+        ends.append((time.perf_counter(), time.process_time()))
+    return between(ends)
+
+
+def between(ends: Seconds) -> Seconds:
+    """Return the seconds from one end of an epoch to the next."""
+    return [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(ends)]
+
+
+def predecessors(config: Config, prepared: Path, epochs: int, device: torch.device) -> Seconds:
+    """Train as the predecessors did."""
+    torch.manual_seed(0)
+    data, network = wire(config, open_prepared(prepared))
+    network = as_written(network).to(device)
+    chosen = select(data, config.data)
+    window = network.spec.n_frames
+    drawn = draw_windows(data, chosen.train, config, window, 0)
+    rows, starts = (torch.cat(part) for part in zip(*drawn, strict=True))
+    x = cut(stored(data), rows, starts, window)
+    y = torch.tensor(labels(data, data.classes))[rows]
+    mean, std = band_statistics(data, chosen.train, config.data.normalisation)
+    windows = TensorDataset((x - mean[:, None]) / std[:, None], y)
+    batches = DataLoader(
+        windows, config.train.batch_size, shuffle=True, drop_last=True,
+        num_workers=min(4, len(os.sched_getaffinity(0))), pin_memory=device.type == "cuda",
+    )  # fmt: skip
+    s = config.train
+    optimizer: torch.optim.Optimizer
+    if s.optimizer == "sgd":
+        optimizer = torch.optim.SGD(
+            network.parameters(), s.lr, s.momentum, weight_decay=s.weight_decay, nesterov=True,
+        )  # fmt: skip
+    else:
+        optimizer = torch.optim.AdamW(network.parameters(), s.lr, weight_decay=s.weight_decay)
+
+    def epoch() -> None:
+        network.train()
+        total, hits = 0.0, 0
+        for x, y in batches:
+            x, y = x.to(device), y.to(device)
+            optimizer.zero_grad()
+            logits = network(x)
+            loss = F.cross_entropy(logits, y)
+            loss.backward()
+            optimizer.step()
+            total += loss.item()
+            hits += int((logits.argmax(1) == y).sum().item())
+
+    return timed(epoch, epochs, device)
+
+
+def bare(config: Config, prepared: Path, epochs: int, device: torch.device) -> Seconds:
+    """Train on our batches, without Lightning."""
+    data, network = wire(config, open_prepared(prepared))
+    chosen = select(data, config.data)
+    network.band_mean, network.band_std = band_statistics(
+        data, chosen.train, config.data.normalisation
+    )
+    network.to(device=device, memory_format=torch.channels_last).train()
+    task = GenreTask(network, data, chosen, config)
+    features, label = task.features.to(device), task.labels.to(device)
+    configured = task.configure_optimizers()
+    optimizer = configured["optimizer"]
+    schedule = configured.get("lr_scheduler", {}).get("scheduler")
+    kind = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(config.train.precision)
+    scaler = torch.amp.GradScaler(device.type, enabled=kind is torch.float16)
+    n_classes, clip_norm = network.spec.n_classes, config.train.clip_norm
+    counts = {"epoch": 0, "step": 0}
+
+    def epoch() -> None:
+        batches = draw_windows(data, chosen.train, config, task.reach, counts["epoch"])
+        sizes = [len(rows) for rows, _ in batches]
+        rows, starts = (torch.cat(part).to(device) for part in zip(*batches, strict=True))
+        for r, at in zip(rows.split(sizes), starts.split(sizes), strict=True):
+            seed = derive_seed(config.train.seed, 2, counts["step"], 0)
+            torch.manual_seed(seed)
+            rng = torch.Generator(device).manual_seed(seed)
+            x = cut(features, r, at, task.reach) * task.scale
+            y = F.one_hot(label[r], n_classes).float()
+            x, y = augment_batch(x, y, config.augment, task.window, data.frame_s, rng)
+            optimizer.zero_grad()
+            with torch.autocast(device.type, kind, enabled=kind is not None):
+                loss = F.cross_entropy(network(x), y, label_smoothing=config.train.label_smoothing)
+            scaler.scale(loss).backward()
+            if clip_norm:
+                scaler.unscale_(optimizer)
+                torch.nn.utils.clip_grad_norm_(network.parameters(), clip_norm)
+            scaler.step(optimizer)
+            scaler.update()
+            if schedule is not None:
+                schedule.step()
+            counts["step"] += 1
+        counts["epoch"] += 1
+
+    torch.use_deterministic_algorithms(True)  # these two as fit does
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    return timed(epoch, epochs, device)
+
+
+def ours(config: Config, prepared: Path, epochs: int, device: torch.device) -> Seconds:
+    """Train with `fit`; an epoch is from one checkpoint to the next."""
+    train = config.train.model_copy(
+        update={"epochs": epochs + 1, "accelerator": "gpu" if device.type == "cuda" else "cpu"}
+    )
+    ends: Seconds = []
+    with tempfile.TemporaryDirectory() as folder:
+        fit(
+            config.model_copy(update={"train": train}),
+            open_prepared(prepared),
+            Path(folder) / "run",
+            advance=lambda row: ends.append((time.perf_counter(), time.process_time())),
+        )
+    return between(ends)
+
+
+def settings(network: str, batches: int, device: torch.device, batch: int | None) -> Config:
+    """Return the settings of an experiment with epochs of so many whole batches, no validation."""
+    path = Path(network) if network.endswith(".toml") else EXPERIMENTS / f"{network}.toml"
+    config = load_config(path)
+    size = batch or config.train.batch_size
+    precision = "bf16-mixed" if device.type == "cuda" else "32-true"
+    return load_config(
+        path,
+        (
+            f"train.batch_size={size}",
+            f"data.windows_per_epoch={batches * size}",
+            "data.validation_runs=0",
+            f"train.precision={precision}",
+        ),
+    )
+
+
+def one_way(given: argparse.Namespace, device: torch.device) -> None:
+    """Measure one way and print its windows a second as JSON."""
+    config = settings(given.network, given.batches, device, given.batch)
+    ways = {"predecessors": predecessors, "bare": bare, "fit": ours}
+    if given.only == "predecessors":
+        config = config.model_copy(
+            update={"train": config.train.model_copy(update={"precision": "32-true"})}
+        )
+    seconds = ways[given.only](config, given.prepared, given.epochs, device)
+    rates = [[config.data.windows_per_epoch / s for s in each] for each in seconds]
+    peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(json.dumps({"rates": rates, "peak_gb": peak_gb}))
+
+
+def all_ways(given: argparse.Namespace, device: torch.device) -> dict[str, float | str]:
+    """Measure every way in turns, each in its own process; return figures and judgements."""
+    rates: dict[str, list[list[float]]] = {way: [] for way in WAYS}
+    memory = dict.fromkeys(WAYS, 0.0)
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = make_set(120 if given.quick else 480, Path(folder))
+        for _ in range(given.rounds):
+            for way in WAYS:
+                # Plain torch does not ask for large pages.
+                pages = {"THP_MEM_ALLOC_ENABLE": "0" if way == "predecessors" else "1"}
+                done = subprocess.run(
+                    [
+                        sys.executable, __file__, "--only", way, "--prepared", prepared,
+                        "--network", given.network, "--device", device.type,
+                        "--batches", str(given.batches), "--epochs", str(given.epochs),
+                        *(["--batch", str(given.batch)] if given.batch else []),
+                    ],
+                    env={**os.environ, **pages}, capture_output=True, text=True, check=False,
+                )  # fmt: skip
+                if done.returncode:
+                    raise SystemExit(f"{way} failed:\n{done.stderr}")
+                said = json.loads(done.stdout.strip().splitlines()[-1])
+                rates[way] += said["rates"]
+                memory[way] = max(memory[way], said["peak_gb"])
+        rate, of_cpu = (
+            {way: statistics.median(pair[i] for pair in each) for way, each in rates.items()}
+            for i in (0, 1)
+        )
+        result: dict[str, float | str] = {f"{way}_windows_per_s": rate[way] for way in WAYS}
+        result |= {f"{way}_windows_per_cpu_s": of_cpu[way] for way in WAYS}
+        result |= {f"{way}_peak_gb": memory[way] for way in WAYS}
+        result["fit_to_predecessors"] = rate["fit"] / rate["predecessors"]
+        result["fit_to_bare"] = rate["fit"] / rate["bare"]
+        if device.type == "cuda" and not given.quick:
+            config = settings(given.network, 1, device, given.batch)
+            data = config.data.model_copy(update={"windows_per_epoch": 4800})
+            config = config.model_copy(update={"data": data})
+            seconds = ours(config, make_set(4800, Path(folder)), 25, device)
+            result["seconds_26_epochs"] = sum(wall for wall, _ in seconds) * 26 / 25
+        else:
+            result["seconds_26_epochs"] = "not measured: no GPU, or --quick"
+    return result
+
+
+def main() -> None:
+    """Measure, print one table, write JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("--network", default="cnn4-gru", help="a TOML, or a name in experiments/")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    parser.add_argument("--batches", type=int, help="in an epoch (CPU 6, GPU 100)")
+    parser.add_argument("--batch", type=int, help="windows in a batch (that of the experiment)")
+    parser.add_argument("--epochs", type=int, help="timed in each round (1)")
+    parser.add_argument("--rounds", type=int, help="of all three ways in turns (3)")
+    parser.add_argument("--quick", action="store_true", help="a minute: does it run at all?")
+    parser.add_argument("--out", type=Path, default=Path("training.json"))
+    parser.add_argument("--only", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--prepared", type=Path, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    has_gpu = torch.cuda.is_available()
+    kind = ("cuda" if has_gpu else "cpu") if given.device == "auto" else given.device
+    device = torch.device(kind)
+    given.batches = given.batches or (2 if given.quick else 100 if kind == "cuda" else 6)
+    given.batch = given.batch or (8 if given.quick else None)
+    given.epochs = given.epochs or 1
+    given.rounds = given.rounds or (1 if given.quick else 3)
+    if given.only:
+        one_way(given, device)
+        return
+    result = all_ways(given, device)
+    result = {"network": given.network, "device": kind, **result}
+    least = {"fit_to_predecessors": TARGETS[kind], "fit_to_bare": SHARE}
+    most = {"seconds_26_epochs": WHOLE_S}
+    width = max(map(len, result))
+    for key, value in result.items():
+        text = f"{value:8.2f}" if isinstance(value, float) else str(value)
+        if isinstance(value, float) and key in least:
+            text += (
+                f"   target at least {least[key]}: {'met' if value >= least[key] else 'NOT MET'}"
+            )
+        if isinstance(value, float) and key in most:
+            text += f"   target at most {most[key]}: {'met' if value <= most[key] else 'NOT MET'}"
+        print(f"{key:{width}}  {text}")
+    whole = {**result, "least": least, "most": most, "hardware": common.hardware()}
+    given.out.write_text(json.dumps(whole, indent=2) + "\n", "utf-8")
+    print(f"{'hardware':{width}}  {whole['hardware']}\nwrote {given.out}")
+
+
+if __name__ == "__main__":
+    main()
