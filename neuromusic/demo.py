@@ -4,7 +4,7 @@ import tomllib
 from importlib import resources
 from pathlib import Path
 
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from neuromusic import audio, synth
 from neuromusic.config import make_config
@@ -12,6 +12,7 @@ from neuromusic.orders import ORDER_FILES, design_orders, write_order
 from neuromusic.pipeline import run_all
 from neuromusic.progress import Say, track
 from neuromusic.provenance import is_current, new_directory, record
+from neuromusic.workers import in_workers
 
 CLIPS_PER_GENRE = 14  # 12 + 2 after the published proportion: three training runs, two test runs
 
@@ -28,8 +29,7 @@ def run_demo(out: Path, seed: int, workers: int, say: Say) -> None:
     if not is_current(clips, made):
         with new_directory(clips, made) as part:
             calls = (delayed(_write_clip)(part, genre, number, seed) for genre, number in names)
-            done = Parallel(n_jobs=workers, return_as="generator")(calls)
-            for _ in track(done, "synthesise", len(names)):
+            for _ in track(in_workers(calls, workers), "synthesise", len(names)):
                 pass
     say(f"{clips}: {len(names)} synthetic clips of {len(synth.FAMILIES)} families")
     made = record("demo orders", {"seed": seed}, {})

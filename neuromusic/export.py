@@ -27,7 +27,7 @@ from neuromusic.orders import TASK
 from neuromusic.prepare import unique_clips
 from neuromusic.progress import track
 from neuromusic.rundir import Run, best_device
-from neuromusic.store import open_prepared
+from neuromusic.store import new_array, open_prepared
 
 Responses = dict[str, NDArray[np.floating]]  # "probability" and one a stage, (n_vol, units) each
 FRAMES = {
@@ -124,8 +124,8 @@ def listen_to_all(
         responses[clip] = {}
         for name, block in listen(run, features, binning).items():
             if name not in files:
-                files[name] = np.lib.format.open_memmap(
-                    scratch / f"{name}.npy", "w+", np.float32, (len(clips), *block.shape)
+                files[name] = new_array(
+                    scratch / f"{name}.npy", np.float32, (len(clips), *block.shape)
                 )
             files[name][row] = block
             responses[clip][name] = files[name][row]

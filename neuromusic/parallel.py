@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from neuromusic.errors import InputError, ResourceError, need_package
+from neuromusic.workers import in_workers
 
 
 @dataclass(frozen=True)
@@ -31,18 +32,14 @@ def run_calls(
         yield from _run_on_dask(function, calls, machine.dask)
         return
     from joblib import Parallel, delayed
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+    delayed_calls = (delayed(function)(*call) for call in calls)
+    if machine.device == "cpu":
+        yield from in_workers(delayed_calls, machine.workers)
+        return
     # A GPU has one process; its threads read files and wait for it.
-    prefer = "processes" if machine.device == "cpu" else "threads"
-    parallel = Parallel(machine.workers, prefer=prefer, return_as="generator", batch_size=1)
-    try:
-        yield from parallel(delayed(function)(*call) for call in calls)
-    except TerminatedWorkerError:
-        raise ResourceError(
-            f"one of {machine.workers} processes was killed, probably because memory ran out; "
-            "type the same again with fewer --workers"
-        ) from None
+    threads = Parallel(machine.workers, prefer="threads", return_as="generator", batch_size=1)
+    yield from threads(delayed_calls)
 
 
 def _run_on_dask(

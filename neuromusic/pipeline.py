@@ -4,6 +4,7 @@ Every step here and in `staging` returns its output directory, does nothing if t
 and unchanged, and tells what it did through ``say``.
 """
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from neuromusic.provenance import (
     check_target,
     hash_inputs,
     is_current,
+    kept,
+    locked,
     new_directory,
     record,
     sha256,
@@ -97,6 +100,7 @@ def _say_prepared(out: Path, say: Say) -> None:
 
 def make_run(config: Config, prepared: Path, out: Path, resume: bool, say: Say) -> Path:
     """Train a network on a prepared set."""
+    from pytorch_lightning.utilities.rank_zero import rank_zero_only
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -106,6 +110,7 @@ def make_run(config: Config, prepared: Path, out: Path, resume: bool, say: Say) 
         TimeRemainingColumn,
     )
 
+    from neuromusic.rundir import LAST
     from neuromusic.store import open_prepared
     from neuromusic.tracking import fit_tracked
 
@@ -122,7 +127,12 @@ def make_run(config: Config, prepared: Path, out: Path, resume: bool, say: Say) 
         def advance(row: dict[str, float]) -> None:
             progress.update(task, completed=row["epoch"], description=epoch_text(row))
 
-        done = fit_tracked(config, data, out, resume, advance)
+        remedy = "the same command goes on" if resume else "--resume goes on"
+        text = f"the finished epochs are kept in {out}; {remedy}"
+        # With several devices the other processes work in the same place.
+        alone = locked(out) if rank_zero_only.rank == 0 else contextlib.nullcontext()
+        with alone, kept(out, out / LAST, text):
+            done = fit_tracked(config, data, out, resume, advance)
     say(f"wrote {out}" if done else f"{out} is there already and unchanged")
     return out
 

@@ -12,7 +12,15 @@ from neuromusic.augment import VARIANTS, variant_file_name
 from neuromusic.errors import InputError
 from neuromusic.orders import read_order
 from neuromusic.progress import Say, track
-from neuromusic.provenance import hash_inputs, is_current, new_directory, record, write_text
+from neuromusic.provenance import (
+    hash_inputs,
+    is_current,
+    kept,
+    locked,
+    new_directory,
+    record,
+    write_text,
+)
 
 
 def cut_clips(tracks: Path, bids: Path, out: Path, say: Say) -> Path:
@@ -187,21 +195,25 @@ def write_variants(lists: Path, seed: int, workers: int, say: Say) -> Path:
         raise InputError(f"{lists}: has no training clips to augment")
     rows: list[dict[str, Any]] = []
     calls = clip_calls(clips, lists, seed)
-    results = run_calls(_write_clip_variants, calls, Machine(workers))
-    bar = track(results, "augment", len(clips))
-    for row, made in zip(clips.itertuples(), bar, strict=True):
-        for variant, parameters in enumerate(made, start=1):
-            rows.append(
-                {
-                    "path": variant_file_name(row.path, variant),
-                    "clip": row.clip,
-                    "variant": variant,
-                    "name": VARIANTS[variant],
-                    "parameters": json.dumps(parameters),
-                    "seed": seed,
-                }
-            )
-    write_text(lists / "variants.tsv", pd.DataFrame(rows).to_csv(sep="\t", index=False))
+    target = lists / "variants.tsv"
+    text = f"{target} is not there before all variants are; the same command writes them anew"
+    with locked(target), kept(lists, lists, text):
+        target.unlink(missing_ok=True)
+        results = run_calls(_write_clip_variants, calls, Machine(workers))
+        bar = track(results, "augment", len(clips))
+        for row, made in zip(clips.itertuples(), bar, strict=True):
+            for variant, parameters in enumerate(made, start=1):
+                rows.append(
+                    {
+                        "path": variant_file_name(row.path, variant),
+                        "clip": row.clip,
+                        "variant": variant,
+                        "name": VARIANTS[variant],
+                        "parameters": json.dumps(parameters),
+                        "seed": seed,
+                    }
+                )
+        write_text(target, pd.DataFrame(rows).to_csv(sep="\t", index=False))
     say(f"wrote {len(rows)} variants of {len(clips)} clips into {lists}, listed in variants.tsv")
     return lists
 

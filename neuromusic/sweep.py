@@ -22,7 +22,7 @@ from neuromusic import rundir
 from neuromusic.config import Config, Dimension, make_config
 from neuromusic.errors import InputError
 from neuromusic.progress import Say, epoch_text
-from neuromusic.provenance import read_record, record, sha256, write_record, write_text
+from neuromusic.provenance import kept, read_record, record, sha256, write_record, write_text
 from neuromusic.report import figures
 from neuromusic.selection import select
 from neuromusic.store import PreparedSet, open_prepared
@@ -322,7 +322,9 @@ def run_sweep(
 
                 return advance
 
-            work(search, begin, say)
+            text = f"what is done is kept in {out}; the same command goes on"
+            with kept(out, out, text):
+                work(search, begin, say)
             progress.update(whole, completed=trials)
         write_results(search, say)
     except StorageInternalError as error:

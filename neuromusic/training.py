@@ -354,9 +354,12 @@ def _run(trainer: pl.Trainer, task: GenreTask, checkpoint: Path | None) -> None:
         try:
             # weights_only: a checkpoint is data; nothing in it is ever run.
             trainer.fit(task, ckpt_path=checkpoint and str(checkpoint), weights_only=True)
-        except SystemExit:
+        except SystemExit as error:
             # Lightning's answer to Ctrl-C; from then on it hears no other.
             signal.signal(signal.SIGINT, heard)
+            stopped = error.__context__
+            if isinstance(stopped, KeyboardInterrupt):
+                raise stopped from None  # it may be one of ours, with more to say
             raise KeyboardInterrupt from None
 
 
