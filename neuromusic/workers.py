@@ -4,6 +4,7 @@ import os
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import resource_tracker
@@ -22,6 +23,8 @@ def in_workers(calls: Iterable[Call], workers: int) -> Iterator[Any]:
     """
     from joblib import Parallel
 
+    # Joblib's word to who stops listening early: here, because the command is stopped.
+    warnings.filterwarnings("ignore", message=r"\d+ tasks (which were still|have been success)")
     processes = {"initializer": _end_with, "initargs": (os.getpid(),)} if workers > 1 else {}
     parallel = Parallel(n_jobs=workers, return_as="generator", batch_size=1, **processes)
     resource_tracker.ensure_running()  # when it starts, it unblocks the signal
