@@ -6,6 +6,7 @@ and unchanged, and tells what it did through ``say``.
 
 import contextlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,13 @@ def _hash_list_sounds(lists: Path) -> dict[str, str]:
         raise InputError(f"{absent[0]}: is listed but not there; make the lists again")
     tsv = [lists / name for name in stimuli.LIST_FILES.values() if (lists / name).is_file()]
     return hash_inputs([*tsv, *paths])
+
+
+def _check_unchanged(lists: Path, inputs: Mapping[str, str]) -> None:
+    """Raise InputError if what was hashed before the work is not what lies there after it."""
+    for name, now in _hash_list_sounds(lists).items():
+        if inputs[name] != now:
+            raise InputError(f"{name}: has changed while it was read; start again")
 
 
 def make_prepared(
@@ -193,6 +201,7 @@ def make_export(
         return out
     with new_directory(out, made) as part:
         missing, notes = export(run, table, lists, part, wanted)
+        _check_unchanged(lists, inputs)
     runs = table[["split", "run"]].drop_duplicates()
     say(
         f"wrote {out}: {len(runs)} runs of {timing.n_volumes(int(table['trial'].max()))} volumes, "

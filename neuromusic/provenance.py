@@ -117,8 +117,8 @@ def new_directory(out: Path, made: Mapping[str, Any], keep: bool = False) -> Ite
         try:
             with _naming_lack_of_space(out):
                 yield part
-                write_record(part, made)
                 (part / PLAN).unlink(missing_ok=True)
+                write_record(part, made)
                 _move(part, out)
         except BaseException as error:
             if keep and not _is_users(error):
@@ -186,7 +186,12 @@ def locked(out: Path) -> Iterator[bool]:
         raise InputError(f"{out}: cannot be made, for a part of its path is a file") from None
     path = out.parent / f".{out.name}.lock"
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise ResourceError(
+                f"{out}: cannot be written ({error.strerror}); choose another place"
+            ) from None
         try:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -258,8 +263,8 @@ def _naming_lack_of_space(out: Path) -> Iterator[None]:
             raise
         free = shutil.disk_usage(_existing(out)).free / 2**20
         raise ResourceError(
-            f"{found.filename or out}: {found.strerror} ({free:.0f} MiB are free); make space, or "
-            "choose a place with more"
+            f"{found.filename2 or found.filename or out}: {found.strerror} ({free:.0f} MiB are free); "
+            "make space, or choose a place with more"
         ) from error
 
 

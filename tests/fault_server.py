@@ -15,7 +15,7 @@ from neuromusic.cli.main import cli
 from neuromusic.fmri import steps  # noqa: F401
 
 
-def begin(cwd, command, limits, user, pipes):
+def begin(cwd, command, limits, pipes):
     """Be the new process: a session of its own, its words in stdout.txt and stderr.txt."""
     for pipe in pipes:
         os.close(pipe)
@@ -27,9 +27,6 @@ def begin(cwd, command, limits, user, pipes):
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
     for name, value in limits.items():
         resource.setrlimit(getattr(resource, name), (value, value))
-    if user is not None:
-        os.setgid(user)
-        os.setuid(user)
     cli(command, prog_name="neuromusic")
 
 
