@@ -263,8 +263,8 @@ def _naming_lack_of_space(out: Path) -> Iterator[None]:
             raise
         free = shutil.disk_usage(_existing(out)).free / 2**20
         raise ResourceError(
-            f"{found.filename2 or found.filename or out}: {found.strerror} ({free:.0f} MiB are free); "
-            "make space, or choose a place with more"
+            f"{found.filename2 or found.filename or out}: {found.strerror} ({free:.0f} MiB are "
+            "free); make space, or choose a place with more"
         ) from error
 
 

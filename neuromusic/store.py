@@ -174,8 +174,9 @@ def open_prepared(directory: Path) -> PreparedSet:
         waves = None
         if (directory / "waves.npy").is_file():
             waves = np.load(directory / "waves.npy", mmap_mode="c", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{directory}: is damaged ({error}); prepare it again") from None
+    except (OSError, ValueError, EOFError) as error:
+        file = getattr(error, "filename", None) or directory / "features.npy, or a file beside it"
+        raise InputError(f"{file}: is damaged ({error}); prepare it again") from None
     n_rows = meta["n_channels"] * meta["n_bands"]
     if features.ndim != 3 or features.shape[:2] != (len(rows), n_rows):
         raise InputError(

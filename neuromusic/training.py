@@ -332,6 +332,8 @@ def fit(
     out.mkdir(parents=True, exist_ok=True)
     last = out / rundir.LAST
     resumed = resume and last.is_file()
+    if resumed:
+        rundir.check_whole(last)
     if not resumed:
         write_text(out / rundir.CONFIG, config.to_toml())
     # Convolutions are faster on this layout, on a CPU and with a GPU's mixed precision.

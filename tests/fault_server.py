@@ -10,6 +10,9 @@ import os
 import resource
 import sys
 
+import soundfile  # noqa: F401
+import soxr  # noqa: F401
+
 from neuromusic import export, inference, pipeline, prepare, staging, sweep, training  # noqa: F401
 from neuromusic.cli.main import cli
 from neuromusic.fmri import steps  # noqa: F401

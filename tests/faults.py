@@ -99,7 +99,7 @@ STEPS = {
         ),
         Step(
             "export",
-            ("export", "trained", "--lists", "order", "--out", "export", "--format", "spm,hdf5"),
+            ("export", "trained", "--lists", "order", "--format", "spm,hdf5", "--out", "export"),
             "export",
             "provenance.json",
         ),
