@@ -1,5 +1,6 @@
 """Read and write sound: any file that libsndfile knows, any rate, to mono at one rate."""
 
+import io
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -198,4 +199,7 @@ def write(path: Path, wave: NDArray[np.floating], rate_hz: int = RATE_HZ) -> Non
 
     if np.abs(wave).max(initial=0.0) > 1.0:
         raise ValueError(f"{path}: peak {np.abs(wave).max():.3f} would clip")
-    soundfile.write(str(path), wave, rate_hz, subtype="PCM_16")
+    # Through memory: what libsndfile says of a full disk is "System error".
+    with io.BytesIO() as file:
+        soundfile.write(file, wave, rate_hz, format="WAV", subtype="PCM_16")
+        path.write_bytes(file.getvalue())

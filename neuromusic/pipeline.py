@@ -4,6 +4,8 @@ Every step here and in `staging` returns its output directory, does nothing if t
 and unchanged, and tells what it did through ``say``.
 """
 
+import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,8 @@ from neuromusic.provenance import (
     check_target,
     hash_inputs,
     is_current,
+    kept,
+    locked,
     new_directory,
     read_record,
     record,
@@ -36,6 +40,13 @@ def _hash_list_sounds(lists: Path) -> dict[str, str]:
         raise InputError(f"{absent[0]}: is listed but not there; make the lists again")
     tsv = [lists / name for name in stimuli.LIST_FILES.values() if (lists / name).is_file()]
     return hash_inputs([*tsv, *paths])
+
+
+def _check_unchanged(lists: Path, inputs: Mapping[str, str]) -> None:
+    """Raise InputError if what was hashed before the work is not what lies there after it."""
+    for name, now in _hash_list_sounds(lists).items():
+        if inputs[name] != now:
+            raise InputError(f"{name}: has changed while it was read; start again")
 
 
 def make_prepared(
@@ -111,6 +122,7 @@ def make_run(config: Config, prepared: Path, out: Path, resume: bool, say: Say) 
         TimeRemainingColumn,
     )
 
+    from neuromusic.rundir import LAST
     from neuromusic.store import open_prepared
     from neuromusic.tracking import fit_tracked
     from neuromusic.training import is_helper
@@ -129,7 +141,12 @@ def make_run(config: Config, prepared: Path, out: Path, resume: bool, say: Say) 
         def advance(row: dict[str, float]) -> None:
             progress.update(task, completed=row["epoch"], description=epoch_text(row))
 
-        done = fit_tracked(config, data, out, resume, advance)
+        remedy = "the same command goes on" if resume else "--resume goes on"
+        text = f"the finished epochs are kept in {out}; {remedy}"
+        # With several devices the other processes work in the same place.
+        alone = contextlib.nullcontext() if is_helper(config) else locked(out)
+        with alone, kept(out, out / LAST, text):
+            done = fit_tracked(config, data, out, resume, advance)
     if is_helper(config):
         raise SystemExit(0)
     say(f"wrote {out}" if done else f"{out} is there already and unchanged")
@@ -192,6 +209,7 @@ def make_export(
         return out
     with new_directory(out, made) as part:
         missing, notes = export(run, table, lists, part, wanted)
+        _check_unchanged(lists, inputs)
     runs = table[["split", "run"]].drop_duplicates()
     say(
         f"wrote {out}: {len(runs)} runs of {timing.n_volumes(int(table['trial'].max()))} volumes, "

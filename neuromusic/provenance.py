@@ -162,24 +162,20 @@ def new_directory(out: Path, made: Mapping[str, Any], keep: bool = False) -> Ite
     ResourceError, an InputError too, where there is no space left.
     """
     out = Path(out)
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise InputError(f"{out}: cannot be made, for a part of its path is a file") from None
     with locked(out) as alone:
         _remove_orphans(out, alone)
         check_target(out, made["command"])
         part = out.parent / f".{out.name}.partial{'' if keep else f'-{os.getpid()}'}"
         _begin(part, made, keep)
         try:
-            with naming_lack_of_space(out):
+            with _naming_lack_of_space(out):
                 yield part
-                write_record(part, dict(made) | {"outputs": hash_outputs(part)})
+                outputs = hash_outputs(part)
                 (part / PLAN).unlink(missing_ok=True)
+                write_record(part, dict(made) | {"outputs": outputs})
                 _move(part, out)
         except BaseException as error:
-            user_erred = isinstance(error, InputError) and not isinstance(error, ResourceError)
-            if keep and not user_erred:
+            if keep and not _is_users(error):
                 error.add_note(f"what is done is kept in {part}; the same command goes on")
             else:
                 shutil.rmtree(part, ignore_errors=True)
@@ -238,9 +234,18 @@ def locked(out: Path) -> Iterator[bool]:
     Yields False, after a word on stderr, where the file system knows no locks. Raises InputError
     where another process holds it, on this machine or, over NFS, on another.
     """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"{out}: cannot be made, for a part of its path is a file") from None
     path = out.parent / f".{out.name}.lock"
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            raise ResourceError(
+                f"{out}: cannot be written ({error.strerror}); choose another place"
+            ) from None
         try:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -280,8 +285,27 @@ def _is_same_file(file: int, path: Path) -> bool:
         return False
 
 
+def _is_users(error: BaseException) -> bool:
+    return isinstance(error, InputError) and not isinstance(error, ResourceError)
+
+
 @contextlib.contextmanager
-def naming_lack_of_space(out: Path) -> Iterator[None]:
+def kept(out: Path, sign: Path, text: str) -> Iterator[None]:
+    """Add ``text``, what stays in ``out`` and how to go on, to whatever stops the work.
+
+    Where ``sign`` is there. Raises ResourceError where there is no space left.
+    """
+    try:
+        with _naming_lack_of_space(out):
+            yield
+    except BaseException as error:
+        if sign.exists() and not _is_users(error):
+            error.add_note(text)
+        raise
+
+
+@contextlib.contextmanager
+def _naming_lack_of_space(out: Path) -> Iterator[None]:
     """Raise ResourceError, naming the file, for whatever an error on a full disk looks like."""
     try:
         yield
@@ -293,8 +317,8 @@ def naming_lack_of_space(out: Path) -> Iterator[None]:
             raise
         free = shutil.disk_usage(_existing(out)).free / 2**20
         raise ResourceError(
-            f"{found.filename or out}: {found.strerror} ({free:.0f} MiB are free); make space, or "
-            "choose a place with more"
+            f"{found.filename2 or found.filename or out}: {found.strerror} ({free:.0f} MiB are "
+            "free); make space, or choose a place with more"
         ) from error
 
 

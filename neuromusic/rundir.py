@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import zipfile
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -168,6 +169,20 @@ def resume_point(
     if out.is_dir() and {path.name for path in out.iterdir()} - begun:
         raise InputError(f"{out}: holds something else; choose another --out")
     return "start"
+
+
+def check_whole(checkpoint: Path) -> None:
+    """Raise InputError for a checkpoint in which a bit has changed: torch reads such a one.
+
+    It is a zip archive with a CRC-32 of each of its files.
+    """
+    try:
+        with zipfile.ZipFile(checkpoint) as file:
+            broken = file.testzip()
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
+        broken = str(error)
+    if broken:
+        raise InputError(f"{checkpoint}: is damaged ({broken}); remove it to train anew")
 
 
 def kept_row(metrics: pd.DataFrame) -> dict[str, float]:

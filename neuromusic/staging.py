@@ -16,6 +16,8 @@ from neuromusic.progress import Say, track
 from neuromusic.provenance import (
     hash_inputs,
     is_current,
+    kept,
+    locked,
     new_directory,
     record,
     sha256,
@@ -212,24 +214,33 @@ def write_variants(lists: Path, seed: int, workers: int, say: Say) -> Path:
         raise InputError(f"{lists}: has no training clips to augment")
     rows: list[dict[str, Any]] = []
     calls = clip_calls(clips, lists, seed)
-    results = run_calls(_write_clip_variants, calls, Machine(workers))
-    bar = track(results, "augment", len(clips))
-    for row, made in zip(clips.itertuples(), bar, strict=True):
-        for variant, parameters in enumerate(made, start=1):
-            rows.append(
-                {
-                    "path": variant_file_name(row.path, variant),
-                    "clip": row.clip,
-                    "variant": variant,
-                    "name": VARIANTS[variant],
-                    "parameters": json.dumps(parameters),
-                    "seed": seed,
-                }
-            )
-    write_text(lists / "variants.tsv", pd.DataFrame(rows).to_csv(sep="\t", index=False))
-    made = record("augment", {"seed": seed}, hash_inputs([lists / stimuli.LIST_FILES["train"]]))
-    outputs = {name: sha256(lists / name) for name in ("variants.tsv", *(r["path"] for r in rows))}
-    write_record(lists, made | {"outputs": outputs}, "variants.provenance.json")
+    target = lists / "variants.tsv"
+    text = f"{target} is not there before all variants are; the same command writes them anew"
+    with locked(target), kept(lists, lists, text):
+        target.unlink(missing_ok=True)
+        results = run_calls(_write_clip_variants, calls, Machine(workers))
+        bar = track(results, "augment", len(clips))
+        for row, made in zip(clips.itertuples(), bar, strict=True):
+            for variant, parameters in enumerate(made, start=1):
+                rows.append(
+                    {
+                        "path": variant_file_name(row.path, variant),
+                        "clip": row.clip,
+                        "variant": variant,
+                        "name": VARIANTS[variant],
+                        "parameters": json.dumps(parameters),
+                        "seed": seed,
+                    }
+                )
+        write_text(target, pd.DataFrame(rows).to_csv(sep="\t", index=False))
+        sources = hash_inputs([lists / stimuli.LIST_FILES["train"]])
+        written = (target.name, *(row["path"] for row in rows))
+        outputs = {name: sha256(lists / name) for name in written}
+        write_record(
+            lists,
+            record("augment", {"seed": seed}, sources) | {"outputs": outputs},
+            "variants.provenance.json",
+        )
     say(f"wrote {len(rows)} variants of {len(clips)} clips into {lists}, listed in variants.tsv")
     return lists
 

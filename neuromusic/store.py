@@ -178,8 +178,9 @@ def open_prepared(directory: Path) -> PreparedSet:
             waves = _map(directory / "waves.npy")
     except InputError:
         raise
-    except (OSError, ValueError) as error:
-        raise InputError(f"{directory}: is damaged ({error}); prepare it again") from None
+    except (OSError, ValueError, EOFError) as error:
+        file = getattr(error, "filename", None) or directory
+        raise InputError(f"{file}: is damaged ({error}); prepare it again") from None
     _check_meta(directory / "prepared.json", meta)
     n_rows = meta["n_channels"] * meta["n_bands"]
     if features.ndim != 3 or features.shape[:2] != (len(rows), n_rows):

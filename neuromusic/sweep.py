@@ -23,6 +23,7 @@ from neuromusic.config import Config, Dimension, make_config
 from neuromusic.errors import InputError
 from neuromusic.progress import Say, epoch_text
 from neuromusic.provenance import (
+    kept,
     read_record,
     record,
     record_hash,
@@ -329,7 +330,9 @@ def run_sweep(
 
                 return advance
 
-            work(search, begin, say)
+            text = f"what is done is kept in {out}; the same command goes on"
+            with kept(out, out, text):
+                work(search, begin, say)
             progress.update(whole, completed=trials)
         write_results(search, say)
     except StorageInternalError as error:

@@ -399,6 +399,7 @@ def fit(
 
 def _check_checkpoint(path: Path) -> None:
     """Raise InputError for a checkpoint that is damaged or holds anything but data."""
+    rundir.check_whole(path)
     try:
         torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # zipfile, pickle and torch each have their own; torch's advice is to trust
@@ -425,9 +426,12 @@ def _run(trainer: pl.Trainer, task: GenreTask, checkpoint: Path | None) -> None:
         try:
             # weights_only: a checkpoint is data; nothing in it is ever run.
             trainer.fit(task, ckpt_path=checkpoint and str(checkpoint), weights_only=True)
-        except SystemExit:
+        except SystemExit as error:
             # Lightning's answer to Ctrl-C; from then on it hears no other.
             signal.signal(signal.SIGINT, heard)
+            stopped = error.__context__
+            if isinstance(stopped, KeyboardInterrupt):
+                raise stopped from None  # it may be one of ours, with more to say
             raise KeyboardInterrupt from None
         finally:
             memory.fill_uninitialized_memory = filled

@@ -1,5 +1,6 @@
 """The command group, and how errors end a command."""
 
+import signal
 from typing import Any
 
 import click
@@ -35,11 +36,21 @@ class _BadInput(click.ClickException):
     exit_code = 2
 
 
+class _Terminated(KeyboardInterrupt):
+    """A scheduler, or `kill`, asks to stop: it is done as for Ctrl-C."""
+
+
+def _terminate(number: int, frame: object) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough; what is half-written goes
+    raise _Terminated
+
+
 class _Group(click.Group):
-    """Ends with one line and exit code 2 on bad input, and with 130 on Ctrl-C."""
+    """Ends with one line: code 2 on bad input, 130 on Ctrl-C, 143 when it is asked to stop."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
+        before = signal.signal(signal.SIGTERM, _terminate)
         try:
             return super().invoke(ctx)
         except InputError as error:
@@ -52,7 +63,12 @@ class _Group(click.Group):
         except KeyboardInterrupt as error:
             left = notes(error) or ["nothing half-written is left"]
             click.echo("; ".join(["stopped", *left]), err=True)
-            ctx.exit(130)
+            ctx.exit(143 if isinstance(error, _Terminated) else 130)
+        except MemoryError as error:
+            first = f"not enough memory ({error})" if str(error) else "not enough memory"
+            raise _BadInput("; ".join([first, *notes(error)])) from None
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
 
 def notes(error: BaseException) -> list[str]:

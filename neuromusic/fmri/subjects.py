@@ -24,6 +24,7 @@ from neuromusic.fmri.bold import (
 from neuromusic.fmri.stimulus import on_volumes, run_trials
 from neuromusic.orders import TASK
 from neuromusic.progress import track
+from neuromusic.store import new_array
 
 LEAST_TRAINING_RUNS = 2
 ROWS = 256  # that are moved at a time
@@ -116,7 +117,7 @@ def clean_scans(
     good in every run; a line a run for those that are not.
     """
     shape = (len(scans.rows), len(voxels))
-    out = np.lib.format.open_memmap(scratch, mode="w+", dtype=np.float32, shape=shape)
+    out = new_array(scratch, np.float32, shape)
     good = np.ones(len(voxels), np.bool_)
     notes = []
     for key, paths in track(scans.images.items(), f"read sub-{scans.subject}", len(scans.images)):

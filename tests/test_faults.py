@@ -1,0 +1,363 @@
+"""Faults that happen to a laboratory, done to real commands: kills, full disks, damaged files."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from dataclasses import replace
+
+import faults
+import pytest
+from faults import STEPS
+
+SEED = 2026
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    return faults.make_place(tmp_path_factory.mktemp("faults"))
+
+
+@pytest.fixture(scope="module")
+def normal(place):
+    """Return a function: step -> what it writes undisturbed; each is done once."""
+    done = {}
+
+    def get(step):
+        if step.name not in done:
+            done[step.name] = faults.undisturbed(place, step)
+        return done[step.name]
+
+    return get
+
+
+def kill(place, step, normal, times):
+    """Kill a step so often at random, each time gone on with; return how often it had begun."""
+    rng = random.Random(f"{SEED} {step.name}")
+    kills = begun_kills = 0
+    for attempt in range(3 * times):
+        faults.clear(place, step)
+        group = bool(attempt % 2)
+        workers = 2 if step.several and attempt % 4 == 3 else 1
+        code, begun = faults.stop_at_random(
+            place, step, normal, rng, signal.SIGKILL, group, workers
+        )
+        if code == 0:  # this moment came too late
+            continue
+        assert code == -signal.SIGKILL
+        faults.check_nothing_looks_finished(place, step, normal.whole)
+        assert faults.finish(place, step.command(workers, again=True)) == 0, faults.said(place)
+        assert faults.result(place, step) == normal.whole
+        faults.check_tidy(place, step)
+        kills += 1
+        begun_kills += begun
+        if kills == times:
+            break
+    assert kills == times, "the moments came too late; the machine is very busy"
+    print(f"{step.name}: killed {kills} times, {begun_kills} of them while it wrote")
+    return begun_kills
+
+
+@pytest.mark.parametrize("name", ["prepare", "train"])
+def test_a_killed_command_goes_on_to_the_same_bytes(place, normal, name):
+    assert kill(place, STEPS[name], normal(STEPS[name]), 2) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", list(STEPS))
+def test_twenty_kills_at_random_moments(place, normal, name):
+    assert kill(place, STEPS[name], normal(STEPS[name]), 20) >= 10
+
+
+def stop(place, step, normal, how, group, workers):
+    """Stop a step by a signal at a random moment while it writes, and go on."""
+    rng = random.Random(f"{SEED} {step.name} {how} {group}")
+    for _ in range(5):
+        faults.clear(place, step)
+        code, begun = faults.stop_at_random(place, step, normal, rng, how, group, workers)
+        if not begun or (place / step.out / step.complete).exists():
+            continue
+        assert code == {signal.SIGINT: 130, signal.SIGTERM: 143}[how], faults.said(place)
+        said = faults.said(place)
+        assert said.count("stopped; ") == 1 and "Traceback" not in said
+        assert "\n" not in said[said.index("stopped; ") :].strip()
+        if step.again:
+            kept = (place / step.out / "last.ckpt").exists()
+            assert ("--resume goes on" in said) == kept
+        faults.check_nothing_looks_finished(place, step, normal.whole)
+        assert faults.finish(place, step.command(workers, again=True)) == 0, faults.said(place)
+        assert faults.result(place, step) == normal.whole
+        faults.check_tidy(place, step)
+        return
+    pytest.fail("the moments came too late; the machine is very busy")
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "group", "workers"),
+    [("prepare", signal.SIGINT, True, 2), ("train", signal.SIGTERM, False, 1)],
+)
+def test_a_stopped_command_says_so_and_goes_on(place, normal, name, how, group, workers):
+    stop(place, STEPS[name], normal(STEPS[name]), how, group, workers)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("group", [False, True], ids=["one", "group"])
+@pytest.mark.parametrize("name", list(STEPS))
+def test_every_command_can_be_stopped(place, normal, name, group, how):
+    step = STEPS[name]
+    for workers in (1, 2) if step.several else (1,):
+        stop(place, step, normal(step), how, group, workers)
+
+
+# What a step needs at its place: too little for it, a kilobyte more than nothing.
+TOO_SMALL = {"prepare": 400, "augment": 1100, "train": 300, "export": 600}
+
+
+@pytest.fixture
+def small_disk(place):
+    """Return a function: KiB -> a directory of the place that is a disk of that size."""
+    disk = place / "disk"
+    disk.mkdir()
+    done = []
+
+    def mount(size):
+        how = ["mount", "-t", "tmpfs", "-o", f"size={size}k,nr_inodes=1000", "tmpfs", str(disk)]
+        mounted = subprocess.run(how, capture_output=True, text=True, check=False)
+        if mounted.returncode:
+            pytest.skip(f"no disk can be mounted: {mounted.stderr.strip()}")
+        done.append(True)
+        return disk
+
+    yield mount
+    if done:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+    disk.rmdir()
+
+
+def remount(disk, options):
+    subprocess.run(["mount", "-o", f"remount,{options}", str(disk)], check=True)
+
+
+def on_disk(step):
+    """Return the step with its output on the small disk."""
+    *before, last = step.arguments
+    return replace(step, arguments=(*before, f"disk/{last}"), out=f"disk/{step.out}")
+
+
+def check_refused(place, step, code, *words):
+    said = faults.said(place)
+    assert code == 2, said
+    assert "Traceback" not in said
+    errors = [line for line in said.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1
+    for word in words:
+        assert word in errors[0]
+    assert not (place / step.out / step.complete).exists()
+
+
+@pytest.mark.parametrize("name", list(TOO_SMALL))
+def test_a_full_disk(place, normal, small_disk, name):
+    step, whole = on_disk(STEPS[name]), normal(STEPS[name]).whole
+    disk = small_disk(TOO_SMALL[name])
+    faults.clear(place, step)
+    code = faults.finish(place, step.command())
+    check_refused(place, step, code, "disk/", "No space left on device", "MiB")
+    remount(disk, "size=50m")
+    assert faults.finish(place, step.command(again=True)) == 0, faults.said(place)
+    assert faults.result(place, step) == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [("prepare", 100_000), ("augment", 50_000), ("train", 60_000), ("train", 200_000),
+     ("export", 100_000)],
+)  # fmt: skip
+def test_a_file_that_may_not_grow(place, normal, name, limit):
+    step = STEPS[name]
+    whole = normal(step).whole
+    faults.clear(place, step)
+    code = faults.finish(place, step.command(), {"RLIMIT_FSIZE": limit})
+    check_refused(place, step, code, step.out, "File too large", "MiB")
+    assert faults.finish(place, step.command(again=True)) == 0, faults.said(place)
+    assert faults.result(place, step) == whole
+    faults.check_tidy(place, step)
+
+
+@pytest.mark.parametrize("name", ["lists", "prepare", "train", "sweep", "export", "encode"])
+def test_a_read_only_disk(place, small_disk, name):
+    step = on_disk(STEPS[name])
+    disk = small_disk(1000)
+    remount(disk, "ro")
+    check_refused(place, step, faults.finish(place, step.command()), "disk/")
+    assert not list(disk.iterdir())
+
+
+@pytest.fixture
+def other_lists(place):
+    """Lists whose clips may be spoiled, and the first and the last of these."""
+    shutil.copytree(place / "lists", place / "spoiled")
+    clips = sorted((place / "spoiled").rglob("*.wav"))
+    yield clips[0], clips[-1]
+    shutil.rmtree(place / "spoiled")
+
+
+PREPARE_OTHER = replace(STEPS["prepare"], arguments=("prepare", "spoiled", "--out", "set"))
+
+
+def test_a_clip_that_vanished(place, other_lists):
+    first, _ = other_lists
+    first.unlink()
+    faults.clear(place, PREPARE_OTHER)
+    code = faults.finish(place, PREPARE_OTHER.command())
+    check_refused(place, PREPARE_OTHER, code, first.name, "not there")
+    faults.check_tidy(place, PREPARE_OTHER)
+
+
+@pytest.mark.parametrize("how", ["vanishes", "changes"])
+def test_a_clip_that_does_so_while_it_is_read(place, other_lists, how):
+    _, last = other_lists
+    faults.clear(place, PREPARE_OTHER)
+    process = faults.start(place, PREPARE_OTHER.command())
+    begun = lambda: faults.has_begun(place, PREPARE_OTHER)  # noqa: E731
+    assert faults.wait_until(begun, 60)
+    if how == "vanishes":
+        last.unlink()
+    else:
+        last.write_bytes(last.read_bytes()[:-2000] + bytes(2000))
+    check_refused(place, PREPARE_OTHER, process.wait(), last.name)
+    faults.check_tidy(place, PREPARE_OTHER)
+
+
+@pytest.mark.parametrize("name", ["prepare", "augment", "train", "export"])
+def test_two_processes_at_once(place, normal, name):
+    step = STEPS[name]
+    whole = normal(step).whole
+    faults.clear(place, step)
+    first = faults.start(place, step.command())
+    assert faults.wait_until(lambda: faults.has_begun(place, step), 60)
+    os.kill(first.pid, signal.SIGSTOP)  # so that the second comes in time
+    second = faults.finish(place, step.command(again=True))
+    said = faults.said(place)
+    os.kill(first.pid, signal.SIGCONT)
+    assert second == 2 and f"is being written by process {first.pid} on" in said
+    assert first.wait() == 0
+    assert faults.result(place, step) == whole
+    faults.check_tidy(place, step)
+
+
+@pytest.mark.parametrize("command", ["prepare", "augment", "lists"])
+def test_a_pipe_where_a_clip_should_be(place, other_lists, command):
+    first, _ = other_lists
+    first.unlink()
+    os.mkfifo(first)
+    step = {
+        "prepare": PREPARE_OTHER,
+        "augment": replace(STEPS["augment"], arguments=("augment", "spoiled"), out="spoiled"),
+        "lists": replace(
+            STEPS["lists"],
+            arguments=("lists", "--from-folder", "spoiled", "--split", "3:0:1", "--clip-s", "2",
+                       "--out", "l"),
+        ),
+    }[command]  # fmt: skip
+    faults.clear(place, STEPS["prepare"])
+    faults.clear(place, STEPS["lists"])
+    faults.finish(place, ["--version"])  # the server is there
+    began = time.monotonic()
+    check_refused(place, step, faults.finish(place, step.command()), first.name)
+    assert time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize("name", ["prepare", "augment"])
+def test_a_killed_worker(place, normal, name):
+    step = STEPS[name]
+    whole = normal(step).whole
+    faults.clear(place, step)
+    process = faults.start(place, step.command(workers=2))
+    assert faults.wait_until(lambda: faults.workers(process.pid), 60)
+    time.sleep(0.5)
+    os.kill(faults.workers(process.pid)[0], signal.SIGKILL)
+    code = process.wait()
+    check_refused(place, step, code, "a worker process was killed", "fewer --workers than 2")
+    assert faults.wait_until(lambda: not faults.living(process.pid), 30)
+    assert faults.finish(place, step.command(again=True)) == 0, faults.said(place)
+    assert faults.result(place, step) == whole
+    faults.check_tidy(place, step)
+
+
+def test_too_little_memory(place, normal):
+    step = STEPS["prepare"]
+    whole = normal(step).whole
+    faults.clear(place, step)
+    limit = faults.server().memory() + 2**20
+    code = faults.finish(place, step.command(), {"RLIMIT_AS": limit})
+    check_refused(place, step, code, "memory")
+    assert faults.finish(place, step.command(again=True)) == 0, faults.said(place)
+    assert faults.result(place, step) == whole
+
+
+@pytest.fixture(scope="module")
+def unfinished(place, normal):
+    """A training that was killed after its first epoch."""
+    step = STEPS["train"]
+    for _ in range(5):
+        faults.clear(place, step)
+        process = faults.start(place, step.command())
+        assert faults.wait_until((place / "run/last.ckpt").exists, 60)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        if not (place / "run/provenance.json").exists():
+            return shutil.copytree(place / "run", place / "unfinished")
+    pytest.fail("the training was over before it could be killed")
+
+
+@pytest.mark.parametrize(
+    ("file", "how"),
+    [
+        ("last.ckpt", "cut"),
+        ("last.ckpt", "empty"),
+        ("last.ckpt", "flipped"),
+        ("config.toml", "cut"),
+    ],
+)
+def test_an_unfinished_run_that_is_damaged(place, unfinished, file, how):
+    step = STEPS["train"]
+    faults.clear(place, step)
+    shutil.copytree(unfinished, place / "run")
+    faults.damage(place / "run" / file, how)
+    check_refused(place, step, faults.finish(place, step.command(again=True)), f"run/{file}")
+
+
+def test_metrics_that_were_deleted_are_written_again(place, normal, unfinished):
+    step = STEPS["train"]
+    faults.clear(place, step)
+    shutil.copytree(unfinished, place / "run")
+    (place / "run/metrics.csv").unlink()
+    assert faults.finish(place, step.command(again=True)) == 0, faults.said(place)
+    assert faults.result(place, step) == normal(step).whole
+
+
+@pytest.mark.parametrize("how", ["cut", "empty", "header"])
+def test_weights_that_are_damaged(place, how):
+    step = replace(STEPS["export"], arguments=("export", "bad", *STEPS["export"].arguments[2:]))
+    faults.clear(place, step)
+    shutil.copytree(place / "trained", place / "bad")
+    faults.damage(place / "bad/model.safetensors", how)
+    code = faults.finish(place, step.command())
+    shutil.rmtree(place / "bad")
+    check_refused(place, step, code, "bad/model.safetensors", "damaged")
+
+
+@pytest.mark.parametrize("how", ["cut", "empty"])
+def test_a_prepared_set_that_is_damaged(place, how):
+    step = replace(STEPS["train"], arguments=("train", "tiny.toml", "--prepared", "bad-set",
+                                              "--out", "run"))  # fmt: skip
+    faults.clear(place, step)
+    shutil.copytree(place / "prepared", place / "bad-set")
+    faults.damage(place / "bad-set/features.npy", how)
+    code = faults.finish(place, step.command())
+    shutil.rmtree(place / "bad-set")
+    check_refused(place, step, code, "bad-set/features.npy")
+    assert not (place / "run").exists()
