@@ -13,7 +13,7 @@ from neuromusic import stimuli, timing
 from neuromusic.config import Config
 from neuromusic.errors import InputError
 from neuromusic.fmri.formats import Wanted
-from neuromusic.parallel import Machine
+from neuromusic.parallel import Machine, warm_up
 from neuromusic.progress import Say, epoch_text
 from neuromusic.provenance import (
     RECORD,
@@ -57,11 +57,13 @@ def make_prepared(
 
     What an interrupted preparation of the same has done is kept, and the next one goes on from it.
     """
+    machine = Machine(workers, device, dask)
+    check_target(out, "prepare")
+    if lists.is_dir():
+        warm_up("neuromusic.prepare", machine)
     from neuromusic.features import describe, front_end
     from neuromusic.prepare import prepare_audio, same_threads
 
-    check_target(out, "prepare")
-    machine = Machine(workers, device, dask)
     spec = front_end(name)
     settings = {"seed": seed, "front_end": describe(spec), "waves": with_waves}
     if machine.device != "cpu":  # other bytes, within rounding

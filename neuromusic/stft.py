@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from neuromusic.median import moving_median
@@ -58,8 +57,9 @@ class Spectrum:
         self.n_samples = len(wave)
         self.device = wave.device
         self.bins = spectra(wave, N_FFT, HOP)  # (frames, bins) complex64
-        self.padded = F.pad(power(self.bins), (0, 0, 0, 1)).sqrt_()  # silence follows
+        self.padded = wave.new_zeros(len(self.bins) + 1, self.bins.shape[1])  # silence follows
         self.magnitude = self.padded[:-1]  # (frames, bins)
+        torch.sqrt(power(self.bins), out=self.magnitude)
 
     @cached_property
     def turns(self) -> tuple[Any, Any]:
@@ -76,7 +76,7 @@ class Spectrum:
         for part in blocks(len(bins), self.device):
             size = magnitude[part]
             silent = size < TINY
-            phase = bins[part] / (size + silent)
+            phase = bins[part] * (1 / (size + silent))
             if silent.any():
                 phase[silent] = 1
             if last is None:
