@@ -168,7 +168,7 @@ class SavedGrid(Mapping[str, NDArray[np.float32]]):
     def __getitem__(self, name: str) -> NDArray[np.float32]:
         if name == PROBABILITY:
             return self.probability
-        block: NDArray[np.float32] = np.load(self.saved[name], mmap_mode="r")
+        block: NDArray[np.float32] = np.load(self.saved[name], mmap_mode="r", allow_pickle=False)
         return block
 
     def __iter__(self) -> Iterator[str]:

@@ -121,7 +121,7 @@ def log_mel_tensor(wave: Tensor, spec: MelSpec, centred: bool = True) -> Tensor:
     heard = power(spectra(wave, spec.n_fft, spec.hop, centred))  # (..., frames, bins)
     mel = heard.new_zeros(*heard.shape[:-1], spec.n_mels)
     for bins, bands, filters in _filters(spec, wave.device):
-        mel[..., bands] += heard[..., bins] @ filters
+        mel[..., bands] += heard[..., bins] @ filters.to(heard.dtype)
     return mel.clamp_min_(10 ** (spec.floor_db / 10)).log10_().mul_(10.0).transpose(-1, -2)
 
 

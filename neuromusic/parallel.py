@@ -42,7 +42,12 @@ def run_calls(function: Callable[..., Any], calls: Calls, machine: Machine) -> I
     else:
         try:
             with _pool(function, machine) as pool:
-                yield from _in_order(pool.submit, function, calls, 2 * machine.workers)
+
+                def submit(*call: Any) -> Any:
+                    with _undisturbed():
+                        return pool.submit(*call)
+
+                yield from _in_order(submit, function, calls, 2 * machine.workers)
         except (BrokenExecutor, MemoryError) as error:
             what = "lacked memory" if isinstance(error, MemoryError) else "was killed"
             raise ResourceError(
@@ -88,11 +93,37 @@ def warm_up(module: str, machine: Machine) -> None:
     """
     if machine.workers == 1 or machine.device != "cpu" or machine.dask is not None:
         return
-    from multiprocessing import forkserver
+    from multiprocessing import forkserver, resource_tracker
 
     forkserver.set_forkserver_preload([module])
-    with _no_main():
+    resource_tracker.ensure_running()  # when it starts, it unblocks the signal
+    # Ctrl-C in a terminal goes to the server and the workers too: they are born deaf to it.
+    with _no_main(), _undisturbed():
         forkserver.ensure_running()
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait: a process that is half started would complain.
+
+    They are blocked, for what is started here inherits that; and noted, for another thread of this
+    process may get them all the same.
+    """
+    if threading.current_thread() is not threading.main_thread():  # it gets no signals
+        yield
+        return
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    noted: list[int] = []
+    before = {n: signal.signal(n, lambda number, _: noted.append(number)) for n in numbers}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if noted:
+            signal.raise_signal(noted[0])
 
 
 @contextlib.contextmanager
@@ -107,12 +138,12 @@ def _no_main() -> Iterator[None]:
 
 
 def _end_with_parent() -> None:
-    """End this process when the one that wants its results is gone, and not on Ctrl-C before."""
+    """End this process when the one that wants its results is gone."""
     import multiprocessing
     from multiprocessing.connection import wait
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -161,7 +161,8 @@ def resume_point(
             raise InputError(f"{out}: holds an unfinished training; add --resume to go on with it")
         if load_config(out / CONFIG).of_training() != config.of_training():
             raise InputError(
-                f"{out}: was begun with other settings; resume with the same, or remove it"
+                f"{out / CONFIG}: was begun with other settings; resume with the same, or remove "
+                f"{out}"
             )
         return "resume"
     begun = {CONFIG, BEST, LAST, *EARLY}

@@ -146,8 +146,8 @@ class Spectrum:
 
 
 def _array(x: Tensor) -> Any:
-    """Return a tensor as numpy's array, which has less to do a call, unless it is on a GPU."""
-    return x if x.is_cuda else x.numpy()
+    """Return a tensor as numpy's array, which has less to do a call, where that can be."""
+    return x if x.is_cuda or x.requires_grad else x.numpy()
 
 
 def _running_product(first: Any, factors: Any, out: Any) -> Any:

@@ -198,7 +198,7 @@ def open_prepared(directory: Path) -> PreparedSet:
 
 
 def _map(path: Path) -> NDArray[Any]:
-    """Map an array into memory; raise ValueError where the file is not as long as its header says.
+    """Map an array into memory; raise InputError where the file is not as long as its head says.
 
     What was cut short is found without reading it; `verify` reads all of it.
     """
@@ -210,11 +210,13 @@ def _map(path: Path) -> NDArray[Any]:
             )
             shape, _, dtype = read(file)
         except ValueError as error:
-            raise ValueError(f"{path.name}: {error}") from None
+            raise InputError(f"{path}: is damaged ({error}); prepare it again") from None
         expected = file.tell() + math.prod(shape) * dtype.itemsize
     size = path.stat().st_size
     if size != expected:
-        raise ValueError(f"{path.name} has {size} bytes and its header promises {expected}")
+        raise InputError(
+            f"{path}: is damaged ({size} bytes, and its head promises {expected}); prepare it again"
+        )
     mapped: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
     return mapped
 
@@ -262,6 +264,6 @@ def _check_rows(
         if not fits.all():
             row = int(np.flatnonzero(~fits)[0])
             raise InputError(
-                f"{path}, row {row + 1}: {column} {rows[column].iat[row]!r} does not fit the "
+                f"{path}, row {row + 1}: {column} {rows[column].iat[row]} does not fit the "
                 "set; prepare it again"
             )

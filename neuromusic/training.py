@@ -14,6 +14,7 @@ import signal
 import time
 import warnings
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ from neuromusic.spectral import augment_batch
 from neuromusic.store import PreparedSet
 from neuromusic.wiring import wire
 
+LOST = timedelta(minutes=5)
 Advance = Callable[[dict[str, float]], None]
 
 
@@ -444,7 +446,8 @@ def _trainer(config: Config, keeper: Keeper, validate: bool) -> pl.Trainer:
     several = settings.devices * settings.nodes > 1
     # All devices hold the same buffers already: the averages of the normalisation are over whole
     # batches. A job that SLURM ends is begun again by its script, from last.ckpt.
-    strategy = DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
+    # Who has lost the others gives up after LOST.
+    strategy = DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True, timeout=LOST)
     place: list[Any] = [] if several else [LightningEnvironment()]  # one trains where it stands
     if several and SLURMEnvironment.detect():
         place = [SLURMEnvironment(auto_requeue=False)]

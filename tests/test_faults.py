@@ -190,6 +190,7 @@ def test_a_file_that_may_not_grow(place, normal, name, limit):
 def test_a_read_only_disk(place, small_disk, name):
     step = on_disk(STEPS[name])
     disk = small_disk(1000)
+    faults.clear(place, STEPS[name])
     remount(disk, "ro")
     check_refused(place, step, faults.finish(place, step.command()), "disk/")
     assert not list(disk.iterdir())
@@ -276,9 +277,9 @@ def test_a_killed_worker(place, normal, name):
     whole = normal(step).whole
     faults.clear(place, step)
     process = faults.start(place, step.command(workers=2))
-    assert faults.wait_until(lambda: faults.workers(process.pid), 60)
-    time.sleep(0.5)
-    os.kill(faults.workers(process.pid)[0], signal.SIGKILL)
+    found = []
+    assert faults.wait_until(lambda: found.extend(faults.workers(process.pid)) or found, 60)
+    os.kill(found[0], signal.SIGKILL)
     code = process.wait()
     check_refused(place, step, code, "a worker process was killed", "fewer --workers than 2")
     assert faults.wait_until(lambda: not faults.living(process.pid), 30)

@@ -124,14 +124,14 @@ def test_a_truncated_set_is_named_by_verify_and_when_it_is_opened(copy, runner, 
     code, said, _ = verify(runner, copy / "prepared")
     assert code == 1
     assert f"  changed: {path}\n" in said
-    with pytest.raises(InputError, match=r"features\.npy has \d+ bytes and its header promises"):
+    with pytest.raises(InputError, match=r"features\.npy: is damaged \(\d+ bytes, and its head"):
         open_prepared(copy / "prepared")
 
 
 @pytest.mark.parametrize("text", [b"", b"\x93NUMPY\x01\x00v", b"no array"])
 def test_a_head_that_is_gone_is_named(copy, text):
     (copy / "prepared" / "features.npy").write_bytes(text)
-    with pytest.raises(InputError, match=r"is damaged \(features\.npy"):
+    with pytest.raises(InputError, match=r"features\.npy: is damaged"):
         open_prepared(copy / "prepared")
 
 
@@ -142,7 +142,7 @@ def test_rows_that_are_gone_are_named(copy):
     with pytest.raises(InputError, match=r"rows\.tsv 107 rows"):
         open_prepared(copy / "prepared")
     path.write_text(text.replace("\t646\t", "\t647\t"))
-    with pytest.raises(InputError, match="names 647 frames"):
+    with pytest.raises(InputError, match="frames 647 does not fit"):
         open_prepared(copy / "prepared")
 
 

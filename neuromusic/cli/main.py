@@ -64,7 +64,9 @@ class _Group(click.Group):
             left = notes(error) or ["nothing half-written is left"]
             click.echo("; ".join(["stopped", *left]), err=True)
             ctx.exit(143 if isinstance(error, _Terminated) else 130)
-        except MemoryError as error:
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and "can't start new thread" not in str(error):
+                raise
             first = f"not enough memory ({error})" if str(error) else "not enough memory"
             raise _BadInput("; ".join([first, *notes(error)])) from None
         finally:
