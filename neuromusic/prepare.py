@@ -15,7 +15,7 @@ from torch import Tensor
 
 from neuromusic import audio, augment, store
 from neuromusic.errors import InputError
-from neuromusic.features import FrontEnd, describe, rows_of_tensor, sounding
+from neuromusic.features import FrontEnd, describe, rows_of_tensor
 from neuromusic.journal import Journal
 from neuromusic.parallel import Machine, run_calls
 from neuromusic.progress import track
@@ -120,7 +120,9 @@ def hear_clip(path: Path, clip: str, n_variants: int, wanted: Wanted, digest: st
             heard = rows_of_tensor(spec, wave)
         if variant == 0:
             original = heard
-        heard = heard[:, :n_frames].half().cpu()  # a length may have been rounded up
+        heard = heard[:, :n_frames].half()  # a length may have been rounded up
+        silent = not bool((heard != spec.floor).any())
+        heard = heard.cpu()
         features[variant, :, : heard.shape[1]] = heard
         samples = min(len(wave), waves.shape[1])
         if samples:
@@ -133,7 +135,7 @@ def hear_clip(path: Path, clip: str, n_variants: int, wanted: Wanted, digest: st
                 "parameters": json.dumps(parameters),
                 "frames": heard.shape[1],
                 "samples": samples if wanted.with_waves else None,
-                "silent": not sounding(heard.numpy(), spec.floor).any(),
+                "silent": silent,
             }
         )
     if sha256(path) != digest:

@@ -143,7 +143,7 @@ def make_run(directory: Path, model: str = "cortex-z") -> Path:
     }  # fmt: skip
     nothing = np.empty(0)
     data = PreparedSet(directory / "none", nothing, pd.DataFrame(), meta, None)
-    with new_directory(directory, record("train", {}, {})) as part:
+    with new_directory(directory, record("train", {}, {"prepared": "none"})) as part:
         write_settings(part, config)
         save_weights(part / WEIGHTS, network, config, data)
     return directory
