@@ -4,6 +4,10 @@ Every device takes its share of a batch. Batch normalisation is over the whole b
 is drawn for the whole batch, so that neither depends on how many devices there are.
 """
 
+import os
+import signal
+import threading
+import time
 from dataclasses import dataclass
 
 import torch
@@ -139,3 +143,23 @@ class _Normalise(torch.autograd.Function):
         shape = [1, -1] + [1] * (x.ndim - 2)
         dx = fixed - (level.view(shape) + slope.view(shape) * x).to(fixed.dtype)
         return dx, d_weight, d_bias, None
+
+
+def end_at_once(parent: int | None) -> None:
+    """Let Ctrl-C and SIGTERM end this process whatever it waits for, as they would end another.
+
+    A handler of Python's is not called in a collective, so one process would unwind and wait for
+    another that waits for it. Nothing is lost: an epoch's files are whole or not there. A process
+    that only helps ends with its ``parent`` too.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    if parent is None:
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -44,7 +44,7 @@ from neuromusic.batches import (
     stored,
 )
 from neuromusic.config import Config, load_config
-from neuromusic.devices import Share, spread
+from neuromusic.devices import Share, end_at_once, spread
 from neuromusic.errors import InputError
 from neuromusic.models import Network
 from neuromusic.provenance import record, record_hash, sha256, write_record, write_text
@@ -285,6 +285,11 @@ class Keeper(pl.Callback):
         """Give the plateau schedule its memory back."""
         if self.plateau and hasattr(task, "plateau"):
             task.plateau.load_state_dict(self.plateau)
+
+    def on_train_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
+        """With several devices take signals as they come, behind Lightning's own handlers."""
+        if trainer.world_size > 1:
+            end_at_once(None if trainer.is_global_zero else os.getppid())
 
     def on_train_epoch_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         """Look at the clock."""

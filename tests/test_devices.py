@@ -155,6 +155,41 @@ def test_two_processes_killed_and_resumed_are_bit_identical(place):
     assert "holds another run" in other.stderr
 
 
+@pytest.mark.parametrize("group", [True, False])
+def test_two_processes_that_are_asked_to_stop_end_at_once(place, group):
+    """Neither waits for the other, wherever the signal meets them; 300 epochs would take long."""
+    out = place / f"stopped-{group}"
+    command = [sys.executable, "-m", "neuromusic", "train", "tiny.toml", "--prepared", "prepared",
+               "--set", "train.epochs=300", "--set", "train.devices=2",
+               "--set", "train.accelerator=cpu", "--out", str(out)]  # fmt: skip
+    process = subprocess.Popen(command, cwd=place, stderr=subprocess.DEVNULL,
+                               stdout=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+    while not (out / "last.ckpt").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
+    assert len(session(process.pid)) == 2
+    (os.killpg if group else os.kill)(process.pid, signal.SIGTERM)
+    process.wait(30)
+    end = time.monotonic() + 30
+    while session(process.pid):
+        assert time.monotonic() < end, "a process was left behind"
+        time.sleep(0.05)
+    assert not (out / "model.safetensors").exists()
+
+
+def session(number):
+    """Return the processes of a session that are not dead."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if int(fields[3]) == number and fields[0] not in "ZX":
+            found.append(path.parent.name)
+    return found
+
+
 def test_what_several_devices_cannot_do(place, tmp_path):
     def config(**train: int):
         tree = {"model": {"options": {"size": "tiny"}}, "train": {"batch_size": 4, **train}}
