@@ -208,14 +208,15 @@ def _remove_orphans(out: Path, alone: bool) -> None:
     """Remove what dead processes left; all that is there where this one is ``alone``."""
     for orphan in out.parent.glob(f".{glob.escape(out.name)}.partial-*"):
         owner = orphan.name.rsplit("partial-", 1)[1].split("-")[0]
-        if owner.isdigit() and (alone or not _is_alive(int(owner))):
+        if owner.isdigit() and (alone or not is_alive(int(owner))):
             if orphan.name.endswith("-old") and not out.exists():
                 orphan.rename(out)  # killed between the two renames of a replacement
             else:
                 shutil.rmtree(orphan, ignore_errors=True)
 
 
-def _is_alive(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
+    """Say whether another process of this machine with this number lives."""
     if pid == os.getpid():
         return False
     try:

@@ -1,9 +1,12 @@
 """Search settings: train one trial after the other until as many as were asked for are finished."""
 
 import contextlib
+import glob
 import json
 import math
 import os
+import platform
+import shutil
 import tempfile
 import time
 import warnings
@@ -23,6 +26,7 @@ from neuromusic.config import Config, Dimension, make_config
 from neuromusic.errors import InputError
 from neuromusic.progress import Say, epoch_text
 from neuromusic.provenance import (
+    is_alive,
     kept,
     read_record,
     record,
@@ -268,9 +272,21 @@ def begin_directory(out: Path, study: str, common: dict[str, Any]) -> None:
     _write(out, {BEGUN: json.dumps(mark, indent=2) + "\n"})
 
 
+def _own_place(out: Path) -> tempfile.TemporaryDirectory[str]:
+    """Return a directory in ``out`` for this process alone: several may write the same at once.
+
+    Those of processes of this machine that were killed are removed.
+    """
+    own = f".{platform.node()}-"
+    for left in out.glob(f"{glob.escape(own)}*-*"):
+        pid = left.name.removeprefix(own).split("-")[0]
+        if pid.isdigit() and int(pid) != os.getpid() and not is_alive(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
+    return tempfile.TemporaryDirectory(prefix=f"{own}{os.getpid()}-", dir=out)
+
+
 def _write(out: Path, texts: dict[str, str]) -> None:
-    # Several processes may write the same at once, so each in a place of its own.
-    with tempfile.TemporaryDirectory(prefix=".", dir=out) as part:
+    with _own_place(out) as part:
         for name, text in texts.items():
             write_text(Path(part) / name, text)
             os.replace(Path(part) / name, out / name)
@@ -285,7 +301,7 @@ def write_results(search: Search, say: Say) -> None:
     if best is not None:
         texts["best.toml"] = best.to_toml()
     _write(search.out, texts)
-    with tempfile.TemporaryDirectory(prefix=".", dir=search.out) as part:
+    with _own_place(search.out) as part:
         figure = figures.history(table, metric, metric == "valid_loss")
         os.replace(figures.save(figure, Path(part) / "history.png"), search.out / "history.png")
     pruned = int((table["state"] == "pruned").sum())
