@@ -165,7 +165,7 @@ def test_a_damaged_set_is_named(tmp_path):
     out = pipeline.make_prepared_features(train, None, tmp_path / "prepared", quiet)
     data = (out / "features.npy").read_bytes()
     (out / "features.npy").write_bytes(data[: len(data) // 2])
-    with pytest.raises(InputError, match="prepared: is damaged"):
+    with pytest.raises(InputError, match=r"features\.npy: is damaged"):
         open_prepared(out)
 
 
