@@ -59,7 +59,7 @@ def make_prepared(
     """
     machine = Machine(workers, device, dask)
     check_target(out, "prepare")
-    if lists.is_dir():
+    if lists.is_dir() and not (out / RECORD).is_file():  # else it may be there already
         warm_up("neuromusic.prepare", machine)
     from neuromusic.features import describe, front_end
     from neuromusic.prepare import prepare_audio, same_threads

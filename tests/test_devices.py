@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from faults import living
 from helpers import TINY_TOML, neuromusic, write_features
 from torch import nn
 
@@ -167,27 +168,14 @@ def test_two_processes_that_are_asked_to_stop_end_at_once(place, group):
     while not (out / "last.ckpt").exists():
         assert process.poll() is None
         time.sleep(0.01)
-    assert len(session(process.pid)) == 2
+    assert len(living(process.pid)) == 2
     (os.killpg if group else os.kill)(process.pid, signal.SIGTERM)
     process.wait(30)
     end = time.monotonic() + 30
-    while session(process.pid):
+    while living(process.pid):
         assert time.monotonic() < end, "a process was left behind"
         time.sleep(0.05)
     assert not (out / "model.safetensors").exists()
-
-
-def session(number):
-    """Return the processes of a session that are not dead."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[3]) == number and fields[0] not in "ZX":
-            found.append(path.parent.name)
-    return found
 
 
 def test_what_several_devices_cannot_do(place, tmp_path):
