@@ -10,17 +10,18 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import soxr
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from neuromusic.audio import RATE_HZ
-from neuromusic.stft import Spectrum
+from neuromusic.stft import LENGTHS, N_FFT, Spectrum, nearest_length
 from neuromusic.variants import VARIANTS
 
-# Where soxr's HQ falls to a half, and how fast, as shares of what a rate can hold; measured.
-EDGE, EDGE_WIDTH = 0.9568, 0.0115
+# What frames of other lengths make of a wave; see `stft.Spectrum.played`.
+RATES = [N_FFT / n for n in LENGTHS]
+SPEEDS = [rate for rate in RATES if 0.85 <= rate <= 0.95 or 1.05 <= rate <= 1.18]
+PITCHES = [12 * math.log2(rate) for rate in RATES if 0.5 <= abs(12 * math.log2(rate)) <= 3]
 SILENCE_S = 0.1  # exact zeros for so long are no sound but padding
 
 Parameters = dict[str, Any]
@@ -37,8 +38,8 @@ def draw(seed: int, clip: str, variant: int) -> Parameters:
     """Draw the parameters of a variant of a clip; a dict of plain numbers, empty for the original.
 
     snr_db 10..30; shift as a fraction 0.1..0.9 of the clip; rate (> 1 is faster) of stretch
-    0.8..0.95 or 1.05..1.25, of speed 0.85..0.95 or 1.05..1.18; pitch_semitones +-0.5..3;
-    rate_hz 5 000..12 000; gain_db -12..-3; margin of the median masks 1..2.
+    0.8..0.95 or 1.05..1.25, of speed 0.85..0.95 or 1.05..1.18 (of SPEEDS); pitch_semitones
+    +-0.5..3 (of PITCHES); rate_hz 5 000..12 000; gain_db -12..-3; margin of the median masks 1..2.
     """
     rng = generator(seed, clip, variant)
 
@@ -53,9 +54,9 @@ def draw(seed: int, clip: str, variant: int) -> Parameters:
         case "stretch":
             return {"rate": either((0.8, 0.95), (1.05, 1.25))}
         case "pitch":
-            return {"pitch_semitones": either((-3, -0.5), (0.5, 3))}
+            return {"pitch_semitones": _nearest(PITCHES, either((-3, -0.5), (0.5, 3)))}
         case "speed":
-            return {"rate": either((0.85, 0.95), (1.05, 1.18))}
+            return {"rate": _nearest(SPEEDS, either((0.85, 0.95), (1.05, 1.18)))}
         case "resample":
             return {"rate_hz": int(rng.integers(5_000, 12_000))}
         case "gain":
@@ -63,6 +64,10 @@ def draw(seed: int, clip: str, variant: int) -> Parameters:
         case "percussive" | "harmonic":
             return {"margin": rng.uniform(1, 2)}
     return {}
+
+
+def _nearest(values: list[float], wanted: float) -> float:
+    return min(values, key=lambda value: abs(value - wanted))
 
 
 class Source:
@@ -93,14 +98,15 @@ def apply(source: Source, variant: int, parameters: Parameters) -> Tensor:
         case "shift":
             out = wave.roll(round(parameters["shift"] * len(wave)))
         case "stretch":
-            out = source.spectrum.stretched(parameters["rate"])
+            out = source.spectrum.at_tempo(parameters["rate"])
         case "pitch":  # a stretch, then played at another speed, back to the length
+            # As librosa computes it: a last digit decides between which frames a step lies.
             rate = 2.0 ** (-parameters["pitch_semitones"] / 12)
-            out = play_at(source.spectrum.stretched(rate), 1 / rate)
+            out = source.spectrum.at_tempo(rate, nearest_length(rate))
         case "speed":
-            out = play_at(wave, parameters["rate"])
+            out = source.spectrum.played(nearest_length(1 / parameters["rate"]))
         case "resample":
-            out = without_treble(wave, parameters["rate_hz"])
+            out = source.spectrum.without_treble(parameters["rate_hz"] / RATE_HZ)
         case "gain":
             out = wave * 10 ** (parameters["gain_db"] / 20)
         case "percussive":
@@ -115,7 +121,7 @@ def apply(source: Source, variant: int, parameters: Parameters) -> Tensor:
 
 def add_noise(wave: Wave, snr_db: float, noise_seed: int) -> Wave:
     """Add white Gaussian noise ``snr_db`` below the wave's RMS; digital silence stays silent."""
-    noise = np.random.default_rng(noise_seed).standard_normal(len(wave), dtype=np.float32)
+    noise = torch.randn(len(wave), generator=torch.Generator().manual_seed(noise_seed)).numpy()
     power = np.square(wave).sum(dtype=np.float64) / len(wave)
     # A rest of SILENCE_S has a zero among every so many samples.
     if (wave[:: int(SILENCE_S * RATE_HZ)] == 0).any():
@@ -136,36 +142,3 @@ def digital_silence(wave: Wave) -> NDArray[np.bool_]:
         if end - first >= SILENCE_S * RATE_HZ:
             silent[first:end] = True
     return silent
-
-
-def play_at(wave: Tensor, rate: float) -> Tensor:
-    """Return a wave (n_samples,) played ``rate`` times as fast; tempo and pitch go together."""
-    if wave.is_cuda:
-        return _fourier_resample(wave, 1 / rate)
-    return torch.from_numpy(soxr.resample(wave.numpy(), RATE_HZ * rate, RATE_HZ))
-
-
-def without_treble(wave: Tensor, rate_hz: int) -> Tensor:
-    """Return a wave (n_samples,) after resampling down to ``rate_hz`` and back."""
-    if wave.is_cuda:
-        return _fourier_resample(wave, 1.0, rate_hz)
-    low = soxr.resample(wave.numpy(), RATE_HZ, rate_hz)
-    return torch.from_numpy(soxr.resample(low, rate_hz, RATE_HZ))
-
-
-def _fourier_resample(wave: Tensor, ratio: float, low_hz: float | None = None) -> Tensor:
-    """Return a wave (n_samples,) at ``ratio`` times its rate, as soxr would, by Fourier transform.
-
-    For GPUs. With ``low_hz`` it passes through that lower rate on its way.
-    """
-    n = len(wave)
-    # With silence behind, for a filter reaches round the end; as long as fits the ratio best.
-    lengths = n + n // 16 + np.arange(500)
-    n_in = int(lengths[np.abs(lengths * ratio - np.round(lengths * ratio)).argmin()])
-    n_out = round(n_in * ratio)
-    spectrum = torch.fft.rfft(wave, n_in)
-    limit = min(n_in, n_out) / 2 if low_hz is None else low_hz / RATE_HZ * n_in / 2
-    place = torch.arange(len(spectrum), device=wave.device) / limit
-    passed = 0.5 * torch.erfc((place - EDGE) / (EDGE_WIDTH * math.sqrt(2)))
-    spectrum *= passed if low_hz is None else passed**2  # down and up again
-    return torch.fft.irfft(spectrum, n_out)[: round(n * ratio)] * (n_out / n_in)

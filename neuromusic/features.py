@@ -4,7 +4,6 @@ Each front end is a frozen set of parameters with a method ``rows_of``; `front_e
 name. Its rows are channels x bands; frame k is centred on k * frame_s.
 """
 
-import itertools
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from typing import Any, ClassVar, Protocol
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from neuromusic.audio import RATE_HZ
 from neuromusic.errors import InputError, did_you_mean
-from neuromusic.stft import power, spectra
+from neuromusic.stft import hann, spectra
 
 
 class FrontEnd(Protocol):
@@ -91,26 +90,13 @@ class MelSpec:
         return log_mel(wave, self)
 
 
-EDGES = (96, 256)  # bins between which the filters are applied piece by piece
-
-
 @lru_cache
-def _filters(spec: MelSpec, device: torch.device) -> list[tuple[slice, slice, Tensor]]:
-    """Return (bins, bands, filters (bins, bands)), which together are all that is not 0."""
-    every = taf.melscale_fbanks(
+def _filters(spec: MelSpec, device: torch.device) -> Tensor:
+    """Return the mel filters (bins, n_mels)."""
+    return taf.melscale_fbanks(
         spec.n_fft // 2 + 1, 0.0, spec.rate_hz / 2, spec.n_mels, spec.rate_hz,
         norm="slaney", mel_scale="slaney",
     ).to(device)  # fmt: skip
-    if device.type != "cpu":
-        return [(slice(None), slice(None), every)]
-    pieces = []
-    borders = [0, *(edge * spec.n_fft // 1024 for edge in EDGES), len(every)]
-    for first, end in itertools.pairwise(borders):
-        heard = every[first:end].any(0).nonzero().flatten()
-        if len(heard):
-            bands = slice(int(heard[0]), int(heard[-1]) + 1)
-            pieces.append((slice(first, end), bands, every[first:end, bands].contiguous()))
-    return pieces
 
 
 def log_mel_tensor(wave: Tensor, spec: MelSpec, centred: bool = True) -> Tensor:
@@ -118,11 +104,17 @@ def log_mel_tensor(wave: Tensor, spec: MelSpec, centred: bool = True) -> Tensor:
 
     Not ``centred``, frame k begins at sample k * hop and nothing is padded.
     """
-    heard = power(spectra(wave, spec.n_fft, spec.hop, centred))  # (..., frames, bins)
-    mel = heard.new_zeros(*heard.shape[:-1], spec.n_mels)
-    for bins, bands, filters in _filters(spec, wave.device):
-        mel[..., bands] += heard[..., bins] @ filters.to(heard.dtype)
-    return mel.clamp_min_(10 ** (spec.floor_db / 10)).log10_().mul_(10.0).transpose(-1, -2)
+    filters = _filters(spec, wave.device)
+    alone = wave.ndim == 1 and centred and not wave.requires_grad
+    if alone and wave.device.type == "cpu" and wave.dtype == torch.float32:
+        from neuromusic import compiled  # few commands need Numba
+
+        mel = compiled.band_powers(wave, hann(spec.n_fft, wave.device), spec.hop, filters)
+    else:
+        bins = spectra(wave, spec.n_fft, spec.hop, centred)  # (..., frames, bins)
+        power = bins.real**2 + bins.imag**2
+        mel = (power @ filters.to(power.dtype)).transpose(-1, -2)
+    return mel.clamp_min_(10 ** (spec.floor_db / 10)).log10_().mul_(10.0)
 
 
 def log_mel(wave: NDArray[np.float32], spec: MelSpec = MelSpec()) -> NDArray[np.float32]:

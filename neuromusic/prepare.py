@@ -121,7 +121,7 @@ def hear_clip(path: Path, clip: str, n_variants: int, wanted: Wanted, digest: st
         if variant == 0:
             original = heard
         heard = heard[:, :n_frames].half()  # a length may have been rounded up
-        silent = not bool((heard != spec.floor).any())
+        silent = all(float(end) == spec.floor for end in heard.aminmax())
         heard = heard.cpu()
         features[variant, :, : heard.shape[1]] = heard
         samples = min(len(wave), waves.shape[1])

@@ -1,30 +1,34 @@
 """The short-time spectrum of a wave, and the variants that are made through it.
 
-Everything runs on the device of the wave. Spectra are (frames, bins), so that a frame lies in one
-piece of memory.
+Spectra are (frames, bins), so that a frame lies in one piece of memory.
 """
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable
 from functools import cached_property, lru_cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from neuromusic.median import moving_median
-
 # Of the phase vocoder and of the median filters; librosa's defaults.
 N_FFT, HOP = 2048, 512
 PARTS = N_FFT // HOP
-TINY = 1e-30  # a power or a magnitude that is none
-BLOCK = 128  # frames at a time, so that they stay near a CPU
+TINY = 1e-30  # a weight that is none
+
+# A wave is played faster (or slower) where the spectrum of its frames makes shorter (or longer)
+# ones. Of so many samples: a multiple of the hops, and quick to transform.
+LENGTHS = tuple(n for n in range(N_FFT // 2, 2 * N_FFT + 1, PARTS) if 30030**11 % n == 0)
+
+# Where soxr's HQ falls to a half, and how fast, as shares of what a rate can hold; measured.
+EDGE, EDGE_WIDTH = 0.9568, 0.0115
 
 
-def blocks(n: int, device: torch.device) -> Iterator[slice]:
-    """Yield slices of n frames: blocks on a CPU, all of them on a GPU."""
-    size = BLOCK if device.type == "cpu" else n
-    return (slice(first, min(n, first + size)) for first in range(0, n, size))
+def nearest_length(ratio: float) -> int:
+    """Return which of LENGTHS is nearest to ``ratio`` times N_FFT."""
+    return min(LENGTHS, key=lambda n: abs(n - ratio * N_FFT))
 
 
 def spectra(wave: Tensor, n_fft: int, hop: int, centred: bool = True) -> Tensor:
@@ -34,96 +38,72 @@ def spectra(wave: Tensor, n_fft: int, hop: int, centred: bool = True) -> Tensor:
     wave, as librosa has it since 0.10; or not ``centred``, it begins there and nothing is padded.
     """
     return torch.stft(
-        wave, n_fft, hop, window=_hann(n_fft, wave.device), center=centred, pad_mode="constant",
+        wave, n_fft, hop, window=hann(n_fft, wave.device), center=centred, pad_mode="constant",
         return_complex=True,
     ).transpose(-1, -2)  # fmt: skip
 
 
 @lru_cache
-def _hann(n: int, device: torch.device) -> Tensor:
+def hann(n: int, device: torch.device) -> Tensor:
+    """Return a Hann window (n,)."""
     return torch.hann_window(n, device=device)
 
 
-def power(bins: Tensor) -> Tensor:
-    """Return the squared magnitudes of spectra."""
-    x = _array(bins)
-    return torch.as_tensor(x.real**2 + x.imag**2)
+def passes(device: torch.device) -> ModuleType:
+    """Return the passes over spectra for a device: `compiled`, or `tensors` on a GPU."""
+    # Numba is needed by few commands.
+    if device.type == "cpu":
+        from neuromusic import compiled
+
+        return compiled
+    from neuromusic import tensors
+
+    return tensors
 
 
 class Spectrum:
-    """The spectrum of a wave (n_samples,), and what is derived of it when it is first asked for."""
+    """The spectrum of a wave (n_samples,) float32, and the variants that are made of it."""
 
     def __init__(self, wave: Tensor) -> None:
         self.n_samples = len(wave)
         self.device = wave.device
-        self.bins = spectra(wave, N_FFT, HOP)  # (frames, bins) complex64
-        self.padded = wave.new_zeros(len(self.bins) + 1, self.bins.shape[1])  # silence follows
-        self.magnitude = self.padded[:-1]  # (frames, bins)
-        torch.sqrt(power(self.bins), out=self.magnitude)
+        self.passes = passes(wave.device)
+        # (frames, bins) complex64
+        self.bins: Tensor = self.passes.spectra(wave, hann(N_FFT, wave.device), HOP)
 
     @cached_property
-    def turns(self) -> tuple[Any, Any]:
-        """The phase of the first frame (bins,), and how it turns to the next one (frames, bins).
-
-        As complex numbers of magnitude 1; the phase of silence is 0. Silence follows the last
-        frame.
-        """
-        bins, magnitude = _array(self.bins), _array(self.magnitude)
-        turns = torch.empty_like(self.bins)
-        turns_ = _array(turns)
-        first: Any = None
-        last: Any = None
-        for part in blocks(len(bins), self.device):
-            size = magnitude[part]
-            silent = size < TINY
-            phase = bins[part] * (1 / (size + silent))
-            if silent.any():
-                phase[silent] = 1
-            if last is None:
-                first = phase[0]
-            else:
-                turns_[part.start - 1] = phase[0] * last.conj()
-            turns_[part.start : part.stop - 1] = phase[1:] * phase[:-1].conj()
-            last = phase[-1]
-        turns_[-1] = last.conj()
-        return first, turns_
-
-    @cached_property
-    def medians(self) -> tuple[Tensor, Tensor]:
-        """Moving medians of the magnitude along time and along frequency, (frames, bins) each.
-
-        In half precision (.05 %) on a CPU, which halves the work: as integers these values sort as
-        they do as floats.
-        """
-        if self.magnitude.is_cuda:
-            return moving_median(self.magnitude), moving_median(self.magnitude.T).T
-        x = self.magnitude.half().view(torch.int16).numpy()
-        medians = moving_median(x), moving_median(x.T).T
-        along, across = (torch.from_numpy(y).view(torch.half) for y in medians)
+    def medians(self) -> tuple[Any, Any]:
+        """Moving medians of the bins along time and along frequency, (frames, bins) each."""
+        along, across = self.passes.medians(self.bins)
         return along, across
 
-    def stretched(self, rate: float) -> Tensor:
+    def at_tempo(self, rate: float, length: int = N_FFT) -> Tensor:
         """Return the wave at another tempo (> 1 is faster), its pitch kept, by a phase vocoder.
 
         As librosa.effects.time_stretch (Flanagan and Golden 1966; Ellis 2002): magnitudes are
         interpolated between frames, and phases turn from frame to frame as the original's do.
         There a turn is an angle, wrapped and added; here it is a complex number that is multiplied,
-        which forgets whole turns by itself.
+        which forgets whole turns by itself. What comes of it is played at the speed of frames of
+        ``length`` samples; see `played`.
         """
         steps = np.arange(0, len(self.bins), rate)
-        frame = _array(torch.from_numpy(steps.astype(np.int64)).to(self.device))
-        share = _array(torch.from_numpy(np.mod(steps, 1).astype(np.float32)).to(self.device))
-        magnitude = _array(self.padded)
-        phase, turns = self.turns
-        bins = self.bins.new_empty(len(frame), self.bins.shape[1])
-        out = _array(bins)
-        for part in blocks(len(frame), self.device):
-            at = frame[part]
-            phase = _running_product(phase, turns[at], out[part])
-            size = magnitude[at]
-            size += share[part, None] * (magnitude[at + 1] - size)
-            out[part] *= size
-        return inverse(bins, round(self.n_samples / rate))
+        made = self.passes.vocoded(self.bins, steps, self._gains(length))
+        return self._inverse(made, len(steps), self.n_samples / rate, length)
+
+    def played(self, length: int) -> Tensor:
+        """Return the wave played N_FFT / ``length`` times as fast; tempo and pitch go together.
+
+        Each frame is resampled by its Fourier transform, to ``length`` samples (of LENGTHS), and
+        the frames are added that much further apart; with soxr's edge at the highest frequencies.
+        """
+        made = self.passes.filtered(self.bins, self._gains(length))
+        return self._inverse(made, len(self.bins), self.n_samples, length)
+
+    def without_treble(self, share: float) -> Tensor:
+        """Return the wave after resampling down to ``share`` of its rate and back."""
+        gains = _edge(share * N_FFT / 2, N_FFT // 2 + 1, self.device) ** 2  # down, and up again
+        made = self.passes.filtered(self.bins, gains)
+        return self._inverse(made, len(self.bins), self.n_samples)
 
     def part(self, harmonic: bool, margin: float) -> Tensor:
         """Return the harmonic or the percussive part of the wave.
@@ -134,48 +114,52 @@ class Spectrum:
         """
         along, across = self.medians
         wanted, other = (along, across) if harmonic else (across, along)
+        made = self.passes.masked(self.bins, wanted, other, margin)
+        return self._inverse(made, len(self.bins), self.n_samples)
 
-        bins = torch.empty_like(self.bins)
-        out, original = _array(bins), _array(self.bins)
-        for part in blocks(len(bins), self.device):
-            share = wanted[part].float().square_()
-            total = torch.add(share, other[part].float().square_(), alpha=margin**2)
-            share /= total.clamp_min_(TINY)
-            out[part] = original[part] * _array(share)
-        return inverse(bins, self.n_samples)
+    def _gains(self, length: int) -> Tensor:
+        """Return by how much bins are multiplied for frames of ``length`` samples."""
+        if length == N_FFT:
+            return torch.ones(N_FFT // 2 + 1, device=self.device)
+        gains = _edge(min(length, N_FFT) / 2, length // 2 + 1, self.device)
+        return gains * (length / N_FFT)  # an inverse transform divides by it
+
+    def _inverse(
+        self, made: Iterable[Tensor], n_frames: int, n_samples: float, length: int = N_FFT
+    ) -> Tensor:
+        """Return the wave of spectra, of which frames of N_FFT would make ``n_samples`` samples.
+
+        The frames are weighted, overlapped and added (Griffin and Lim 1984, equation 6), as
+        librosa.istft has it.
+        """
+        n = round(n_samples * length / N_FFT)
+        hop = length // PARTS
+        n_frames = min(n_frames, -(-(n + length // 2) // hop))  # as many as reach into the wave
+        window, ends = _synthesis(length, min(n_frames, PARTS), self.device)
+        wave = self.passes.overlap_add(made, window, hop, n_frames)
+        missed = (PARTS - 1) * hop
+        wave[:missed] *= ends[:missed]
+        wave[max(missed, len(wave) - missed) :] *= ends[missed:][-missed:]
+        return wave[length // 2 :][:n]
 
 
-def _array(x: Tensor) -> Any:
-    """Return a tensor as numpy's array, which has less to do a call, where that can be."""
-    return x if x.is_cuda or x.requires_grad else x.numpy()
+@lru_cache
+def _synthesis(length: int, n_frames: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the window (length,) under which frames are added, where PARTS of them meet.
 
-
-def _running_product(first: Any, factors: Any, out: Any) -> Any:
-    """Write rows first, first * factors[0], ... (n, bins); return the one that comes next."""
-    if isinstance(factors, Tensor):
-        products = torch.cat([first[None], factors]).cumprod(0)
-        out[:] = products[:-1]
-        return products[-1]
-    out[0] = first
-    for before, factor, after in zip(out[:-1], factors[:-1], out[1:], strict=True):
-        np.multiply(before, factor, out=after)
-    return out[-1] * factors[-1]
-
-
-def inverse(bins: Tensor, n_samples: int) -> Tensor:
-    """Return the wave (n_samples,) of a spectrum (frames, bins).
-
-    The frames are weighted, overlapped and added (Griffin and Lim 1984, equation 6), as
-    librosa.istft has it.
+    And by how much more the sum of ``n_frames`` counts where fewer do.
     """
-    # As many frames as reach into the wave.
-    frames = torch.fft.irfft(bins[: -(-(n_samples + N_FFT // 2) // HOP)]).view(-1, PARTS, HOP)
-    window = _hann(N_FFT, bins.device).view(PARTS, HOP)
-    n = len(frames)
-    wave = frames.new_zeros(n + PARTS - 1, HOP)
-    reached = frames.new_zeros(n + PARTS - 1, PARTS)  # by which parts of frames
+    window = hann(length, device)
+    weights = (window**2).view(PARTS, -1)
+    whole = weights.sum(0)
+    met = weights.new_zeros(n_frames + PARTS - 1, length // PARTS)
     for part in range(PARTS):
-        wave[part : part + n].addcmul_(frames[:, part], window[part])
-        reached[part : part + n, part] = 1
-    wave /= (reached @ window.square()).clamp_min_(TINY)
-    return wave.view(-1)[N_FFT // 2 :][:n_samples]
+        met[part : part + n_frames] += weights[part]
+    return window / whole.repeat(PARTS), (whole / met.clamp_min(TINY)).flatten()
+
+
+@lru_cache
+def _edge(limit: float, n: int, device: torch.device) -> Tensor:
+    """Return how much of n bins passes where soxr resamples to what holds ``limit`` bins."""
+    place = torch.arange(n, device=device) / limit
+    return 0.5 * torch.erfc((place - EDGE) / (EDGE_WIDTH * math.sqrt(2)))

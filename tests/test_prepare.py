@@ -175,9 +175,8 @@ def librosas_variants(wave, parameters):
     rate_hz = by_name["resample"]["rate_hz"]
     low = librosa.resample(wave, orig_sr=22050, target_sr=rate_hz)
     margin = {name: by_name[name]["margin"] for name in ("harmonic", "percussive")}
-    noise = np.random.default_rng(by_name["noise"]["noise_seed"]).standard_normal(
-        len(wave), dtype=np.float32
-    )
+    seeded = torch.Generator().manual_seed(by_name["noise"]["noise_seed"])
+    noise = torch.randn(len(wave), generator=seeded).numpy()
     ratio = 10 ** (-by_name["noise"]["snr_db"] / 20)
     return {
         "original": wave,

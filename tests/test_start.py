@@ -31,6 +31,7 @@ cli()
 NETWORK = {"torch", "torchaudio"}  # leaks: torchaudio knows the faults of GTZAN
 LIGHTNING = NETWORK | {"pytorch_lightning", "torchvision", "librosa", "matplotlib"}  # it has these
 FIGURES = NETWORK | {"matplotlib"}
+HEARING = NETWORK | {"numba"}  # log-mel
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +76,8 @@ LISTED = "--train-order ExpTrnOrder.mat --test-order ExpValOrder.mat"
         ("models cortex-z", NETWORK),
         ("train tiny.toml --prepared prepared --out trained", LIGHTNING),
         ("export features --lists played --out exported --format hdf5,npz,fsl", NETWORK),
-        ("predict sound clips/blues.00000_15s.wav", NETWORK),
-        ("similar sound --clip clips/blues.00000_15s.wav --among clips --index index.npz", NETWORK),
+        ("predict sound clips/blues.00000_15s.wav", HEARING),
+        ("similar sound --clip clips/blues.00000_15s.wav --among clips --index index.npz", HEARING),
         ("evaluate sound", FIGURES),
     ],
 )  # fmt: skip
