@@ -33,11 +33,12 @@ def blocks(n: int) -> Iterator[slice]:
 
 def spectra_in_blocks(wave: Tensor, window: Tensor, hop: int) -> Iterator[tuple[slice, Tensor]]:
     """Yield (frames, their spectra) of a wave (n_samples,); see `stft.spectra`."""
-    frames = torch.empty(BLOCK, len(window))
+    samples, weights = wave.numpy(), window.numpy()
+    frames = np.empty((BLOCK, len(window)), np.float32)
     for part in blocks(1 + len(wave) // hop):
         cut = frames[: part.stop - part.start]
-        _cut(wave.numpy(), window.numpy(), hop, part.start, cut.numpy())
-        yield part, torch.fft.rfft(cut)
+        _cut(samples, weights, hop, part.start, cut)
+        yield part, torch.fft.rfft(torch.from_numpy(cut))
 
 
 def spectra(wave: Tensor, window: Tensor, hop: int) -> Tensor:
@@ -97,13 +98,7 @@ def medians(bins: Tensor) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     """Return moving medians of the power along time and along frequency, (frames, bins) codes."""
     codes = np.empty(bins.shape, np.int16)
     _encode(bins.numpy(), codes)
-    return moving_median(codes), _turned(moving_median(_turned(codes)))
-
-
-def _turned(x: NDArray[np.int16]) -> NDArray[np.int16]:
-    out = np.empty_like(x, shape=x.shape[::-1])
-    _transpose(x, out)
-    return out
+    return moving_median(codes), moving_median(codes.T).T
 
 
 def masked(
@@ -121,13 +116,14 @@ def overlap_add(spectra: Iterable[Tensor], window: Tensor, hop: int, n_frames: i
 
     What is behind ``n_frames`` is left out.
     """
-    wave = torch.zeros((n_frames - 1) * hop + len(window))
+    weights = window.numpy()
+    wave = np.zeros((n_frames - 1) * hop + len(window), np.float32)
     first = 0
     for bins in spectra:
-        frames = torch.fft.irfft(bins[: n_frames - first], len(window))
-        _add(frames.numpy(), window.numpy(), hop, first, wave.numpy())
+        frames = torch.fft.irfft(bins[: n_frames - first], len(window)).numpy()
+        _add(frames, weights, hop, first, wave)
         first += len(frames)
-    return wave
+    return torch.from_numpy(wave)
 
 
 def moving_median(x: NDArray[np.int16]) -> NDArray[np.int16]:
@@ -136,7 +132,7 @@ def moving_median(x: NDArray[np.int16]) -> NDArray[np.int16]:
     Equal to that of scipy.ndimage.median_filter with mode "reflect".
     """
     p = program()
-    out = np.empty(x.shape, np.int16)
+    out = np.empty_like(x)  # what is transposed stays so
     _medians(x, mirrored_rows(len(x)), p.column, p.tile, p.medians, p.kept, p.rows, out)
     return out
 
@@ -283,17 +279,6 @@ def _add(added: Any, window: Any, hop: int, first: int, wave: Any) -> None:
         row, to = added[frame], wave[start : start + len(window)]
         for i in range(len(to)):
             to[i] += row[i] * window[i]
-
-
-@compiled
-def _transpose(x: Any, out: Any) -> None:
-    """Write the transpose of a matrix, square by square."""
-    side = 16
-    for top in range(0, x.shape[0], side):
-        for left in range(0, x.shape[1], side):
-            for i in range(top, min(top + side, x.shape[0])):
-                for j in range(left, min(left + side, x.shape[1])):
-                    out[j, i] = x[i, j]
 
 
 @compiled

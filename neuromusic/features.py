@@ -6,17 +6,18 @@ name. Its rows are channels x bands; frame k is centred on k * frame_s.
 
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any, ClassVar, Protocol
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
-import torch
-import torchaudio.functional as taf
 from numpy.typing import NDArray
-from torch import Tensor
 
 from neuromusic.audio import RATE_HZ
 from neuromusic.errors import InputError, did_you_mean
-from neuromusic.stft import hann, spectra
+
+if TYPE_CHECKING:  # only what makes rows needs torch
+    import torch
+    from torch import Tensor
 
 
 class FrontEnd(Protocol):
@@ -91,19 +92,25 @@ class MelSpec:
 
 
 @lru_cache
-def _filters(spec: MelSpec, device: torch.device) -> Tensor:
+def _filters(spec: MelSpec, device: "torch.device") -> "Tensor":
     """Return the mel filters (bins, n_mels)."""
+    import torchaudio.functional as taf
+
     return taf.melscale_fbanks(
         spec.n_fft // 2 + 1, 0.0, spec.rate_hz / 2, spec.n_mels, spec.rate_hz,
         norm="slaney", mel_scale="slaney",
     ).to(device)  # fmt: skip
 
 
-def log_mel_tensor(wave: Tensor, spec: MelSpec, centred: bool = True) -> Tensor:
+def log_mel_tensor(wave: "Tensor", spec: MelSpec, centred: bool = True) -> "Tensor":
     """Return the log-mel of waves (..., samples) as (..., n_mels, n_frames) in dB, on their device.
 
     Not ``centred``, frame k begins at sample k * hop and nothing is padded.
     """
+    import torch
+
+    from neuromusic.stft import hann, spectra
+
     filters = _filters(spec, wave.device)
     alone = wave.ndim == 1 and centred and not wave.requires_grad
     if alone and wave.device.type == "cpu" and wave.dtype == torch.float32:
@@ -123,17 +130,21 @@ def log_mel(wave: NDArray[np.float32], spec: MelSpec = MelSpec()) -> NDArray[np.
     Equals ``librosa.power_to_db(librosa.feature.melspectrogram(...), top_db=None)`` with
     ``amin=10 ** (floor_db / 10)``.
     """
+    import torch
+
     tensor = torch.from_numpy(np.ascontiguousarray(wave, dtype=np.float32))
     return log_mel_tensor(tensor, spec).numpy()
 
 
-def rows_of_tensor(spec: FrontEnd, wave: Tensor) -> Tensor:
+def rows_of_tensor(spec: FrontEnd, wave: "Tensor") -> "Tensor":
     """Return what a front end makes of a wave (n_samples,): (channels x bands, frames) float32.
 
     On the wave's device, which for any but log-mel is left on the way.
     """
     if isinstance(spec, MelSpec):
         return log_mel_tensor(wave, spec)
+    import torch
+
     return torch.from_numpy(spec.rows_of(wave.cpu().numpy())).to(wave.device)
 
 
@@ -177,23 +188,24 @@ def front_end_has_bands(name: str) -> bool:
 
 def front_end_names() -> list[str]:
     """Return the names of the front ends."""
-    return list(_kinds())
+    return list(KINDS)
 
 
-def _kinds() -> dict[str, Any]:
-    from neuromusic.auditory import CochleaSpec, ModulationSpec
-    from neuromusic.scattering import ScatteringSpec
-
-    return {kind.name: kind for kind in (MelSpec, CochleaSpec, ModulationSpec, ScatteringSpec)}
+KINDS = {
+    "logmel": ("features", "MelSpec"),
+    "cochleagram": ("auditory", "CochleaSpec"),
+    "modulation": ("auditory", "ModulationSpec"),
+    "scattering": ("scattering", "ScatteringSpec"),
+}
 
 
 def _kind(name: str) -> Any:
-    known = _kinds()
-    if name not in known:
+    if name not in KINDS:
         raise InputError(
-            f"unknown front end {name!r}; known: {', '.join(known)}{did_you_mean(name, known)}"
+            f"unknown front end {name!r}; known: {', '.join(KINDS)}{did_you_mean(name, KINDS)}"
         )
-    return known[name]
+    module, kind = KINDS[name]
+    return getattr(import_module(f"neuromusic.{module}"), kind)
 
 
 def describe(spec: FrontEnd) -> dict[str, Any]:

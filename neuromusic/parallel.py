@@ -25,6 +25,11 @@ class Machine:
     device: str = "cpu"  # or "cuda"
     dask: str | None = None
 
+    @property
+    def is_this_process(self) -> bool:
+        """Whether the process that asks does the work, too, alone or by its threads."""
+        return self.dask is None and (self.workers == 1 or self.device != "cpu")
+
 
 def run_calls(function: Callable[..., Any], calls: Calls, machine: Machine) -> Iterator[Any]:
     """Call a function with each of many tuples of arguments; yield its results in their order.
@@ -37,11 +42,11 @@ def run_calls(function: Callable[..., Any], calls: Calls, machine: Machine) -> I
     """
     if machine.dask is not None:
         yield from _run_on_dask(function, calls, machine.dask)
-    elif machine.workers == 1 and machine.device == "cpu":
+    elif machine.is_this_process and machine.device == "cpu":
         yield from (function(*call) for call in calls)
     else:
         try:
-            with _pool(function, machine) as pool:
+            with _pool(machine) as pool:
 
                 def submit(*call: Any) -> Any:
                     with _undisturbed():
@@ -73,29 +78,29 @@ def _in_order(
 
 
 @contextlib.contextmanager
-def _pool(function: Callable[..., Any], machine: Machine) -> Iterator[Executor]:
+def _pool(machine: Machine) -> Iterator[Executor]:
     if machine.device != "cpu":  # a GPU has one process; its threads read files and wait for it
         with ThreadPoolExecutor(machine.workers) as threads:
             yield threads
         return
     import multiprocessing
 
-    warm_up(function.__module__, machine)
+    warm_up(machine)
     context = multiprocessing.get_context("forkserver")
     with _no_main(), ProcessPoolExecutor(machine.workers, context, _end_with_parent) as pool:
         yield pool
 
 
-def warm_up(module: str, machine: Machine) -> None:
-    """Let a server import the module of the work, of which the workers will be copies.
+def warm_up(machine: Machine) -> None:
+    """Let a server make itself ready for the work (`ahead`), of which workers will be copies.
 
     They need less memory so, and start sooner, above all if this is called early.
     """
-    if machine.workers == 1 or machine.device != "cpu" or machine.dask is not None:
+    if machine.is_this_process or machine.dask is not None:
         return
     from multiprocessing import forkserver, resource_tracker
 
-    forkserver.set_forkserver_preload([module])
+    forkserver.set_forkserver_preload(["neuromusic.ahead"])
     resource_tracker.ensure_running()  # when it starts, it unblocks the signal
     # Ctrl-C in a terminal goes to the server and the workers too: they are born deaf to it.
     with _no_main(), _undisturbed():

@@ -13,7 +13,7 @@ from neuromusic import stimuli, timing
 from neuromusic.config import Config
 from neuromusic.errors import InputError
 from neuromusic.fmri.formats import Wanted
-from neuromusic.parallel import Machine, warm_up
+from neuromusic.parallel import Machine
 from neuromusic.progress import Say, epoch_text
 from neuromusic.provenance import (
     RECORD,
@@ -59,8 +59,6 @@ def make_prepared(
     """
     machine = Machine(workers, device, dask)
     check_target(out, "prepare")
-    if lists.is_dir() and not (out / RECORD).is_file():  # else it may be there already
-        warm_up("neuromusic.prepare", machine)
     from neuromusic.features import describe, front_end
     from neuromusic.prepare import prepare_audio, same_threads
 
@@ -74,7 +72,8 @@ def make_prepared(
     if is_current(out, made):
         say(f"{out} is there already and unchanged")
         return out
-    with new_directory(out, made, keep=True) as part, same_threads():
+    threads = same_threads() if machine.is_this_process else contextlib.nullcontext()
+    with new_directory(out, made, keep=True) as part, threads:
         silent = prepare_audio(lists, part, spec, with_waves, seed, made["inputs"], machine)
     if silent:
         say(f"warning: silent and not trained on: {', '.join(silent)}")

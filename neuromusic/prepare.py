@@ -5,15 +5,13 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from neuromusic import audio, augment, store
+from neuromusic import audio, store
 from neuromusic.errors import InputError
 from neuromusic.features import FrontEnd, describe, rows_of_tensor
 from neuromusic.journal import Journal
@@ -22,6 +20,9 @@ from neuromusic.progress import track
 from neuromusic.provenance import sha256
 from neuromusic.stimuli import DROPPED, read_lists
 from neuromusic.variants import VARIANTS
+
+if TYPE_CHECKING:  # a process that has workers does without torch
+    from torch import Tensor
 
 CLIP_COLUMNS = ["clip", "genre", "track", "split", "run", "trial", "path"]
 
@@ -59,11 +60,15 @@ def _n_variants(split: str) -> int:
 
 def variant_waves(
     path: Path, clip: str, n_variants: int, seed: int, device: str = "cpu"
-) -> Iterator[tuple[Tensor, dict[str, Any]]]:
+) -> Iterator[tuple["Tensor", dict[str, Any]]]:
     """Yield (wave, parameters) of the variants of a clip, on a device.
 
     Where torch has several threads it keeps to one from here on: the work is spread over clips.
     """
+    import torch
+
+    from neuromusic import augment
+
     torch.set_num_threads(1)
     source = augment.Source(audio.read(path), device)
     for variant in range(n_variants):
@@ -74,6 +79,8 @@ def variant_waves(
 @contextlib.contextmanager
 def same_threads() -> Iterator[None]:
     """Give torch its threads back at the end."""
+    import torch
+
     threads = torch.get_num_threads()
     try:
         yield
@@ -106,6 +113,8 @@ def hear_clip(path: Path, clip: str, n_variants: int, wanted: Wanted, digest: st
 
     ``digest`` is the SHA-256 that was recorded for the file: raises InputError if it has changed.
     """
+    import torch
+
     spec = wanted.spec
     n_frames = spec.n_frames(wanted.n_samples)
     features = np.zeros((n_variants, spec.n_channels * spec.n_bands, n_frames), np.float16)

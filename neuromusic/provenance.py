@@ -23,7 +23,9 @@ RECORD = "provenance.json"
 PLAN = "plan.json"  # in a directory that is not finished
 SAME = ("command", "settings", "inputs", "code_version")  # what makes two outputs the same
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-PACKAGES = ("numpy", "scipy", "librosa", "soundfile", "soxr", "torch", "torchaudio", "pandas")
+PACKAGES = (
+    "numpy", "scipy", "librosa", "numba", "soundfile", "soxr", "torch", "torchaudio", "pandas",
+)  # fmt: skip
 
 
 def sha256(path: Path) -> str:

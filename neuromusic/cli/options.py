@@ -51,6 +51,8 @@ def out(what: str, default: str | None = None):  # type: ignore[no-untyped-def] 
 
 def chosen_device(name: str) -> str:
     """Return "cpu" or "cuda" for what --device says; raise InputError for a GPU that is missing."""
+    if name == "cpu":  # without the seconds that torch takes to start
+        return name
     import torch
 
     if name == "auto":

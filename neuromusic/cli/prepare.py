@@ -5,6 +5,8 @@ from pathlib import Path
 import click
 
 from neuromusic.cli import options
+from neuromusic.parallel import Machine, warm_up
+from neuromusic.provenance import RECORD
 
 
 @click.command("prepare")
@@ -49,12 +51,15 @@ def command(
       neuromusic prepare run_dataset --out prepared --dask tcp://node1:8786
       neuromusic prepare --features train.npz --test-features test.npz --out prepared
     """
-    from neuromusic import pipeline
-
     if (lists is None) == (features is None) or (test_features and not features):
         raise click.UsageError("give either LISTS or --features (and --test-features)")
     if lists is not None:
         device = "cpu" if dask and device == "auto" else options.chosen_device(device)
+        if lists.is_dir() and not (out / RECORD).is_file():  # else it may be there already
+            warm_up(Machine(workers, device, dask))  # now: there is much to import here, too
+    from neuromusic import pipeline
+
+    if lists is not None:
         pipeline.make_prepared(
             lists, out, seed, workers, options.say, front_end, waves, device, dask
         )

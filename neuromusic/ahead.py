@@ -1,0 +1,16 @@
+"""Imported by the server of which the workers are copies: all that they need, ready to run.
+
+Makes the variants of a moment of noise, so that the compiled passes are loaded once for all.
+"""
+
+import torch
+
+from neuromusic import augment, features
+from neuromusic.variants import VARIANTS
+
+torch.set_num_threads(1)  # threads would not be copied
+_noise = 0.1 * torch.randn(2048, generator=torch.Generator().manual_seed(0))
+_source = augment.Source(_noise.numpy())
+for _variant in range(len(VARIANTS)):
+    _wave = augment.apply(_source, _variant, augment.draw(0, "", _variant))
+    features.log_mel_tensor(_wave, features.MelSpec())
