@@ -184,7 +184,7 @@ def blocks(path: Path, block_s: float) -> Iterator[NDArray[np.float32]]:
                     open_ -= len(data)
                     if len(data) == 0:
                         raise InputError(f"{path}: is cut short; {left} samples are missing")
-                    mono = data.mean(axis=1)
+                    mono = data.mean(axis=1) if file.channels > 1 else data[:, 0]
                     if rate_hz != RATE_HZ:
                         mono = stream.resample_chunk(mono, last=left == 0)
                     pieces.append(mono)
