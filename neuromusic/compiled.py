@@ -22,8 +22,9 @@ TINY = np.float32(1e-30)  # a power that is none
 ZERO, ONE = np.float32(0), np.float32(1)
 
 # A power as a positive 16-bit number: a float's bits, with 9 of its fraction (.05 % of a
-# magnitude), from 2 ** -43 on. They sort as the powers do.
-SHIFT, LOWEST = np.int32(14), np.int32((127 - 43) << 23)
+# magnitude), from 2 ** -36 (a 60th of 16-bit noise) to 2 ** 28 (a tone of amplitude 32). They sort
+# as the powers do.
+SHIFT, LOWEST = np.int32(14), np.int32((127 - 36) << 23)
 
 
 def blocks(n: int) -> Iterator[slice]:
@@ -81,7 +82,7 @@ def filtered(bins: Tensor, gains: Tensor) -> Iterator[Tensor]:
 
 
 def vocoded(bins: Tensor, steps: NDArray[np.float64], gains: Tensor) -> Iterator[Tensor]:
-    """Yield the frames of a phase vocoder, with gains as in `filtered`; see `stft.Spectrum.tempo`.
+    """Yield a phase vocoder's frames, with gains as in `filtered`; see `stft.Spectrum.at_tempo`.
 
     ``steps`` are their places in ``bins``, behind whose last frame silence follows.
     """
@@ -120,6 +121,8 @@ def overlap_add(spectra: Iterable[Tensor], window: Tensor, hop: int, n_frames: i
     wave = np.zeros((n_frames - 1) * hop + len(window), np.float32)
     first = 0
     for bins in spectra:
+        if first == n_frames:
+            break
         frames = torch.fft.irfft(bins[: n_frames - first], len(window)).numpy()
         _add(frames, weights, hop, first, wave)
         first += len(frames)
@@ -206,7 +209,7 @@ def _filter(bins: Any, gains: Any, out: Any) -> None:
 
 @compiled
 def _vocode(bins: Any, steps: Any, gains: Any, re: Any, im: Any, out: Any) -> None:
-    """Write the frames of a phase vocoder; see `stft.Spectrum.tempo`.
+    """Write the frames of a phase vocoder; see `stft.Spectrum.at_tempo`.
 
     ``steps`` are the places of the frames in ``bins``, behind whose last frame silence follows;
     ``re`` and ``im`` the phase of the first of them, and then of the next to come, of magnitude 1.

@@ -28,7 +28,7 @@ def filtered(bins: Tensor, gains: Tensor) -> Iterator[Tensor]:
 
 
 def vocoded(bins: Tensor, steps: NDArray[np.float64], gains: Tensor) -> Iterator[Tensor]:
-    """Yield the frames of a phase vocoder, with gains as in `filtered`; see `stft.Spectrum.tempo`.
+    """Yield a phase vocoder's frames, with gains as in `filtered`; see `stft.Spectrum.at_tempo`.
 
     ``steps`` are their places in ``bins``, behind whose last frame silence follows.
     """

@@ -130,6 +130,7 @@ def test_two_processes_learn_what_one_learns(place, name):
     load_run(place / f"{name}-2")
 
 
+@pytest.mark.slow  # a minute and a half
 def test_two_processes_killed_and_resumed_are_bit_identical(place):
     common = ["train", "tiny.toml", "--prepared", "prepared", "--set", "train.epochs=8",
               "--set", "train.devices=2", "--set", "train.accelerator=cpu"]  # fmt: skip
