@@ -275,7 +275,7 @@ def wait_until(true: Callable[[], object], seconds: float) -> bool:
     while not true():
         if time.monotonic() > end:
             return False
-        time.sleep(0.01)
+        time.sleep(0.001)  # the shortest steps write for a few milliseconds
     return True
 
 
