@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromusic.errors import InputError
+from neuromusic.reading import check_reachable, reading
 
 RATE_HZ = 22_050
 SUFFIXES = (".wav", ".au", ".flac", ".mp3", ".ogg")
@@ -40,11 +41,16 @@ def duration_s(path: Path) -> float:
     Raises InputError if it has none, if the header asks for what no sound has, and for wav, au and
     ogg files that end before the length that they declare.
     """
-    import soundfile
-
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    with reading(path):
+        return _duration_s(path)
+
+
+def _duration_s(path: Path) -> float:
+    import soundfile
+
     try:
         info = soundfile.info(str(path))
     except (soundfile.LibsndfileError, RuntimeError, TypeError) as error:  # TypeError: raw samples
@@ -183,6 +189,7 @@ def blocks(path: Path, block_s: float) -> Iterator[NDArray[np.float32]]:
                     left -= len(data)
                     open_ -= len(data)
                     if len(data) == 0:
+                        check_reachable(path)
                         raise InputError(f"{path}: is cut short; {left} samples are missing")
                     mono = data.mean(axis=1) if file.channels > 1 else data[:, 0]
                     if rate_hz != RATE_HZ:
@@ -190,6 +197,7 @@ def blocks(path: Path, block_s: float) -> Iterator[NDArray[np.float32]]:
                     pieces.append(mono)
                 yield pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
     except (soundfile.LibsndfileError, RuntimeError) as error:
+        check_reachable(path)
         raise InputError(f"{path}: is no readable sound file ({error})") from None
 
 

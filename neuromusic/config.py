@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from neuromusic.errors import InputError, did_you_mean
+from neuromusic.reading import check_reachable
 from neuromusic.untrusted import check_size
 from neuromusic.variants import VARIANTS
 
@@ -225,6 +226,7 @@ def load_config(path: Path, changes: tuple[str, ...] = ()) -> Config:
         raise
     # ValueError: all that tomllib raises, and Python's own for a number of 4300 digits.
     except (OSError, ValueError, RecursionError) as error:
+        check_reachable(path)
         raise InputError(f"{path}: is no readable TOML ({error})") from None
     return make_config(tree, str(path), changes)
 

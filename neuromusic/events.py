@@ -11,6 +11,7 @@ import pandas as pd
 from neuromusic import timing
 from neuromusic.errors import InputError, did_you_mean
 from neuromusic.orders import GENRES, TASK, Order, Split, presentations
+from neuromusic.reading import check_reachable
 from neuromusic.untrusted import check_size, read_json, text_table
 
 EVENTS_NAME = re.compile(
@@ -62,6 +63,7 @@ def read_events(path: Path) -> pd.DataFrame:
     except InputError:
         raise
     except (OSError, ValueError) as error:
+        check_reachable(path)
         raise InputError(f"{path}: cannot be read as a tab-separated table ({error})") from None
     if len(table) > MOST_ROWS:
         raise InputError(f"{path}: has over {MOST_ROWS} rows; expected one a presentation of a run")

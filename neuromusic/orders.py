@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from neuromusic import timing
 from neuromusic.errors import InputError, did_you_mean
 from neuromusic.matfile import read_cells
+from neuromusic.reading import reading
 
 GENRES = (
     "blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock",
@@ -120,7 +121,8 @@ def read_order(path: Path, split: Split) -> Order:
     name = VARIABLE[split]
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a .mat file with the variable {name}")
-    cells = read_cells(path, name)
+    with reading(path):
+        cells = read_cells(path, name)
     if cells.ndim != 2 or cells.size == 0:
         raise InputError(f"{path}: {name} has the shape {cells.shape}; expected trials x runs")
     for (row, column), entry in np.ndenumerate(cells):

@@ -18,6 +18,7 @@ from typing import Any
 
 from neuromusic import __version__
 from neuromusic.errors import InputError, ResourceError
+from neuromusic.reading import reading
 
 RECORD = "provenance.json"
 PLAN = "plan.json"  # in a directory that is not finished
@@ -30,7 +31,7 @@ PACKAGES = (
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file as hex."""
-    with open(path, "rb") as file:
+    with reading(path), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -82,7 +83,8 @@ def read_record(directory: Path, name: str = RECORD) -> dict[str, Any] | None:
 
 def _read_json(path: Path) -> dict[str, Any] | None:
     try:
-        loaded = json.loads(path.read_text("utf-8"))
+        with reading(path):
+            loaded = json.loads(path.read_text("utf-8"))
     # RecursionError: of brackets in brackets without end.
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None

@@ -14,6 +14,7 @@ from neuromusic.features import MelSpec
 from neuromusic.orders import Order, presentations
 from neuromusic.prepare import meta_of
 from neuromusic.progress import track
+from neuromusic.reading import check_reachable
 from neuromusic.untrusted import check_file_name, check_zip
 
 
@@ -96,6 +97,7 @@ def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
     except InputError:
         raise
     except Exception as error:  # zipfile, numpy and zlib each have their own
+        check_reachable(path)
         raise InputError(f"{path}: is no readable .npz file ({error})") from None
     lacking = [key for key in wanted if key not in part]
     if lacking:

@@ -26,6 +26,7 @@ from neuromusic.provenance import (
     write_record,
     write_text,
 )
+from neuromusic.reading import check_reachable, reading
 from neuromusic.store import PreparedSet, normalise_clip
 from neuromusic.untrusted import check_file_name, check_links
 
@@ -178,11 +179,12 @@ def check_whole(checkpoint: Path) -> None:
     It is a zip archive with a CRC-32 of each of its files.
     """
     try:
-        with zipfile.ZipFile(checkpoint) as file:
+        with reading(checkpoint), zipfile.ZipFile(checkpoint) as file:
             broken = file.testzip()
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         broken = str(error)
     if broken:
+        check_reachable(checkpoint)
         raise InputError(f"{checkpoint}: is damaged ({broken}); remove it to train anew")
 
 
@@ -226,6 +228,7 @@ def load_run(directory: Path) -> Run:
     except InputError:
         raise
     except Exception as error:  # safetensors, json and torch each have their own
+        check_reachable(directory / WEIGHTS)
         raise InputError(f"{directory / WEIGHTS}: is damaged ({error}); train again") from None
     places = places_of(recorded, directory)
     found = (path for path in places if path.is_dir() and record_hash(path) == known)

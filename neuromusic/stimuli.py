@@ -15,6 +15,7 @@ from neuromusic.errors import InputError
 from neuromusic.events import find_events, read_events
 from neuromusic.orders import Order, presentations
 from neuromusic.provenance import read_record
+from neuromusic.reading import reading
 from neuromusic.untrusted import check_file_name, check_links, check_size
 from neuromusic.variants import VARIANTS, variant_file_name
 
@@ -275,9 +276,11 @@ def read_lists(directory: Path) -> pd.DataFrame:
         }  # 000002 is the name of a track
         try:
             check_size(path, MOST_LIST_BYTES, "a stimulus list")
-            table = pd.read_csv(
-                path, sep="\t", na_values="n/a", keep_default_na=False, dtype=names, index_col=False
-            )
+            with reading(path):
+                table = pd.read_csv(
+                    path, sep="\t", na_values="n/a", keep_default_na=False, dtype=names,
+                    index_col=False,
+                )  # fmt: skip
         except ValueError as error:
             if isinstance(error, InputError):
                 raise

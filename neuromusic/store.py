@@ -22,6 +22,7 @@ from neuromusic.audio import RATE_HZ
 from neuromusic.errors import InputError, ResourceError
 from neuromusic.features import front_end, sounding
 from neuromusic.provenance import NO_SPACE, read_record
+from neuromusic.reading import is_away, reading
 from neuromusic.untrusted import check_file_name, read_json
 
 ROW_COLUMNS = (
@@ -165,13 +166,14 @@ def open_prepared(directory: Path) -> PreparedSet:
         raise InputError(f"{directory}: is no prepared set; make one with 'neuromusic prepare'")
     try:
         features = _map(directory / "features.npy")
-        rows = pd.read_csv(
-            directory / "rows.tsv",
-            sep="\t",
-            na_values="n/a",
-            keep_default_na=False,
-            dtype={"run": "Int64", "trial": "Int64", "clip": str, "genre": str, "track": str},
-        )
+        with reading(directory / "rows.tsv"):
+            rows = pd.read_csv(
+                directory / "rows.tsv",
+                sep="\t",
+                na_values="n/a",
+                keep_default_na=False,
+                dtype={"run": "Int64", "trial": "Int64", "clip": str, "genre": str, "track": str},
+            )
         meta = read_json(directory / "prepared.json", "prepare it again")
         waves = None
         if (directory / "waves.npy").is_file():
@@ -179,6 +181,8 @@ def open_prepared(directory: Path) -> PreparedSet:
     except InputError:
         raise
     except (OSError, ValueError, EOFError) as error:
+        if is_away(error):
+            raise
         file = getattr(error, "filename", None) or directory
         raise InputError(f"{file}: is damaged ({error}); prepare it again") from None
     _check_meta(directory / "prepared.json", meta)
@@ -191,7 +195,8 @@ def open_prepared(directory: Path) -> PreparedSet:
     _check_rows(directory / "rows.tsv", rows, meta["classes"], features.shape[2], waves)
     table = directory / "presentations.tsv"
     try:
-        shown = pd.read_csv(table, sep="\t", na_values="n/a") if table.is_file() else None
+        with reading(table):
+            shown = pd.read_csv(table, sep="\t", na_values="n/a") if table.is_file() else None
     except ValueError as error:
         raise InputError(f"{table}: is no readable table ({error}); prepare it again") from None
     return PreparedSet(directory, features, rows, meta, shown, waves)
@@ -202,7 +207,7 @@ def _map(path: Path) -> NDArray[Any]:
 
     What was cut short is found without reading it; `verify` reads all of it.
     """
-    with open(path, "rb") as file:
+    with reading(path), open(path, "rb") as file:
         try:
             version = np.lib.format.read_magic(file)
             read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
@@ -217,7 +222,8 @@ def _map(path: Path) -> NDArray[Any]:
         raise InputError(
             f"{path}: is damaged ({size} bytes, and its head promises {expected}); prepare it again"
         )
-    mapped: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
+    with reading(path):
+        mapped: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
     return mapped
 
 

@@ -48,6 +48,7 @@ from neuromusic.devices import Share, end_at_once, spread
 from neuromusic.errors import InputError
 from neuromusic.models import Network
 from neuromusic.provenance import record, record_hash, sha256, write_record, write_text
+from neuromusic.reading import check_reachable
 from neuromusic.selection import Selection, labels, select
 from neuromusic.spectral import augment_batch
 from neuromusic.store import PreparedSet
@@ -410,6 +411,7 @@ def _check_checkpoint(path: Path) -> None:
     try:
         torch.load(path, map_location="cpu", weights_only=True)
     except Exception:  # zipfile, pickle and torch each have their own; torch's advice is to trust
+        check_reachable(path)
         raise InputError(
             f"{path}: is damaged, or holds more than data; remove it to train anew"
         ) from None

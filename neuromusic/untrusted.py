@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from neuromusic.errors import InputError
+from neuromusic.reading import reading
 
 MOST_NAME_BYTES = 255  # of a file name, on every common file system
 MOST_JSON_BYTES = 64_000_000
@@ -72,7 +73,8 @@ def read_json(path: Path, remedy: str) -> Any:
     """
     check_size(path, MOST_JSON_BYTES, "such a JSON file")
     try:
-        return json.loads(path.read_text("utf-8"))
+        with reading(path):
+            return json.loads(path.read_text("utf-8"))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: is no readable JSON ({error}); {remedy}") from None
 
@@ -86,9 +88,10 @@ def text_table(path: Path, sep: str = "\t", **more: Any) -> pd.DataFrame:
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)
         try:
-            table = pd.read_csv(
-                path, sep=sep, dtype=str, keep_default_na=False, index_col=False, **more
-            )
+            with reading(path):
+                table = pd.read_csv(
+                    path, sep=sep, dtype=str, keep_default_na=False, index_col=False, **more
+                )
         except pd.errors.ParserWarning:
             raise ValueError("a row has more fields than the header") from None
     return table.fillna("")

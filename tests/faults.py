@@ -152,7 +152,7 @@ def clear(root: Path, step: Step) -> None:
     for path in [root / step.out, *root.glob(f".{step.out}.*")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     if step.name == "augment":
-        shutil.copytree(root / "lists", root / step.out)
+        shutil.copytree(root / "lists", root / step.out, symlinks=True)
     if step.name == "sweep":
         (root / step.out).mkdir()  # where its database lies
 

@@ -30,6 +30,7 @@ from neuromusic.cli import (
     verify,
 )
 from neuromusic.errors import InputError
+from neuromusic.reading import REMEDY, is_away
 
 
 class _BadInput(click.ClickException):
@@ -59,6 +60,8 @@ class _Group(click.Group):
             if error.filename is None and error.strerror is None:
                 raise
             first = f"{error.filename or 'output'}: {error.strerror}"
+            if is_away(error):
+                first = f"{error.filename or 'a file'}: {error.strerror}; {REMEDY}"
             raise _BadInput("; ".join([first, *notes(error)])) from None
         except KeyboardInterrupt as error:
             left = notes(error) or ["nothing half-written is left"]
