@@ -150,7 +150,7 @@ def check_goes_on(place, far, step, whole):
     ("name", "share", "workers"),
     [
         ("prepare", 0.75, 2),
-        ("train", 0.3, 1),
+        pytest.param("train", 0.3, 1, marks=SLOW),
         pytest.param("prepare", 0.75, 1, marks=SLOW),
         pytest.param("prepare", 0.15, 1, marks=SLOW),
         pytest.param("lists", 0.3, 1, marks=SLOW),
@@ -212,7 +212,7 @@ def test_a_signal_while_reads_wait(place, far, normal, name, share, workers, how
 @pytest.mark.parametrize(
     ("name", "share", "workers"),
     [
-        ("prepare", 0.75, 2),
+        pytest.param("prepare", 0.75, 2, marks=SLOW),
         pytest.param("prepare", 0.75, 1, marks=SLOW),
         pytest.param("train", 0.3, 1, marks=SLOW),
     ],
@@ -268,7 +268,7 @@ def test_reads_that_fail(place, far, normal, name, share, workers, how):
 @pytest.mark.parametrize(
     ("name", "share"),
     [
-        ("train", 0.3),
+        pytest.param("train", 0.3, marks=SLOW),
         pytest.param("train", 0.8, marks=SLOW),
         pytest.param("export", 0.1, marks=SLOW),
         pytest.param("export", 0.8, marks=SLOW),
