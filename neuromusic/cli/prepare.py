@@ -5,8 +5,6 @@ from pathlib import Path
 import click
 
 from neuromusic.cli import options
-from neuromusic.parallel import Machine, warm_up
-from neuromusic.provenance import RECORD
 
 
 @click.command("prepare")
@@ -54,6 +52,9 @@ def command(
     if (lists is None) == (features is None) or (test_features and not features):
         raise click.UsageError("give either LISTS or --features (and --test-features)")
     if lists is not None:
+        from neuromusic.parallel import Machine, warm_up
+        from neuromusic.provenance import RECORD
+
         device = "cpu" if dask and device == "auto" else options.chosen_device(device)
         if lists.is_dir() and not (out / RECORD).is_file():  # else it may be there already
             warm_up(Machine(workers, device, dask))  # now: there is much to import here, too
