@@ -177,7 +177,7 @@ def test_reads_that_wait_and_go_on(place, far, normal, name, share, workers):
 @pytest.mark.parametrize(
     ("name", "share", "workers", "how"),
     [
-        ("prepare", 0.75, 1, signal.SIGTERM),
+        pytest.param("prepare", 0.75, 1, signal.SIGTERM, marks=SLOW),
         pytest.param("prepare", 0.75, 2, signal.SIGINT, marks=SLOW),
         pytest.param("prepare", 0.75, 1, signal.SIGINT, marks=SLOW),
         pytest.param("prepare", 0.75, 2, signal.SIGTERM, marks=SLOW),

@@ -93,6 +93,7 @@ def wandb_history(directory):
     ]
 
 
+@pytest.mark.slow
 def test_weights_and_biases_offline_needs_no_network(place, tmp_path):
     """Whatever goes out would go through the proxy, which is this test."""
     called = []

@@ -45,6 +45,7 @@ def settings(**changes):
     return make_config(tree, "test")
 
 
+@pytest.mark.slow  # two kills of train are in test_faults.py
 def test_killed_and_resumed_is_bit_identical(place):
     arguments = ("train", "tiny.toml", "--prepared", "prepared", "--set", "train.epochs=6")
     whole = neuromusic(*arguments, "--out", "whole", cwd=place)

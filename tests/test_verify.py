@@ -211,6 +211,7 @@ def test_a_training_that_went_otherwise_is_found(copy, runner):
     assert "recorded with other versions: torch 2.0 (now " in said
 
 
+@pytest.mark.slow
 def test_a_project_works_where_it_was_copied_to(made, tmp_path):
     """The original is deleted; every command finds its input, or takes its new place."""
     first, second = tmp_path / "first", tmp_path / "second"
