@@ -52,7 +52,8 @@ def toml(path, name, *lines):
      ("logmel", True, "cel-wave", ['normalisation = "clip"']),
      ("cochleagram", False, "cortex-z", ['front_end = "cochleagram"']),
      ("modulation", False, "cortex-z", ['front_end = "modulation"']),
-     pytest.param("scattering", False, "cnn2d", ['front_end = "scattering"'], marks=pytest.mark.slow)],
+     pytest.param(
+         "scattering", False, "cnn2d", ['front_end = "scattering"'], marks=pytest.mark.slow)],
     ids=["wave", "wave, per clip", "cochleagram", "modulation", "scattering"],
 )  # fmt: skip
 def test_from_sound_to_predictions(lists, tmp_path, front_end, waves, name, lines):
