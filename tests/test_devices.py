@@ -157,7 +157,8 @@ def test_two_processes_killed_and_resumed_are_bit_identical(place):
     assert "holds another run" in other.stderr
 
 
-@pytest.mark.parametrize("group", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("group", [True, False])
 def test_two_processes_that_are_asked_to_stop_end_at_once(place, group):
     """Neither waits for the other, wherever the signal meets them; 300 epochs would take long."""
     out = place / f"stopped-{group}"

@@ -233,7 +233,7 @@ def test_every_variant_of_real_music_is_what_librosa_makes_of_it(shared, tmp_pat
         assert_librosas(data, clip, wave)
 
 
-@pytest.mark.parametrize("name", ["logmel", "cochleagram"])
+@pytest.mark.parametrize("name", ["logmel", pytest.param("cochleagram", marks=pytest.mark.slow)])
 def test_a_softer_clip_is_the_same_minus_decibels(lists, tmp_path, name):
     """What is taken from the original's rows is what the softer wave gives."""
     data = open_prepared(pipeline.make_prepared(lists, tmp_path / name, 7, 1, quiet, name))

@@ -149,7 +149,7 @@ def check_goes_on(place, far, step, whole):
 @pytest.mark.parametrize(
     ("name", "share", "workers"),
     [
-        ("prepare", 0.75, 2),
+        pytest.param("prepare", 0.75, 2, marks=SLOW),
         pytest.param("train", 0.3, 1, marks=SLOW),
         pytest.param("prepare", 0.75, 1, marks=SLOW),
         pytest.param("prepare", 0.15, 1, marks=SLOW),
