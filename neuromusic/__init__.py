@@ -2,7 +2,7 @@
 
 import os
 
-__version__ = "0.1.0"
+__version__ = "0.1.0.dev1"  # another one whenever the same settings make other bytes
 
 # Large pages for large tensors on a CPU: without them much of a training goes into page faults.
 # torch reads this with its first tensor, so it is set before any import of it.

@@ -75,6 +75,9 @@ RANGES = {
 }  # fmt: skip
 
 
+LISTED = {"speed": augment.SPEEDS, "pitch": augment.PITCHES}
+
+
 @pytest.mark.parametrize("index", range(1, 10))
 def test_draws_fill_their_ranges(index):
     drawn = [augment.draw(seed, CLIP, index) for seed in range(400)]
@@ -85,9 +88,12 @@ def test_draws_fill_their_ranges(index):
     assert sum(map(len, inside)) == 400
     for part, (low, high) in zip(inside, ranges, strict=True):
         assert len(part) > 400 / len(ranges) / 1.3
+        if augment.VARIANTS[index] in LISTED:  # every value that frames allow, and no other
+            allowed = [value for value in LISTED[augment.VARIANTS[index]] if low <= value <= high]
+            assert set(part) == set(allowed)
+            continue
         assert part.min() < low + 0.05 * (high - low)
-        ends = 0.15 if augment.VARIANTS[index] == "speed" else 0.05  # frames allow some speeds only
-        assert part.max() > high - ends * (high - low)
+        assert part.max() > high - 0.05 * (high - low)
 
 
 def test_another_process_draws_the_same():
