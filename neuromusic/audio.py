@@ -146,7 +146,8 @@ def read(path: Path, least_s: float = 0.0) -> NDArray[np.float32]:
             f"{path}: declares {declared_s / 60:.0f} minutes; a clip has at most {MOST_S / 60:g}; "
             "cut it into clips"
         )
-    wave = np.concatenate([*blocks(path, block_s=MOST_S)] or [np.zeros(0, np.float32)])
+    pieces = list(blocks(path, block_s=MOST_S)) or [np.zeros(0, np.float32)]
+    wave = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
     length_s = len(wave) / RATE_HZ
     if length_s < least_s - LENGTH_TOLERANCE_S:
         raise InputError(f"{path}: lasts {length_s:.2f} s; expected at least {least_s:g} s")

@@ -41,6 +41,8 @@ def draw(seed: int, clip: str, variant: int) -> Parameters:
     0.8..0.95 or 1.05..1.25, of speed 0.85..0.95 or 1.05..1.18 (of SPEEDS); pitch_semitones
     +-0.5..3 (of PITCHES); rate_hz 5 000..12 000; gain_db -12..-3; margin of the median masks 1..2.
     """
+    if VARIANTS[variant] == "original":
+        return {}
     rng = generator(seed, clip, variant)
 
     def either(low: tuple[float, float], high: tuple[float, float]) -> float:
@@ -122,23 +124,21 @@ def apply(source: Source, variant: int, parameters: Parameters) -> Tensor:
 def add_noise(wave: Wave, snr_db: float, noise_seed: int) -> Wave:
     """Add white Gaussian noise ``snr_db`` below the wave's RMS; digital silence stays silent."""
     noise = torch.randn(len(wave), generator=torch.Generator().manual_seed(noise_seed)).numpy()
-    power = np.square(wave).sum(dtype=np.float64) / len(wave)
-    # A rest of SILENCE_S has a zero among every so many samples.
-    if (wave[:: int(SILENCE_S * RATE_HZ)] == 0).any():
-        silent = digital_silence(wave)
-        noise[silent] = 0
-        power = np.square(wave[~silent]).mean(dtype=np.float64)
+    n_sounding = len(wave)
+    for first, end in digital_silence(wave):
+        noise[first:end] = 0
+        n_sounding -= end - first
+    power = np.square(wave).sum(dtype=np.float64) / n_sounding
     noise *= np.float32(np.sqrt(power) * 10 ** (-snr_db / 20))
     noise += wave
     return noise
 
 
-def digital_silence(wave: Wave) -> NDArray[np.bool_]:
-    """Return which samples (n_samples,) lie in a stretch of zeros of at least SILENCE_S."""
+def digital_silence(wave: Wave) -> NDArray[np.int64]:
+    """Return (first, end) of each stretch of zeros of at least SILENCE_S, (stretches, 2)."""
+    # Such a stretch has a zero among every so many samples.
+    if wave[:: int(SILENCE_S * RATE_HZ)].all():
+        return np.empty((0, 2), np.int64)
     zero = np.concatenate([[False], wave == 0, [False]])
-    borders = np.flatnonzero(zero[1:] != zero[:-1])
-    silent = np.zeros(len(wave), dtype=np.bool_)
-    for first, end in borders.reshape(-1, 2):
-        if end - first >= SILENCE_S * RATE_HZ:
-            silent[first:end] = True
-    return silent
+    stretches = np.flatnonzero(zero[1:] != zero[:-1]).reshape(-1, 2)
+    return stretches[stretches[:, 1] - stretches[:, 0] >= SILENCE_S * RATE_HZ]

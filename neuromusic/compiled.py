@@ -16,7 +16,7 @@ from torch import Tensor
 
 from neuromusic.median import TILE, mirrored_rows, program
 
-BLOCK = 64  # frames at a time
+BLOCK = 160 * 1024  # samples at a time, in as many frames as hold them
 WIDTH = 512  # columns that are sorted at a time
 TINY = np.float32(1e-30)  # a power that is none
 ZERO, ONE = np.float32(0), np.float32(1)
@@ -27,19 +27,21 @@ ZERO, ONE = np.float32(0), np.float32(1)
 SHIFT, LOWEST = np.int32(14), np.int32((127 - 36) << 23)
 
 
-def blocks(n: int) -> Iterator[slice]:
-    """Yield slices of n frames; the last may be shorter."""
-    return (slice(first, min(n, first + BLOCK)) for first in range(0, n, BLOCK))
+def blocks(n: int, n_fft: int) -> Iterator[slice]:
+    """Yield slices of n frames of about ``n_fft`` samples; the last may be shorter."""
+    size = max(1, BLOCK // n_fft)
+    return (slice(first, min(n, first + size)) for first in range(0, n, size))
 
 
 def spectra_in_blocks(wave: Tensor, window: Tensor, hop: int) -> Iterator[tuple[slice, Tensor]]:
     """Yield (frames, their spectra) of a wave (n_samples,); see `stft.spectra`."""
     samples, weights = wave.numpy(), window.numpy()
-    frames = np.empty((BLOCK, len(window)), np.float32)
-    for part in blocks(1 + len(wave) // hop):
+    n_fft = len(window)
+    frames = torch.empty(max(1, BLOCK // n_fft), n_fft)
+    for part in blocks(1 + len(wave) // hop, n_fft):
         cut = frames[: part.stop - part.start]
-        _cut(samples, weights, hop, part.start, cut)
-        yield part, torch.fft.rfft(torch.from_numpy(cut))
+        _cut(samples, weights, hop, part.start, cut.numpy())
+        yield part, torch.fft.rfft(cut)
 
 
 def spectra(wave: Tensor, window: Tensor, hop: int) -> Tensor:
@@ -75,7 +77,7 @@ def _bands(filters: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArr
 
 def filtered(bins: Tensor, gains: Tensor) -> Iterator[Tensor]:
     """Multiply each bin by its gain; as many bins as there are gains, silent where none is."""
-    for part in blocks(len(bins)):
+    for part in blocks(len(bins), 2 * bins.shape[1]):
         out = torch.empty(part.stop - part.start, len(gains), dtype=bins.dtype)
         _filter(bins[part].numpy(), gains.numpy(), out.numpy())
         yield out
@@ -89,7 +91,7 @@ def vocoded(bins: Tensor, steps: NDArray[np.float64], gains: Tensor) -> Iterator
     first = bins[0].numpy()
     phase = np.where(np.abs(first) ** 2 < TINY, 1, np.exp(1j * np.angle(first)))
     re, im = phase.real.astype(np.float32), phase.imag.astype(np.float32)
-    for part in blocks(len(steps)):
+    for part in blocks(len(steps), 2 * bins.shape[1]):
         out = torch.empty(part.stop - part.start, len(gains), dtype=bins.dtype)
         _vocode(bins.numpy(), steps[part], gains.numpy(), re, im, out.numpy())
         yield out
@@ -99,14 +101,15 @@ def medians(bins: Tensor) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     """Return moving medians of the power along time and along frequency, (frames, bins) codes."""
     codes = np.empty(bins.shape, np.int16)
     _encode(bins.numpy(), codes)
-    return moving_median(codes), moving_median(codes.T).T
+    turned = np.ascontiguousarray(codes.T)  # what is read across rows is read ten times as slowly
+    return moving_median(codes), np.ascontiguousarray(moving_median(turned).T)
 
 
 def masked(
     bins: Tensor, wanted: NDArray[np.int16], other: NDArray[np.int16], margin: float
 ) -> Iterator[Tensor]:
     """Multiply bins by wanted / (wanted + margin ** 2 * other), where these are powers as codes."""
-    for part in blocks(len(bins)):
+    for part in blocks(len(bins), 2 * bins.shape[1]):
         out = torch.empty(part.stop - part.start, bins.shape[1], dtype=bins.dtype)
         _mask(bins[part].numpy(), wanted[part], other[part], np.float32(margin), out.numpy())
         yield out
@@ -135,7 +138,7 @@ def moving_median(x: NDArray[np.int16]) -> NDArray[np.int16]:
     Equal to that of scipy.ndimage.median_filter with mode "reflect".
     """
     p = program()
-    out = np.empty_like(x)  # what is transposed stays so
+    out = np.empty_like(x)
     _medians(x, mirrored_rows(len(x)), p.column, p.tile, p.medians, p.kept, p.rows, out)
     return out
 

@@ -2,21 +2,22 @@
 
 A clip is listed when its rows are written, with a checksum of them; so a preparation that was
 stopped at any moment, by a signal, a full disk or a power cut, goes on after the last clip that is
-whole. Rows are written to the file, not through a map of it: memory does not grow with the set.
+whole. Rows are hashed when they are listed: nothing has to be read again at the end.
 """
 
+import hashlib
 import json
-import os
 import zlib
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 from neuromusic import store
+from neuromusic.errors import ResourceError
 from neuromusic.provenance import write_text
+from neuromusic.rowfile import RowFile
 
 NAME = "done.jsonl"
 Shape = tuple[int, ...]
@@ -25,25 +26,25 @@ Shape = tuple[int, ...]
 class Journal:
     """Opens the arrays of a directory and finds what is done in them; removes itself at the end.
 
-    ``clips`` holds for each clip that is done the dicts of its rows, in order.
+    ``files`` are the arrays, into which others write; ``clips`` holds for each clip that is done
+    the dicts of its rows, in order.
     """
 
     def __init__(self, directory: Path, features: Shape, waves: Shape | None) -> None:
         self.path = directory / NAME
         lines = self._read()
-        self.arrays = [RowFile(directory / "features.npy", np.float16, features, bool(lines))]
+        self.files = [_open_rows(directory / "features.npy", np.float16, features, bool(lines))]
         if waves is not None:
-            self.arrays.append(RowFile(directory / "waves.npy", np.int16, waves, bool(lines)))
+            self.files.append(_open_rows(directory / "waves.npy", np.int16, waves, bool(lines)))
+        self._hashes = [hashlib.sha256(file.head()) for file in self.files]
         self.clips: list[list[dict[str, Any]]] = []
         self.n_rows = 0
         kept = []
         for line in lines:
-            n = len(line["rows"])
-            if [array.checksum(self.n_rows, n) for array in self.arrays] != line["checksums"]:
+            if not self._is_written(line["checksums"], len(line["rows"])):
                 break
             kept.append(json.dumps(line) + "\n")
-            self.clips.append(line["rows"])
-            self.n_rows += n
+            self._count(line["rows"])
         write_text(self.path, "".join(kept))
         self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115  # until __exit__
 
@@ -58,18 +59,38 @@ class Journal:
                 break
         return lines
 
-    def add(
-        self, features: NDArray[np.float16], waves: NDArray[np.int16], rows: list[dict[str, Any]]
-    ) -> None:
-        """Write the rows of a clip, then list it."""
-        sums = [
-            array.write(self.n_rows, block)
-            for array, block in zip(self.arrays, (features, waves), strict=False)
-        ]
-        self._file.write(json.dumps({"checksums": sums, "rows": rows}) + "\n")
-        self._file.flush()
+    def _is_written(self, checksums: list[int], n: int) -> bool:
+        """Say whether the next ``n`` rows are there as they should be; then they are hashed."""
+        blocks = [file.read(self.n_rows, n) for file in self.files]
+        if list(map(zlib.crc32, blocks)) != checksums:
+            return False
+        for so_far, block in zip(self._hashes, blocks, strict=True):
+            so_far.update(block)
+        return True
+
+    def _count(self, rows: list[dict[str, Any]]) -> None:
         self.clips.append(rows)
         self.n_rows += len(rows)
+
+    def add(self, checksums: list[int], rows: list[dict[str, Any]]) -> None:
+        """List the next clip, whose rows are written.
+
+        Raises ResourceError where they do not arrive here, as over a network they may not.
+        """
+        if not self._is_written(checksums, len(rows)):
+            raise ResourceError(
+                f"{self.files[0].path}: does not hold what a worker wrote there; workers must "
+                "write into the same directory, type the same again"
+            )
+        self._file.write(json.dumps({"checksums": checksums, "rows": rows}) + "\n")
+        self._file.flush()
+        self._count(rows)
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Name -> SHA-256 of the arrays up to the last row that is listed."""
+        made = zip(self.files, self._hashes, strict=True)
+        return {file.path.name: so_far.hexdigest() for file, so_far in made}
 
     def __enter__(self) -> Self:
         return self
@@ -78,40 +99,16 @@ class Journal:
         self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None
     ) -> None:
         self._file.close()
-        for array in self.arrays:
-            array.close()
         if kind is None:
             self.path.unlink()
 
 
-class RowFile:
-    """Rows of a .npy file that are written one block after the other."""
-
-    def __init__(self, path: Path, dtype: type, shape: Shape, go_on: bool) -> None:
-        if not (go_on and path.is_file()):
-            store.new_array(path, dtype, shape)
-        with open(path, "rb") as file:
-            np.lib.format.read_magic(file)
-            np.lib.format.read_array_header_1_0(file)
-            self.start = file.tell()
-        self.row_bytes = np.dtype(dtype).itemsize * int(np.prod(shape[1:], dtype=np.int64))
-        self.file = os.open(path, os.O_RDWR)
-
-    def write(self, row: int, block: NDArray[Any]) -> int:
-        """Write rows from ``row`` on; return their checksum."""
-        view = np.ascontiguousarray(block).data.cast("B")
-        at, left = self.start + row * self.row_bytes, view
-        while left:
-            n = os.pwrite(self.file, left, at)
-            at, left = at + n, left[n:]
-        return zlib.crc32(view)
-
-    def checksum(self, row: int, n: int) -> int:
-        """Return the checksum of ``n`` rows."""
-        return zlib.crc32(
-            os.pread(self.file, n * self.row_bytes, self.start + row * self.row_bytes)
-        )
-
-    def close(self) -> None:
-        """Close the file."""
-        os.close(self.file)
+def _open_rows(path: Path, dtype: type, shape: Shape, go_on: bool) -> RowFile:
+    if not (go_on and path.is_file()):
+        store.new_array(path, dtype, shape)
+    with open(path, "rb") as file:
+        np.lib.format.read_magic(file)
+        np.lib.format.read_array_header_1_0(file)
+        start = file.tell()
+    row_bytes = np.dtype(dtype).itemsize * int(np.prod(shape[1:], dtype=np.int64))
+    return RowFile(path.absolute(), start, row_bytes)

@@ -18,6 +18,7 @@ from neuromusic.progress import Say, epoch_text
 from neuromusic.provenance import (
     RECORD,
     check_target,
+    checksum,
     hash_inputs,
     is_current,
     kept,
@@ -32,19 +33,20 @@ from neuromusic.staging import file_table, make_file_lists, make_lists
 from neuromusic.untrusted import read_json
 
 
-def _hash_list_sounds(lists: Path) -> dict[str, str]:
+def _files_of(lists: Path) -> list[Path]:
+    """Return the lists that are there and the sounds that are listed."""
     table = stimuli.read_lists(lists)
     paths = {lists / path for path in table["path"].dropna()}
     absent = sorted(path for path in paths if not path.is_file())
     if absent:
         raise InputError(f"{absent[0]}: is listed but not there; make the lists again")
     tsv = [lists / name for name in stimuli.LIST_FILES.values() if (lists / name).is_file()]
-    return hash_inputs([*tsv, *paths])
+    return [*tsv, *paths]
 
 
 def _check_unchanged(lists: Path, inputs: Mapping[str, str]) -> None:
     """Raise InputError if what was hashed before the work is not what lies there after it."""
-    for name, now in _hash_list_sounds(lists).items():
+    for name, now in hash_inputs(_files_of(lists)).items():
         if inputs[name] != now:
             raise InputError(f"{name}: has changed while it was read; start again")
 
@@ -66,15 +68,17 @@ def make_prepared(
     settings = {"seed": seed, "front_end": describe(spec), "waves": with_waves}
     if machine.device != "cpu":  # other bytes, within rounding
         settings["device"] = machine.device
-    made = record(
-        "prepare", settings, _hash_list_sounds(lists), machine.device, places={"lists": lists}
-    )
+    files = _files_of(lists)
+    checksums = {path: checksum(path) for path in files}  # before the hashes, see `hear_clip`
+    made = record("prepare", settings, hash_inputs(files), machine.device, places={"lists": lists})
     if is_current(out, made):
         say(f"{out} is there already and unchanged")
         return out
     threads = same_threads() if machine.is_this_process else contextlib.nullcontext()
     with new_directory(out, made, keep=True) as part, threads:
-        silent = prepare_audio(lists, part, spec, with_waves, seed, made["inputs"], machine)
+        silent, made["outputs"] = prepare_audio(
+            lists, part, spec, with_waves, seed, checksums, machine
+        )
     if silent:
         say(f"warning: silent and not trained on: {', '.join(silent)}")
     _say_prepared(out, say)
@@ -202,7 +206,7 @@ def make_export(
     check_target(out, "export")
     wanted = wanted or Wanted()
     wanted.check([stage.name for stage in run.network.stages])
-    inputs = {"run": sha256(directory / "model.safetensors"), **_hash_list_sounds(lists)}
+    inputs = {"run": sha256(directory / "model.safetensors"), **hash_inputs(_files_of(lists))}
     places = {"run": directory, "lists": lists}
     made = record("export", wanted.settings(), inputs, places=places)
     if is_current(out, made):

@@ -1,28 +1,22 @@
 """Stimulus lists and sound to a prepared set."""
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from neuromusic import audio, store
 from neuromusic.errors import InputError
-from neuromusic.features import FrontEnd, describe, rows_of_tensor
+from neuromusic.features import FrontEnd, describe
+from neuromusic.hear import Wanted, hear_clip
 from neuromusic.journal import Journal
 from neuromusic.parallel import Machine, run_calls
 from neuromusic.progress import track
-from neuromusic.provenance import sha256
 from neuromusic.stimuli import DROPPED, read_lists
 from neuromusic.variants import VARIANTS
-
-if TYPE_CHECKING:  # a process that has workers does without torch
-    from torch import Tensor
 
 CLIP_COLUMNS = ["clip", "genre", "track", "split", "run", "trial", "path"]
 
@@ -58,24 +52,6 @@ def _n_variants(split: str) -> int:
     return len(VARIANTS) if split == "train" else 1
 
 
-def variant_waves(
-    path: Path, clip: str, n_variants: int, seed: int, device: str = "cpu"
-) -> Iterator[tuple["Tensor", dict[str, Any]]]:
-    """Yield (wave, parameters) of the variants of a clip, on a device.
-
-    Where torch has several threads it keeps to one from here on: the work is spread over clips.
-    """
-    import torch
-
-    from neuromusic import augment
-
-    torch.set_num_threads(1)
-    source = augment.Source(audio.read(path), device)
-    for variant in range(n_variants):
-        parameters = augment.draw(seed, clip, variant)
-        yield augment.apply(source, variant, parameters), parameters
-
-
 @contextlib.contextmanager
 def same_threads() -> Iterator[None]:
     """Give torch its threads back at the end."""
@@ -88,81 +64,19 @@ def same_threads() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-@dataclass(frozen=True)
-class Wanted:
-    """What is to be made of every clip."""
-
-    spec: FrontEnd
-    with_waves: bool
-    seed: int
-    device: str
-    n_samples: int  # of the longest clip
-
-
-@dataclass(frozen=True)
-class Heard:
-    """The rows of one clip; what lies beyond the end of a variant is 0."""
-
-    features: NDArray[np.float16]  # (variants, channels x bands, frames)
-    waves: NDArray[np.int16]  # (variants, samples); (variants, 0) if they are not wanted
-    rows: list[dict[str, Any]]  # of rows.tsv, for each variant
-
-
-def hear_clip(path: Path, clip: str, n_variants: int, wanted: Wanted, digest: str) -> Heard:
-    """Return what a front end makes of the variants of a clip.
-
-    ``digest`` is the SHA-256 that was recorded for the file: raises InputError if it has changed.
-    """
-    import torch
-
-    spec = wanted.spec
-    n_frames = spec.n_frames(wanted.n_samples)
-    features = np.zeros((n_variants, spec.n_channels * spec.n_bands, n_frames), np.float16)
-    waves = np.zeros((n_variants, wanted.n_samples if wanted.with_waves else 0), np.int16)
-    rows: list[dict[str, Any]] = []
-    made = variant_waves(path, clip, n_variants, wanted.seed, wanted.device)
-    original = torch.empty(0)
-    for variant, (wave, parameters) in enumerate(made):
-        if VARIANTS[variant] == "gain" and spec.has_bands_db:  # softer: nothing leaves the floor
-            heard = (original + parameters["gain_db"]).clamp_min_(spec.floor)
-        else:
-            heard = rows_of_tensor(spec, wave)
-        if variant == 0:
-            original = heard
-        heard = heard[:, :n_frames].half()  # a length may have been rounded up
-        silent = all(float(end) == spec.floor for end in heard.aminmax())
-        heard = heard.cpu()
-        features[variant, :, : heard.shape[1]] = heard
-        samples = min(len(wave), waves.shape[1])
-        if samples:
-            pcm = (wave[:samples] * 2**15).round().clamp(-(2**15), 2**15 - 1)
-            waves[variant, :samples] = pcm.to(torch.int16).cpu()
-        rows.append(
-            {
-                "variant": variant,
-                "name": VARIANTS[variant],
-                "parameters": json.dumps(parameters),
-                "frames": heard.shape[1],
-                "samples": samples if wanted.with_waves else None,
-                "silent": silent,
-            }
-        )
-    if sha256(path) != digest:
-        raise InputError(f"{path}: has changed since the work began; type the same again")
-    return Heard(features, waves, rows)
-
-
 def prepare_audio(
     lists: Path, directory: Path, spec: FrontEnd, with_waves: bool, seed: int,
-    hashes: Mapping[str, str], machine: Machine,
-) -> list[str]:  # fmt: skip
+    checksums: Mapping[Path, int], machine: Machine,
+) -> tuple[list[str], dict[str, str]]:  # fmt: skip
     """Write what a front end makes of every clip and variant of stimulus lists into a directory.
 
     And, ``with_waves``, the samples. One pass over the clips; no sound is written. What an earlier,
     interrupted call has finished there is kept: see `journal`. Rows of clips that the lists lack
-    (path n/a, from ``lists --allow-missing``) are left out. ``hashes`` (path -> SHA-256) are those
-    that will be recorded. Returns the names of the variants in which nothing sounds; they are kept,
-    but never trained on. Raises InputError for an unusable sound file.
+    (path n/a, from ``lists --allow-missing``) are left out. ``checksums`` are those of the sounds
+    before they were hashed.
+
+    Returns the names of the variants in which nothing sounds, which are kept, but never trained on;
+    and the hashes of the arrays. Raises InputError for an unusable sound file.
     """
     table = read_lists(lists)
     clips = unique_clips(table[table["path"].notna()])
@@ -170,21 +84,28 @@ def prepare_audio(
         raise InputError(f"{lists}: no clip of the lists is there")
     longest_s = max(audio.duration_s(lists / path) for path in clips["path"])
     longest = int(np.ceil(longest_s * audio.RATE_HZ))
-    wanted = Wanted(spec, with_waves, seed, machine.device, longest)
-    n_rows = int(clips["split"].map(_n_variants).sum())
+    ends = clips["split"].map(_n_variants).cumsum()
+    n_rows = int(ends.iloc[-1])
     shape = (n_rows, spec.n_channels * spec.n_bands, spec.n_frames(longest))
     with Journal(directory, shape, (n_rows, longest) if with_waves else None) as journal:
+        wanted = Wanted(spec, with_waves, seed, machine.device, longest, journal.files)
         left = clips.iloc[len(journal.clips) :]
-        calls = ((*call, hashes[str(call[0])]) for call in clip_calls(left, lists, wanted))
+        root = lists.absolute() if machine.dask else lists  # workers may have begun elsewhere
+        calls = (
+            (*call, checksums[lists / path], end - call[2])
+            for call, path, end in zip(
+                clip_calls(left, root, wanted), left["path"], ends[left.index], strict=True
+            )
+        )
         results = run_calls(hear_clip, calls, machine)
         bar = track(results, "prepare", len(clips), len(journal.clips))
-        for path, heard in zip(left["path"], bar, strict=True):
-            if heard.rows[0]["silent"]:
+        for path, (written, made) in zip(left["path"], bar, strict=True):
+            if made[0]["silent"]:
                 raise InputError(
                     f"{lists / path}: is too soft to be heard ({spec.name} is {spec.floor:g} "
                     "throughout); make it louder or take it out"
                 )
-            journal.add(heard.features, heard.waves, heard.rows)
+            journal.add(written, made)
         rows = [
             {**clip, **row}
             for clip, made in zip(clips.to_dict("records"), journal.clips, strict=True)
@@ -197,7 +118,8 @@ def prepare_audio(
         meta_of("audio", spec, sorted(set(clips["genre"]))),
         table.drop(columns=["path", DROPPED]) if on_grid else None,
     )
-    return [f"{row['clip']} ({row['name']})" for row in rows if row["silent"]]
+    silent = [f"{row['clip']} ({row['name']})" for row in rows if row["silent"]]
+    return silent, journal.hashes
 
 
 def meta_of(source: str, spec: FrontEnd, classes: list[str]) -> dict[str, Any]:

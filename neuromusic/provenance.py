@@ -10,6 +10,7 @@ import os
 import platform
 import shutil
 import sys
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
@@ -35,6 +36,15 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def checksum(path: Path) -> int:
+    """Return the CRC-32 of a file: against accidents, not against malice."""
+    crc = 0
+    with reading(path), open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            crc = zlib.crc32(block, crc)
+    return crc
+
+
 def hash_inputs(paths: Iterable[Path]) -> dict[str, str]:
     """Return path -> SHA-256 for files, sorted by path."""
     ordered = sorted(paths)
@@ -42,12 +52,18 @@ def hash_inputs(paths: Iterable[Path]) -> dict[str, str]:
         return dict(zip(map(str, ordered), pool.map(sha256, ordered), strict=True))
 
 
-def hash_outputs(directory: Path) -> dict[str, str]:
-    """Return path below the directory -> SHA-256 for every file in it but its record."""
+def hash_outputs(directory: Path, known: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return path below the directory -> SHA-256 for every file in it but its record.
+
+    Those in ``known`` are not read.
+    """
+    known = known or {}
     paths = (path for path in directory.rglob("*") if path.is_file())
     names = {path.relative_to(directory).as_posix(): path for path in paths}
     return {
-        name: sha256(path) for name, path in sorted(names.items()) if name not in (RECORD, PLAN)
+        name: known.get(name) or sha256(path)
+        for name, path in sorted(names.items())
+        if name not in (RECORD, PLAN)
     }
 
 
@@ -162,6 +178,9 @@ def new_directory(out: Path, made: Mapping[str, Any], keep: bool = False) -> Ite
     next start from the same command, settings, inputs and version (`PLAN` in it says which): the
     caller finds in it what it had written, and goes on.
 
+    Hashes of what was written that the caller puts into ``made["outputs"]`` are believed, all other
+    files are hashed at the end.
+
     Raises InputError where ``out`` holds anything else, or where another process makes it now;
     ResourceError, an InputError too, where there is no space left.
     """
@@ -174,7 +193,7 @@ def new_directory(out: Path, made: Mapping[str, Any], keep: bool = False) -> Ite
         try:
             with _naming_lack_of_space(out):
                 yield part
-                outputs = hash_outputs(part)
+                outputs = hash_outputs(part, made.get("outputs"))
                 (part / PLAN).unlink(missing_ok=True)
                 write_record(part, dict(made) | {"outputs": outputs})
                 _move(part, out)

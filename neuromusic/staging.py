@@ -246,7 +246,7 @@ def write_variants(lists: Path, seed: int, workers: int, say: Say) -> Path:
 
 
 def _write_clip_variants(path: Path, clip: str, n_variants: int, seed: int) -> list[dict[str, Any]]:
-    from neuromusic.prepare import variant_waves
+    from neuromusic.hear import variant_waves
 
     drawn = []
     for variant, (wave, parameters) in enumerate(variant_waves(path, clip, n_variants, seed)):

@@ -1,9 +1,12 @@
 """The prepared set: rows, bytes, and what is refused."""
 
+import hashlib
 import json
+import os
 import subprocess
 import sys
 import time
+import zlib
 
 import librosa
 import numpy as np
@@ -18,8 +21,9 @@ from neuromusic.audio import read
 from neuromusic.batches import draw_windows, score_windows
 from neuromusic.config import Config, Data
 from neuromusic.datasets import folder
-from neuromusic.errors import InputError
+from neuromusic.errors import InputError, ResourceError
 from neuromusic.features import front_end
+from neuromusic.journal import Journal
 from neuromusic.ready_made import prepare_features
 from neuromusic.selection import select
 from neuromusic.store import open_prepared
@@ -254,13 +258,15 @@ def test_a_cluster_that_loses_a_worker_makes_the_same_bytes(small_clips, tmp_pat
     )
     here = pipeline.make_prepared(made, tmp_path / "here", 3, 1, quiet)
     found = tmp_path / "scheduler.json"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
     dask = [sys.executable, "-m", "distributed.cli.dask_{}", "--scheduler-file", str(found)]
     local = ["--host", "127.0.0.1"]
     processes = []
 
     def start(kind, *more):
         command = [part.format(kind) for part in dask] + [*local, *more]
-        processes.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=tmp_path))
+        processes.append(subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=elsewhere))
 
     try:
         start("scheduler", "--port", "0", "--no-dashboard")
@@ -268,9 +274,12 @@ def test_a_cluster_that_loses_a_worker_makes_the_same_bytes(small_clips, tmp_pat
             start("worker", "--nthreads", "1", "--no-nanny", "--no-dashboard")
         wait_for(found.is_file)
         address = json.loads(found.read_text())["address"]
-        command = [sys.executable, "-m", "neuromusic", "prepare", str(made), "--seed", "3"]
-        command += ["--out", str(tmp_path / "there"), "--dask", address]
-        prepare = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+        # Typed with relative paths, which mean something else where the workers are.
+        command = [sys.executable, "-m", "neuromusic", "prepare", os.path.relpath(made, tmp_path)]
+        command += ["--seed", "3", "--out", "there", "--dask", address]
+        prepare = subprocess.Popen(
+            command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path
+        )
         journal = tmp_path / ".there.partial" / "done.jsonl"
         wait_for(lambda: journal.is_file() and len(journal.read_text().splitlines()) >= 2)
         assert prepare.poll() is None  # it is on its way
@@ -282,7 +291,22 @@ def test_a_cluster_that_loses_a_worker_makes_the_same_bytes(small_clips, tmp_pat
             process.kill()
             process.wait()
     for name in ("features.npy", "rows.tsv", "prepared.json"):
-        assert (here / name).read_bytes() == (tmp_path / "there" / name).read_bytes(), name
+        content = (here / name).read_bytes()
+        assert content == (tmp_path / "there" / name).read_bytes(), name
+        recorded = json.loads((tmp_path / "there" / "provenance.json").read_text())["outputs"]
+        assert recorded[name] == hashlib.sha256(content).hexdigest()
+
+
+def test_rows_that_do_not_arrive_are_not_listed(tmp_path):
+    """As where a worker of a cluster writes into another directory of the same name."""
+    rows = np.ones((2, 3, 4), np.float16)
+    with Journal(tmp_path, (4, 3, 4), None) as journal:
+        (file,) = journal.files
+        journal.add([file.write(0, rows)], [{"variant": 0}, {"variant": 1}])
+        with pytest.raises(ResourceError, match=r"features.npy: does not hold what a worker wrote"):
+            journal.add([zlib.crc32(rows.tobytes())], [{"variant": 0}, {"variant": 1}])
+        assert len(journal.clips) == 1
+        assert len((tmp_path / "done.jsonl").read_text().splitlines()) == 1
 
 
 def wait_for(condition, seconds=60):
