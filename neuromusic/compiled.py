@@ -77,9 +77,10 @@ def _bands(filters: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArr
 
 def filtered(bins: Tensor, gains: Tensor) -> Iterator[Tensor]:
     """Multiply each bin by its gain; as many bins as there are gains, silent where none is."""
-    for part in blocks(len(bins), 2 * bins.shape[1]):
-        out = torch.empty(part.stop - part.start, len(gains), dtype=bins.dtype)
-        _filter(bins[part].numpy(), gains.numpy(), out.numpy())
+    source, weights = bins.numpy(), gains.numpy()
+    for part in blocks(len(source), 2 * source.shape[1]):
+        out = torch.empty(part.stop - part.start, len(weights), dtype=bins.dtype)
+        _filter(source[part], weights, out.numpy())
         yield out
 
 
@@ -88,12 +89,12 @@ def vocoded(bins: Tensor, steps: NDArray[np.float64], gains: Tensor) -> Iterator
 
     ``steps`` are their places in ``bins``, behind whose last frame silence follows.
     """
-    first = bins[0].numpy()
-    phase = np.where(np.abs(first) ** 2 < TINY, 1, np.exp(1j * np.angle(first)))
+    source, weights = bins.numpy(), gains.numpy()
+    phase = np.where(np.abs(source[0]) ** 2 < TINY, 1, np.exp(1j * np.angle(source[0])))
     re, im = phase.real.astype(np.float32), phase.imag.astype(np.float32)
-    for part in blocks(len(steps), 2 * bins.shape[1]):
-        out = torch.empty(part.stop - part.start, len(gains), dtype=bins.dtype)
-        _vocode(bins.numpy(), steps[part], gains.numpy(), re, im, out.numpy())
+    for part in blocks(len(steps), 2 * source.shape[1]):
+        out = torch.empty(part.stop - part.start, len(weights), dtype=bins.dtype)
+        _vocode(source, steps[part], weights, re, im, out.numpy())
         yield out
 
 
@@ -109,9 +110,10 @@ def masked(
     bins: Tensor, wanted: NDArray[np.int16], other: NDArray[np.int16], margin: float
 ) -> Iterator[Tensor]:
     """Multiply bins by wanted / (wanted + margin ** 2 * other), where these are powers as codes."""
-    for part in blocks(len(bins), 2 * bins.shape[1]):
-        out = torch.empty(part.stop - part.start, bins.shape[1], dtype=bins.dtype)
-        _mask(bins[part].numpy(), wanted[part], other[part], np.float32(margin), out.numpy())
+    source = bins.numpy()
+    for part in blocks(len(source), 2 * source.shape[1]):
+        out = torch.empty(part.stop - part.start, source.shape[1], dtype=bins.dtype)
+        _mask(source[part], wanted[part], other[part], np.float32(margin), out.numpy())
         yield out
 
 
@@ -121,12 +123,12 @@ def overlap_add(spectra: Iterable[Tensor], window: Tensor, hop: int, n_frames: i
     What is behind ``n_frames`` is left out.
     """
     weights = window.numpy()
-    wave = np.zeros((n_frames - 1) * hop + len(window), np.float32)
+    wave = np.zeros((n_frames - 1) * hop + len(weights), np.float32)
     first = 0
     for bins in spectra:
         if first == n_frames:
             break
-        frames = torch.fft.irfft(bins[: n_frames - first], len(window)).numpy()
+        frames = torch.fft.irfft(bins[: n_frames - first], len(weights)).numpy()
         _add(frames, weights, hop, first, wave)
         first += len(frames)
     return torch.from_numpy(wave)
