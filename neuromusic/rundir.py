@@ -209,6 +209,7 @@ def load_run(directory: Path) -> Run:
     config = load_config(directory / CONFIG)
     try:
         with safetensors.safe_open(directory / WEIGHTS, "pt") as file:
+            check_reachable(directory / WEIGHTS)  # of what is mapped it would be SIGBUS
             header = json.loads(file.metadata()["neuromusic"])
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         spec = InputSpec(**header["spec"])

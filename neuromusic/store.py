@@ -22,7 +22,7 @@ from neuromusic.audio import RATE_HZ
 from neuromusic.errors import InputError, ResourceError
 from neuromusic.features import front_end, sounding
 from neuromusic.provenance import NO_SPACE, read_record
-from neuromusic.reading import is_away, reading
+from neuromusic.reading import check_reachable, is_away, reading
 from neuromusic.untrusted import check_file_name, read_json
 
 ROW_COLUMNS = (
@@ -47,6 +47,16 @@ class PreparedSet:
     waves: NDArray[np.int16] | None = None  # (rows, samples), memory-mapped
     scale: float = 1.0  # from what is stored to what a network hears
     per_clip: bool = False  # every row in units of its own deviation
+
+    def check_readable(self) -> None:
+        """Read the arrays once, before the long work begins.
+
+        So a disk or a network that fails raises an OSError that names the file. Of a page that is
+        mapped it would be a signal, SIGBUS, that ends the process without a word. The kernel keeps
+        what was read as long as there is room.
+        """
+        for name in ("features.npy", "waves.npy"):
+            check_reachable(self.directory / name)
 
     @property
     def classes(self) -> list[str]:

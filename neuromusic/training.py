@@ -379,6 +379,7 @@ def fit(
             rundir.update_record(out)
         return False
     data, network = wire(config, data)
+    data.check_readable()
     chosen = select(data, config.data)
     network.band_mean, network.band_std = band_statistics(
         data, chosen.train, config.data.normalisation

@@ -7,18 +7,14 @@ import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import soundfile
+from commands import Process, begin, living, stop_all, wait_until
 from conftest import RATE_HZ, tone_clip
 from helpers import TINY_TOML, write_events, write_features
 
@@ -157,56 +153,12 @@ def clear(root: Path, step: Step) -> None:
         (root / step.out).mkdir()  # where its database lies
 
 
-class Server:
-    """`fault_server`: what commands import takes longer than what they do here."""
-
-    def __init__(self) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, Path(__file__).with_name("fault_server.py")],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    def ask(self, what: object) -> Any:
-        """Return the answer to one line."""
-        self.process.stdin.write(f"{json.dumps(what)}\n")
-        self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())
-
-    def memory(self) -> int:
-        """Return the bytes of its address space; see proc_pid_statm(5)."""
-        pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[0])
-        return pages * os.sysconf("SC_PAGE_SIZE")
-
-
-@lru_cache
-def server() -> Server:
-    """Return the one server of this process; it ends with it, when its stdin does."""
-    return Server()
-
-
-@dataclass
-class Process:
-    """A command that was started."""
-
-    pid: int
-
-    def code(self) -> int | None:
-        """Return its exit code, or minus the signal that ended it, or None while it runs."""
-        return server().ask(self.pid)
-
-    def wait(self, seconds: float = 300) -> int | None:
-        """Wait for its end; return None if it did not come."""
-        wait_until(lambda: self.code() is not None, seconds)
-        return self.code()
-
-
 def start(root: Path, command: list[str], limits: dict[str, int] | None = None) -> Process:
     """Start a command in a session of its own; what it says goes to stdout.txt and stderr.txt.
 
     With resource limits.
     """
-    job = {"cwd": str(root), "command": command, "limits": limits or {}}
-    return Process(server().ask(job))
+    return begin(root, command, root, limits)
 
 
 def said(root: Path) -> str:
@@ -222,19 +174,6 @@ def finish(root: Path, command: list[str], limits: dict[str, int] | None = None)
         return process.wait()
     finally:
         stop_all(process.pid)
-
-
-def living(session: int) -> list[int]:
-    """Return the processes of a session that are not dead; see proc_pid_stat(5)."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = path.read_text().rpartition(")")[2].split()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(fields[3]) == session and fields[0] not in "ZX":
-            found.append(int(path.parent.name))
-    return found
 
 
 def workers(session: int) -> list[int]:
@@ -261,22 +200,6 @@ def damage(path: Path, how: str) -> None:
     else:
         content[40 if how == "header" else len(content) // 2] ^= 0x10
     path.write_bytes(content)
-
-
-def stop_all(session: int) -> None:
-    """Kill what is left of a session."""
-    for process in living(session):
-        os.kill(process, signal.SIGKILL)
-
-
-def wait_until(true: Callable[[], object], seconds: float) -> bool:
-    """Wait until something is true; return False if it is not in that time."""
-    end = time.monotonic() + seconds
-    while not true():
-        if time.monotonic() > end:
-            return False
-        time.sleep(0.001)  # the shortest steps write for a few milliseconds
-    return True
 
 
 def has_begun(root: Path, step: Step) -> bool:

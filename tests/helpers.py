@@ -2,8 +2,10 @@
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
+import commands
 import numpy as np
 import pandas as pd
 
@@ -66,7 +68,21 @@ def write_events(prepared: Path, bids: Path) -> Path:
 
 
 def neuromusic(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command as a user would."""
+    """Run a command to its end, in a process that need not import torch first."""
+    line = [str(argument) for argument in arguments]
+    with tempfile.TemporaryDirectory() as words:
+        process = commands.begin(Path(cwd), line, Path(words))
+        try:
+            code = process.wait(600)
+        finally:
+            commands.stop_all(process.pid)
+        assert code is not None, f"{line} took too long"
+        out, err = (Path(words, name).read_text() for name in ("stdout.txt", "stderr.txt"))
+    return subprocess.CompletedProcess(line, code, out, err)
+
+
+def neuromusic_anew(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command as a user would, from the start of Python on."""
     return subprocess.run(
         [sys.executable, "-m", "neuromusic", *map(str, arguments)],
         cwd=cwd, capture_output=True, text=True, timeout=600, check=False,

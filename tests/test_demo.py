@@ -3,12 +3,12 @@
 import json
 
 import pytest
-from helpers import neuromusic
+from helpers import neuromusic_anew
 
 
 @pytest.mark.slow
 def test_the_demo_goes_the_whole_way(tmp_path):
-    result = neuromusic("demo", cwd=tmp_path)
+    result = neuromusic_anew("demo", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     run = tmp_path / "neuromusic-demo" / "run"
     scores = json.loads((run / "evaluation.json").read_text())
@@ -17,6 +17,6 @@ def test_the_demo_goes_the_whole_way(tmp_path):
     for name in ("confusion", "learning_curves", "variants", "timeline"):
         assert (run / "figures" / f"{name}.png").stat().st_size > 10_000
     assert "with your own data" in result.stdout
-    again = neuromusic("demo", cwd=tmp_path)
+    again = neuromusic_anew("demo", cwd=tmp_path)
     assert again.returncode == 0
     assert again.stdout.count("unchanged") == 5

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from faults import living
-from helpers import TINY_TOML, neuromusic, write_features
+from helpers import TINY_TOML, neuromusic_anew, write_features
 from torch import nn
 
 from neuromusic import pipeline
@@ -119,7 +119,7 @@ def test_two_processes_learn_what_one_learns(place, name):
     common = ["train", "tiny.toml", "--prepared", "prepared", *sets]
     for devices in (1, 2):
         own = ["--set", f"train.devices={devices}", "--out", f"{name}-{devices}"]
-        made = neuromusic(*common, *own, cwd=place)
+        made = neuromusic_anew(*common, *own, cwd=place)
         assert made.returncode == 0, made.stderr
         assert made.stdout.count("wrote") == 1  # by the first process alone
     one, two = (pd.read_csv(place / f"{name}-{n}" / "metrics.csv") for n in (1, 2))
@@ -134,7 +134,7 @@ def test_two_processes_learn_what_one_learns(place, name):
 def test_two_processes_killed_and_resumed_are_bit_identical(place):
     common = ["train", "tiny.toml", "--prepared", "prepared", "--set", "train.epochs=8",
               "--set", "train.devices=2", "--set", "train.accelerator=cpu"]  # fmt: skip
-    whole = neuromusic(*common, "--out", "whole", cwd=place)
+    whole = neuromusic_anew(*common, "--out", "whole", cwd=place)
     assert whole.returncode == 0, whole.stderr
     process = subprocess.Popen(
         [sys.executable, "-m", "neuromusic", *common, "--out", "killed"],
@@ -146,13 +146,13 @@ def test_two_processes_killed_and_resumed_are_bit_identical(place):
     os.killpg(process.pid, signal.SIGKILL)  # both processes, which are a session of their own
     process.wait()
     assert not (place / "killed" / "model.safetensors").exists()
-    resumed = neuromusic(*common, "--out", "killed", "--resume", cwd=place)
+    resumed = neuromusic_anew(*common, "--out", "killed", "--resume", cwd=place)
     assert resumed.returncode == 0, resumed.stderr
     for name in ("model.safetensors", "metrics.csv", "config.toml"):
         assert (place / "whole" / name).read_bytes() == (place / "killed" / name).read_bytes()
-    again = neuromusic(*common, "--out", "whole", cwd=place)
+    again = neuromusic_anew(*common, "--out", "whole", cwd=place)
     assert (again.returncode, again.stdout.count("unchanged")) == (0, 1)
-    other = neuromusic(*common, "--out", "whole", "--set", "train.lr=0.1", cwd=place)
+    other = neuromusic_anew(*common, "--out", "whole", "--set", "train.lr=0.1", cwd=place)
     assert other.returncode == 2
     assert "holds another run" in other.stderr
 

@@ -8,6 +8,7 @@ import subprocess
 import time
 from dataclasses import replace
 
+import commands
 import faults
 import pytest
 from faults import STEPS
@@ -225,7 +226,7 @@ def test_a_clip_that_does_so_while_it_is_read(place, other_lists, how):
     faults.clear(place, PREPARE_OTHER)
     process = faults.start(place, PREPARE_OTHER.command())
     begun = lambda: faults.has_begun(place, PREPARE_OTHER)  # noqa: E731
-    assert faults.wait_until(begun, 60)
+    assert commands.wait_until(begun, 60)
     if how == "vanishes":
         last.unlink()
     else:
@@ -240,7 +241,7 @@ def test_two_processes_at_once(place, normal, name):
     whole = normal(step).whole
     faults.clear(place, step)
     first = faults.start(place, step.command())
-    assert faults.wait_until(lambda: faults.has_begun(place, step), 60)
+    assert commands.wait_until(lambda: faults.has_begun(place, step), 60)
     os.kill(first.pid, signal.SIGSTOP)  # so that the second comes in time
     second = faults.finish(place, step.command(again=True))
     said = faults.said(place)
@@ -280,11 +281,11 @@ def test_a_killed_worker(place, normal, name):
     faults.clear(place, step)
     process = faults.start(place, step.command(workers=2))
     found = []
-    assert faults.wait_until(lambda: found.extend(faults.workers(process.pid)) or found, 60)
+    assert commands.wait_until(lambda: found.extend(faults.workers(process.pid)) or found, 60)
     os.kill(found[0], signal.SIGKILL)
     code = process.wait()
     check_refused(place, step, code, "a worker process was killed", "fewer --workers than 2")
-    assert faults.wait_until(lambda: not faults.living(process.pid), 30)
+    assert commands.wait_until(lambda: not commands.living(process.pid), 30)
     assert faults.finish(place, step.command(again=True)) == 0, faults.said(place)
     assert faults.result(place, step) == whole
     faults.check_tidy(place, step)
@@ -294,7 +295,7 @@ def test_too_little_memory(place, normal):
     step = STEPS["prepare"]
     whole = normal(step).whole
     faults.clear(place, step)
-    limit = faults.server().memory() + 2**20
+    limit = commands.server().memory() + 2**20
     code = faults.finish(place, step.command(), {"RLIMIT_AS": limit})
     check_refused(place, step, code, "memory")
     assert faults.finish(place, step.command(again=True)) == 0, faults.said(place)
@@ -308,7 +309,7 @@ def unfinished(place, normal):
     for _ in range(5):
         faults.clear(place, step)
         process = faults.start(place, step.command())
-        assert faults.wait_until((place / "run/last.ckpt").exists, 60)
+        assert commands.wait_until((place / "run/last.ckpt").exists, 60)
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         if not (place / "run/provenance.json").exists():

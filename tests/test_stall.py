@@ -11,6 +11,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import commands
 import faults
 import pytest
 import stalling
@@ -130,7 +131,7 @@ def stall(place, far, step, n_bytes, workers=1):
     far.tell(f"stall {n_bytes}")
     process = faults.start(place, step.command(workers))
     waits = lambda: far.tell()["waiting"] or process.code() is not None  # noqa: E731
-    assert faults.wait_until(waits, 60)
+    assert commands.wait_until(waits, 60)
     assert far.tell()["waiting"], f"it was over before: {faults.said(place)}"
     return process
 
@@ -202,7 +203,7 @@ def test_a_signal_while_reads_wait(place, far, normal, name, share, workers, how
     code = process.wait(END_S)
     print(f"{name}, {how.name}: at once {at_once}, else {time.monotonic() - began:.2f} s after")
     assert code == {signal.SIGINT: 130, signal.SIGTERM: 143}[how], faults.said(place)
-    assert faults.wait_until(lambda: not faults.living(process.pid), END_S)
+    assert commands.wait_until(lambda: not commands.living(process.pid), END_S)
     said = faults.said(place)
     assert said.count("stopped; ") == 1 and "Traceback" not in said
     assert "\n" not in said[said.index("stopped; ") :].strip()
@@ -223,7 +224,7 @@ def test_a_kill_while_reads_wait(place, far, normal, name, share, workers):
     process = stall(place, far, step, int(share * n_bytes), workers)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait(END_S) == -signal.SIGKILL
-    assert faults.wait_until(lambda: not faults.living(process.pid), END_S)
+    assert commands.wait_until(lambda: not commands.living(process.pid), END_S)
     check_goes_on(place, far, step, whole)
 
 
@@ -251,7 +252,7 @@ def test_reads_that_fail(place, far, normal, name, share, workers, how):
     far.tell("fail 0") if how == "fails" else far.vanish()
     code, said = process.wait(END_S), faults.said(place)
     assert code == 2, (code, said)
-    assert faults.wait_until(lambda: not faults.living(process.pid), END_S)
+    assert commands.wait_until(lambda: not commands.living(process.pid), END_S)
     assert "Traceback" not in said and said.count("Error: ") == 1
     (line,) = (line for line in said.splitlines() if line.startswith("Error: "))
     named = place / line.removeprefix("Error: ").partition(": ")[0]
@@ -263,7 +264,8 @@ def test_reads_that_fail(place, far, normal, name, share, workers, how):
     assert named.is_file() and named.resolve().is_relative_to(far.place)
 
 
-# What was mapped into memory cannot fail: the kernel ends the process instead (mmap(2), SIGBUS).
+# What is mapped into memory cannot fail: the kernel ends the process instead (mmap(2), SIGBUS).
+# So it is read once before.
 @pytest.mark.parametrize("how", ["fails", "vanishes"])
 @pytest.mark.parametrize(
     ("name", "share"),
@@ -279,5 +281,9 @@ def test_a_page_of_a_map_that_cannot_be_read(place, far, normal, name, share, ho
     whole, n_bytes = normal(step)
     process = stall(place, far, step, int(share * n_bytes))
     far.tell("fail 0") if how == "fails" else far.vanish()
-    assert process.wait(END_S) == -signal.SIGBUS
+    code, said = process.wait(END_S), faults.said(place)
+    assert code == 2, (code, said)
+    (line,) = (line for line in said.splitlines() if line.startswith("Error: "))
+    assert {"train": "features.npy: ", "export": "model.safetensors: "}[name] in line
+    assert "type the same again" in line
     check_goes_on(place, far, step, whole)

@@ -6,7 +6,11 @@ loaded again; STFT and mel. One process, as they had it; it is timed on a part o
 it before and half of it after ours, and scaled to all of them. Ours is the command `neuromusic
 prepare`, from its start to its end, in one process, in two, and on a GPU where there is one.
 
+On a machine whose speed wanders, take several rounds: each of them times all ways, and the table has
+the median of every figure.
+
   python experiments/benchmarks/prepare.py
+  python experiments/benchmarks/prepare.py --rounds 3
   python experiments/benchmarks/prepare.py --linear     # 10, 100 and 1 000 clips besides
   python experiments/benchmarks/prepare.py --quick
 """
@@ -110,6 +114,25 @@ def ours(lists: Path, out: Path, *more: str) -> common.Measured:
     return measured
 
 
+def one_round(
+    lists: Path, files: list[Path], runs: dict[str, list[str]], n_clips: int
+) -> dict[str, float]:
+    """Return seconds, memory and ratios of every way once."""
+    half = len(files) // 2
+    seconds = baseline_apart(files[:half])
+    measured = {name: ours(lists, lists.parent / "out", *more) for name, more in runs.items()}
+    seconds += baseline_apart(files[half:])
+    whole_s = float(np.median(seconds)) * n_clips
+    result = {"baseline_clip_s": whole_s / n_clips, "baseline_s": whole_s}
+    for name, each in measured.items():
+        result[f"seconds_{name}"] = each.seconds
+        result[f"cpu_seconds_{name}"] = each.cpu_seconds
+        result[f"peak_mb_{name}"] = each.peak_mb
+        result[f"ratio_{name}"] = whole_s / each.seconds
+    result["two_to_one"] = measured["1"].seconds / measured["2"].seconds
+    return result
+
+
 def main() -> None:
     """Time it and print one table."""
     parser = argparse.ArgumentParser(
@@ -117,6 +140,7 @@ def main() -> None:
     )
     parser.add_argument("--clips", type=int, default=480)
     parser.add_argument("--sample", type=int, default=24, help="clips of the baseline (24)")
+    parser.add_argument("--rounds", type=int, default=1, help="of all ways (1)")
     parser.add_argument("--linear", action="store_true", help="10, 100 and 1 000 clips too")
     parser.add_argument("--quick", action="store_true", help="a minute: does it run at all?")
     parser.add_argument("--out", type=Path, default=Path("prepare.json"))
@@ -133,28 +157,17 @@ def main() -> None:
         lists = make_lists(root, given.clips)
         files = sorted((root / f"clips{given.clips}").rglob("*.wav"))
         files = files[:: len(files) // given.sample][: given.sample]
-        half = len(files) // 2
-        seconds = baseline_apart(files[:half])
-        runs = {"1": ["--workers", "1"], "2": ["--workers", "2"]}
+        runs = {
+            "1": ["--workers", "1", "--device", "cpu"],
+            "2": ["--workers", "2", "--device", "cpu"],
+        }
         if common.hardware()["gpu"]:
             runs["gpu"] = ["--device", "cuda"]
-        measured = {
-            name: ours(
-                lists, root / "out", *(more if name == "gpu" else [*more, "--device", "cpu"])
-            )
-            for name, more in runs.items()
-        }
-        seconds += baseline_apart(files[half:])
-        whole_s = float(np.median(seconds)) * (given.clips)
-        result["baseline_clip_s"] = float(np.median(seconds))
-        result["baseline_clip_range_s"] = f"{min(seconds):.2f} to {max(seconds):.2f}"
-        result["baseline_s"] = whole_s
-        for name, each in measured.items():
-            result[f"seconds_{name}"] = each.seconds
-            result[f"cpu_seconds_{name}"] = each.cpu_seconds
-            result[f"peak_mb_{name}"] = each.peak_mb
-            result[f"ratio_{name}"] = whole_s / each.seconds
-        result["two_to_one"] = measured["1"].seconds / measured["2"].seconds
+        rounds = [one_round(lists, files, runs, given.clips) for _ in range(given.rounds)]
+        result |= {key: float(np.median([each[key] for each in rounds])) for key in rounds[0]}
+        for key in rounds[0]:
+            if key.startswith("ratio") or key == "two_to_one":
+                result[f"{key}_rounds"] = ", ".join(f"{each[key]:.1f}" for each in rounds)
         if given.linear:
             for n in (10, 100, 1000):
                 each = ours(make_lists(root, n), root / "out", "--workers", "2", "--device", "cpu")

@@ -5,6 +5,8 @@ new process; or such a number, and answers with its exit code, or null while it 
 its own, without threads, so that it can be forked.
 """
 
+import atexit
+import gc
 import json
 import os
 import resource
@@ -18,7 +20,7 @@ from neuromusic.cli.main import cli
 from neuromusic.fmri import steps  # noqa: F401
 
 
-def begin(cwd, command, limits, pipes):
+def begin(cwd, command, words, limits, pipes):
     """Be the new process: a session of its own, its words in stdout.txt and stderr.txt."""
     for pipe in pipes:
         os.close(pipe)
@@ -26,11 +28,22 @@ def begin(cwd, command, limits, pipes):
     os.chdir(cwd)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, name in ((1, "stdout.txt"), (2, "stderr.txt")):
-        os.dup2(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+        path = os.path.join(words, name)
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
     for name, value in limits.items():
         resource.setrlimit(getattr(resource, name), (value, value))
-    cli(command, prog_name="neuromusic")
+    try:
+        cli(command, prog_name="neuromusic")
+    except SystemExit as error:
+        # As Python ends, but for the second in which it frees, one by one, what was imported.
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(error.code or 0)
+
+
+gc.freeze()  # else each new process looks for garbage in all that was imported
 
 
 def serve():
