@@ -70,6 +70,7 @@ def hearer(run: Run, lists: Path) -> Callable[[Any], NDArray[np.float32] | None]
 
         return of_sound
     data = open_prepared(run.prepared).heard_as(run.kind, run.per_clip)
+    data.check_readable()
     row_of = data.row_of_clip()
 
     def of_features(row: Any) -> NDArray[np.float32] | None:

@@ -35,7 +35,7 @@ def run_calls(function: Callable[..., Any], calls: Calls, machine: Machine) -> I
     """Call a function with each of many tuples of arguments; yield its results in their order.
 
     A few results for each worker wait for their turn, no more. The workers of a Dask cluster must
-    have neuromusic, and see the same files under the same paths.
+    have neuromusic, and see (and write) the same files under the same paths.
 
     Raises ResourceError where a worker was killed or had not enough memory, InputError where the
     cluster does not answer.

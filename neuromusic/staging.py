@@ -1,5 +1,6 @@
 """The steps from tracks and clips to stimulus lists and variants on disk; see `pipeline`."""
 
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -232,15 +233,16 @@ def write_variants(lists: Path, seed: int, workers: int, say: Say) -> Path:
                         "seed": seed,
                     }
                 )
-        write_text(target, pd.DataFrame(rows).to_csv(sep="\t", index=False))
         sources = hash_inputs([lists / stimuli.LIST_FILES["train"]])
-        written = (target.name, *(row["path"] for row in rows))
-        outputs = {name: sha256(lists / name) for name in written}
+        listed = pd.DataFrame(rows).to_csv(sep="\t", index=False)
+        outputs = {row["path"]: sha256(lists / row["path"]) for row in rows}
+        outputs[target.name] = hashlib.sha256(listed.encode()).hexdigest()
         write_record(
             lists,
             record("augment", {"seed": seed}, sources) | {"outputs": outputs},
             "variants.provenance.json",
         )
+        write_text(target, listed)  # the last thing: where it is, all is
     say(f"wrote {len(rows)} variants of {len(clips)} clips into {lists}, listed in variants.tsv")
     return lists
 

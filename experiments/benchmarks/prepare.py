@@ -6,8 +6,8 @@ loaded again; STFT and mel. One process, as they had it; it is timed on a part o
 it before and half of it after ours, and scaled to all of them. Ours is the command `neuromusic
 prepare`, from its start to its end, in one process, in two, and on a GPU where there is one.
 
-On a machine whose speed wanders, take several rounds: each of them times all ways, and the table has
-the median of every figure.
+On a machine whose speed wanders, take several rounds: each of them times all ways, and the table
+has the median of every figure.
 
   python experiments/benchmarks/prepare.py
   python experiments/benchmarks/prepare.py --rounds 3

@@ -111,6 +111,7 @@ def child(target: str, work: Path, kept: Path) -> None:
         path.write_bytes(seed)
         fault_of(read, path, Tally(work / "tally.json"))
     tally = Tally(work / "tally.json")
+    tally.write()  # a crash among the first inputs is one, and no fuzzer that does not start
 
     def one(content: bytes) -> None:
         path.write_bytes(content)

@@ -22,7 +22,10 @@ from neuromusic.cli import options
 @options.workers
 @options.device
 @click.option(
-    "--dask", metavar="ADDRESS", help="Dask scheduler to send the work to, as tcp://node1:8786."
+    "--dask",
+    metavar="ADDRESS",
+    help="Dask scheduler to send the work to, as tcp://node1:8786; its workers read the sounds and "
+    "write the set under the same paths as here.",
 )
 @options.out("the prepared set")
 def command(

@@ -58,6 +58,7 @@ def clip_responses(
     once. Raises InputError if the prepared set holds none of the clips.
     """
     data = open_prepared(run.prepared).heard_as(run.kind, run.per_clip)
+    data.check_readable()
     row_of = data.row_of_clip()
     here = [clip for clip in dict.fromkeys(clips) if clip in row_of]
     missing = [clip for clip in dict.fromkeys(clips) if clip not in row_of]
