@@ -123,7 +123,12 @@ def one_round(
     measured = {name: ours(lists, lists.parent / "out", *more) for name, more in runs.items()}
     seconds += baseline_apart(files[half:])
     whole_s = float(np.median(seconds)) * n_clips
-    result = {"baseline_clip_s": whole_s / n_clips, "baseline_s": whole_s}
+    result = {
+        "baseline_clip_s": whole_s / n_clips,
+        "baseline_clip_least_s": min(seconds),
+        "baseline_clip_most_s": max(seconds),
+        "baseline_s": whole_s,
+    }
     for name, each in measured.items():
         result[f"seconds_{name}"] = each.seconds
         result[f"cpu_seconds_{name}"] = each.cpu_seconds
