@@ -50,7 +50,10 @@ def run_calls(function: Callable[..., Any], calls: Calls, machine: Machine) -> I
 
                 def submit(*call: Any) -> Any:
                     with _undisturbed():
-                        return pool.submit(*call)
+                        try:
+                            return pool.submit(*call)
+                        except (ConnectionError, EOFError) as error:
+                            raise BrokenExecutor("killed before it heard of any work") from error
 
                 yield from _in_order(submit, function, calls, 2 * machine.workers)
         except (BrokenExecutor, MemoryError) as error:
@@ -87,8 +90,17 @@ def _pool(machine: Machine) -> Iterator[Executor]:
 
     warm_up(machine)
     context = multiprocessing.get_context("forkserver")
+    others = multiprocessing.active_children()
     with _no_main(), ProcessPoolExecutor(machine.workers, context, _end_with_parent) as pool:
-        yield pool
+        try:
+            yield pool
+        except BrokenExecutor:
+            # The pool (of Python 3.11) ends the workers it knows, then waits for all of them: in
+            # vain, if one was being born while another was killed.
+            for process in multiprocessing.active_children():
+                if process not in others:
+                    process.kill()
+            raise
 
 
 def warm_up(machine: Machine) -> None:

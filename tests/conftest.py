@@ -1,6 +1,7 @@
 """Fixtures that several tests share."""
 
 import os
+import signal
 import tomllib
 
 # One thread a process: the tests run side by side, and what they train is small. Before torch is
@@ -23,6 +24,9 @@ from neuromusic.orders import GENRES
 from neuromusic.rundir import load_run
 
 RATE_HZ = 22_050
+
+# What a script starts in the background is deaf to Ctrl-C, and so would be all that tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A busy machine makes single examples slow; how long all tests may take is for .ci/run to say.
 settings.register_profile("patient", deadline=None)

@@ -176,14 +176,19 @@ def finish(root: Path, command: list[str], limits: dict[str, int] | None = None)
         stop_all(process.pid)
 
 
+def parent(pid: int) -> int:
+    """Return the process that started another; see proc_pid_stat(5)."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def workers(session: int) -> list[int]:
     """Return the processes of a session that are copies of its fork server."""
     copies = []
     for pid in living(session):
         try:
             line = Path(f"/proc/{pid}/cmdline").read_bytes()
-            parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
-            if b"forkserver" in line and line == Path(f"/proc/{parent}/cmdline").read_bytes():
+            of_parent = Path(f"/proc/{parent(pid)}/cmdline").read_bytes()
+            if b"forkserver" in line and line == of_parent:
                 copies.append(pid)
         except (FileNotFoundError, ProcessLookupError):
             continue

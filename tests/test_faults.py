@@ -274,16 +274,36 @@ def test_a_pipe_where_a_clip_should_be(place, other_lists, command):
     assert time.monotonic() - began < 60
 
 
-@pytest.mark.parametrize("name", ["prepare", "augment"])
-def test_a_killed_worker(place, normal, name):
-    step = STEPS[name]
-    whole = normal(step).whole
+def begin_with_workers(place, step):
+    """Start a step with two workers; return it and the first of them as soon as it is there."""
     faults.clear(place, step)
     process = faults.start(place, step.command(workers=2))
     found = []
     assert commands.wait_until(lambda: found.extend(faults.workers(process.pid)) or found, 60)
-    os.kill(found[0], signal.SIGKILL)
-    code = process.wait()
+    return process, found[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "other_is"), [("prepare", "there"), ("augment", "there"), ("augment", "being born")]
+)
+def test_a_killed_worker(place, normal, name, other_is):
+    step = STEPS[name]
+    whole = normal(step).whole
+    process, worker = begin_with_workers(place, step)
+    if other_is == "there":
+        os.kill(worker, signal.SIGKILL)
+    else:
+        for _ in range(20):
+            server = faults.parent(worker)
+            os.kill(server, signal.SIGSTOP)
+            if faults.workers(process.pid) == [worker]:
+                break
+            commands.stop_all(process.pid)
+            process, worker = begin_with_workers(place, step)
+        os.kill(worker, signal.SIGKILL)
+        time.sleep(0.3)  # its death is noticed before the other one is born
+        os.kill(server, signal.SIGCONT)
+    code = process.wait(60)
     check_refused(place, step, code, "a worker process was killed", "fewer --workers than 2")
     assert commands.wait_until(lambda: not commands.living(process.pid), 30)
     assert faults.finish(place, step.command(again=True)) == 0, faults.said(place)
