@@ -27,19 +27,10 @@ def prepare_features(train: Path, test: Path | None, directory: Path, name: str 
     ``frame_s`` (), and for clips with a place in the experiment ``run`` and ``trial``.
     Raises InputError for anything else.
     """
-    parts = [(path, _read_npz(path)) for path in (train, test) if path is not None]
-    first = parts[0][1]
+    parts = _read_parts(train, test)
+    first = parts["train"]
     shape = first["features"].shape
-    for path, part in parts[1:]:
-        if part["features"].shape[1:] != shape[1:] or part["frame_s"] != first["frame_s"]:
-            raise InputError(f"{path}: differs in bands, frames or frame_s from {train}")
-        new = sorted(set(part["genre"]) - set(first["genre"]))
-        if new:
-            raise InputError(f"{path}: has the genre {new[0]!r}, which {train} lacks")
-        both = sorted(set(part["clip"]) & set(first["clip"]))
-        if both:
-            raise InputError(f"{path}: {both[0]} is in {train} too")
-    total = sum(len(part["features"]) for _, part in parts)
+    total = sum(len(part["features"]) for part in parts.values())
     frame_s = float(first["frame_s"])
     modulation = None
     if name == ModulationSpec.name:
@@ -50,7 +41,7 @@ def prepare_features(train: Path, test: Path | None, directory: Path, name: str 
         raise InputError(f"--front-end {name}: cannot be made of log-mel; prepare it from sound")
     features = store.new_array(directory / "features.npy", np.float16, (total, *shape[1:]))
     rows: list[dict[str, Any]] = []
-    for split, (_, part) in zip(("train", "test"), parts, strict=False):
+    for split, part in parts.items():
         for index, mel in enumerate(track(part["features"], "prepare", len(part["features"]))):
             features[len(rows)] = modulation.rows_of_mel(mel) if modulation else mel
             clip = str(part["clip"][index])
@@ -84,6 +75,24 @@ def prepare_features(train: Path, test: Path | None, directory: Path, name: str 
             "classes": classes,
         }
     store.write(directory, table, meta, _presentations(table))
+
+
+def _read_parts(train: Path, test: Path | None) -> dict[str, dict[str, NDArray[Any]]]:
+    """Return what the file of each side holds; raise InputError where they do not go together."""
+    first = _read_npz(train)
+    if test is None:
+        return {"train": first}
+    part = _read_npz(test)
+    shapes = [each["features"].shape[1:] for each in (first, part)]
+    if shapes[0] != shapes[1] or part["frame_s"] != first["frame_s"]:
+        raise InputError(f"{test}: differs in bands, frames or frame_s from {train}")
+    new = sorted(set(part["genre"]) - set(first["genre"]))
+    if new:
+        raise InputError(f"{test}: has the genre {new[0]!r}, which {train} lacks")
+    both = sorted(set(part["clip"]) & set(first["clip"]))
+    if both:
+        raise InputError(f"{test}: {both[0]} is in {train} too")
+    return {"train": first, "test": part}
 
 
 def _read_npz(path: Path) -> dict[str, NDArray[Any]]:

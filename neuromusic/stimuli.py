@@ -16,7 +16,7 @@ from neuromusic.events import find_events, read_events
 from neuromusic.orders import Order, presentations
 from neuromusic.provenance import read_record
 from neuromusic.reading import reading
-from neuromusic.untrusted import check_file_name, check_links, check_size
+from neuromusic.untrusted import check_file_name, check_links, check_size, whole_rows
 from neuromusic.variants import VARIANTS, variant_file_name
 
 FADE_S = 2.0
@@ -255,6 +255,23 @@ def write_lists(directory: Path, tables: dict[str, pd.DataFrame]) -> None:
         (directory / f"{split}_list.txt").write_text("".join(f"{x}\n" for x in lines), "utf-8")
 
 
+def _read_list(path: Path) -> pd.DataFrame:
+    check_size(path, MOST_LIST_BYTES, "a stimulus list")
+    as_text = dict.fromkeys(("path", "clip", "track", "genre"), str)  # 000002 is a track's name
+    try:
+        with whole_rows(), reading(path):
+            table = pd.read_csv(
+                path, sep="\t", na_values="n/a", keep_default_na=False, dtype=as_text,
+                index_col=False,
+            )  # fmt: skip
+    except ValueError as error:
+        raise InputError(f"{path}: is no readable list ({error})") from None
+    lacking = [column for column in LIST_COLUMNS if column not in table]
+    if lacking:
+        raise InputError(f"{path}: has no column {', '.join(lacking)}")
+    return table
+
+
 def read_lists(directory: Path) -> pd.DataFrame:
     """Read the lists of a directory as one table; raise InputError where there are none.
 
@@ -268,26 +285,7 @@ def read_lists(directory: Path) -> pd.DataFrame:
         path = directory / name
         if not path.is_file():
             continue
-        names = {
-            "path": str,
-            "clip": str,
-            "track": str,
-            "genre": str,
-        }  # 000002 is the name of a track
-        try:
-            check_size(path, MOST_LIST_BYTES, "a stimulus list")
-            with reading(path):
-                table = pd.read_csv(
-                    path, sep="\t", na_values="n/a", keep_default_na=False, dtype=names,
-                    index_col=False,
-                )  # fmt: skip
-        except ValueError as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{path}: is no readable list ({error})") from None
-        lacking = [column for column in LIST_COLUMNS if column not in table]
-        if lacking:
-            raise InputError(f"{path}: has no column {', '.join(lacking)}")
+        table = _read_list(path)
         for row, entry in enumerate(table["path"].dropna(), start=1):
             if Path(entry).is_absolute() or ".." in Path(entry).parts:
                 raise InputError(f"{path}, row {row}: {entry!r} leaves the directory of the list")

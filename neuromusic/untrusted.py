@@ -1,9 +1,11 @@
 """Files that somebody was sent are data: how large they may be, and where their names may lead."""
 
+import contextlib
 import json
 import os
 import warnings
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -79,21 +81,27 @@ def read_json(path: Path, remedy: str) -> Any:
         raise InputError(f"{path}: is no readable JSON ({error}); {remedy}") from None
 
 
+@contextlib.contextmanager
+def whole_rows() -> Iterator[None]:
+    """Raise ValueError where pandas would leave out the fields that a row has too many."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            yield
+        except pd.errors.ParserWarning:
+            raise ValueError("a row has more fields than the header") from None
+
+
 def text_table(path: Path, sep: str = "\t", **more: Any) -> pd.DataFrame:
     """Read a table as text, as it is: what a short row lacks is "", "NA" is no missing value.
 
     Raises OSError, or ValueError for what is no table or has a row with a field too many, by which
     pandas would otherwise shift its columns.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        try:
-            with reading(path):
-                table = pd.read_csv(
-                    path, sep=sep, dtype=str, keep_default_na=False, index_col=False, **more
-                )
-        except pd.errors.ParserWarning:
-            raise ValueError("a row has more fields than the header") from None
+    with whole_rows(), reading(path):
+        table = pd.read_csv(
+            path, sep=sep, dtype=str, keep_default_na=False, index_col=False, **more
+        )
     return table.fillna("")
 
 

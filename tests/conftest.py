@@ -1,6 +1,7 @@
 """Fixtures that several tests share."""
 
 import os
+import shutil
 import signal
 import tomllib
 
@@ -81,6 +82,18 @@ def tiny_run(tmp_path_factory):
     config = make_config(tree, "tiny.toml")
     pipeline.make_run(config, root / "prepared", root / "run", False, lambda text: None)
     return load_run(root / "run")
+
+
+@pytest.fixture
+def run(tiny_run, tmp_path) -> Path:
+    """A copy of that run's directory, to be spoiled."""
+    return Path(shutil.copytree(tiny_run.directory, tmp_path / "run"))
+
+
+@pytest.fixture
+def prepared(tiny_run, tmp_path) -> Path:
+    """A copy of its prepared set, to be spoiled."""
+    return Path(shutil.copytree(tiny_run.prepared, tmp_path / "prepared"))
 
 
 @pytest.fixture(scope="session")

@@ -180,7 +180,7 @@ def test_no_row_or_the_dummy_alone_is_no_run(bids, rows, message):
 
 
 def test_ninety_thousand_rows_are_read(tmp_path):
-    """Far beyond a run; a million are refused, see test_safety.py."""
+    """Far beyond a run; a million are refused, see test_bombs.py."""
     path = tmp_path / "e.tsv"
     path.write_text(HEADER + "0\t15\t'pop'\t1\t0\t15\n" * 90_000)
     began = time.process_time()

@@ -16,10 +16,11 @@ from neuromusic import pipeline
 from neuromusic.batches import band_statistics, stored
 from neuromusic.config import make_config
 from neuromusic.errors import InputError
+from neuromusic.optimizer import lr_curve
 from neuromusic.rundir import load_run, random_twin
 from neuromusic.selection import select
 from neuromusic.store import open_prepared
-from neuromusic.training import fit, lr_curve
+from neuromusic.training import fit
 
 FILES = ("model.safetensors", "metrics.csv", "config.toml")
 

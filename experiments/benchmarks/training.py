@@ -44,7 +44,8 @@ from neuromusic.orders import GENRES
 from neuromusic.selection import labels, select
 from neuromusic.spectral import augment_batch
 from neuromusic.store import open_prepared
-from neuromusic.training import GenreTask, fit
+from neuromusic.task import GenreTask
+from neuromusic.training import fit
 from neuromusic.wiring import wire
 
 FRAME_S = 512 / 22050

@@ -1,5 +1,6 @@
 """neuromusic lists: stage clips and write stimulus lists."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,8 @@ from neuromusic.cli import options
 
 if TYPE_CHECKING:
     from neuromusic.leaks import Level
+
+Paths = Mapping[str, Path | None]
 
 
 @click.command("lists")
@@ -72,31 +75,15 @@ def command(
     from neuromusic.datasets import fma, gtzan
 
     orders = (train_order, test_order, clips)
-    if sum(map(bool, (any(orders), from_folder, from_gtzan, from_fma))) != 1:
-        raise click.UsageError(
-            "give --train-order, --test-order and --clips, or one of --from-folder, --from-gtzan "
-            "and --from-fma"
-        )
-    if any(orders) and not all(orders):
-        raise click.UsageError("--train-order, --test-order and --clips go together")
-    if folds and (split or not from_folder):
-        raise click.UsageError("--folds needs --from-folder and goes without --split")
-    if split and not (from_folder or from_gtzan):
-        raise click.UsageError("--split needs --from-folder or --from-gtzan")
-    if bool(tracks) != bool(from_fma):
-        raise click.UsageError("--from-fma and --tracks go together")
-    if drop_leaks and folds:
-        raise click.UsageError("--drop-leaks needs a test side, and --folds makes none")
-    if drop_leaks in ("replica", "artist") and not artists:
-        raise click.UsageError(f"--drop-leaks {drop_leaks} needs --artists")
-    if artists and not drop_leaks:
-        raise click.UsageError("--artists goes with --drop-leaks")
+    trees = {"folder": from_folder, "gtzan": from_gtzan, "fma": from_fma}
+    _check_sources(orders, trees, tracks)
+    _check_split(split, folds, trees)
+    _check_drop(drop_leaks, artists, folds)
     drop = (drop_leaks, artists)
     if any(orders):
         staging.make_lists(*orders, out, allow_missing, link, options.say, *drop)  # type: ignore[arg-type]
     else:
-        named = {"folder": from_folder, "gtzan": from_gtzan, "fma": from_fma, "tracks": tracks}
-        origin = {name: path for name, path in named.items() if path}
+        origin = {name: path for name, path in {**trees, "tracks": tracks}.items() if path}
         files = staging.file_table(origin, folds)
         size = gtzan.SIZE if from_gtzan else fma.SIZE
         if not from_folder:
@@ -105,3 +92,31 @@ def command(
         least_s = (0.0 if folds else timing.CLIP_S) if clip_s is None else clip_s
         staging.make_file_lists(files, shares, seed, least_s, out, link, options.say, origin, *drop)  # type: ignore[arg-type]
     options.next_step(f"neuromusic prepare {out} --out prepared")
+
+
+def _check_sources(orders: Sequence[Path | None], trees: Paths, tracks: Path | None) -> None:
+    if sum(map(bool, (any(orders), *trees.values()))) != 1:
+        raise click.UsageError(
+            "give --train-order, --test-order and --clips, or one of --from-folder, --from-gtzan "
+            "and --from-fma"
+        )
+    if any(orders) and not all(orders):
+        raise click.UsageError("--train-order, --test-order and --clips go together")
+    if bool(tracks) != bool(trees["fma"]):
+        raise click.UsageError("--from-fma and --tracks go together")
+
+
+def _check_split(split: str | None, folds: bool, trees: Paths) -> None:
+    if folds and (split or not trees["folder"]):
+        raise click.UsageError("--folds needs --from-folder and goes without --split")
+    if split and not (trees["folder"] or trees["gtzan"]):
+        raise click.UsageError("--split needs --from-folder or --from-gtzan")
+
+
+def _check_drop(drop_leaks: str | None, artists: Path | None, folds: bool) -> None:
+    if drop_leaks and folds:
+        raise click.UsageError("--drop-leaks needs a test side, and --folds makes none")
+    if drop_leaks in ("replica", "artist") and not artists:
+        raise click.UsageError(f"--drop-leaks {drop_leaks} needs --artists")
+    if artists and not drop_leaks:
+        raise click.UsageError("--artists goes with --drop-leaks")

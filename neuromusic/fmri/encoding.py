@@ -105,16 +105,10 @@ def encode(
         parts = [_first_components(features[name]) for name in joined]
         designs[JOINT] = np.hstack(parts), [x.shape[1] for x in parts]
     n_voxels, seed = y.shape[1], int(rng.integers(2**32))
-    columns: dict[str, NDArray[np.float64]] = {}
+    blocks: list[pd.DataFrame] = []
     matches = {(a, s): np.zeros((len(clips), len(clips))) for a in names for s in designs}
     edges = {name: np.zeros(2, np.int64) for name in designs}
     patterns: dict[str, list[NDArray[np.float32]]] = {area: [] for area in names}
-
-    def put(first: int, values: Mapping[str, NDArray[np.floating]]) -> None:
-        for key, each in values.items():
-            whole = columns.setdefault(key, np.full(n_voxels, np.nan))
-            whole[first : first + len(each)] = each
-
     for first in track(range(0, n_voxels, BLOCK), "encode", -(-n_voxels // BLOCK)):
         part = np.asarray(y[:, first : first + BLOCK])
         measured = part[cube]  # (repeats, clips, volumes, voxels)
@@ -125,30 +119,18 @@ def encode(
         }
         for area, mine in inside.items():
             patterns[area].append(measured[:, :, PATTERN_FROM_TR:, mine].mean(2))
-        if len(cube) > 1:
-            put(first, _ceiling_columns(scores.noise_ceiling(measured, draws)))
+        columns = _ceiling_columns(measured, draws) if len(cube) > 1 else {}
         for name, (x, bands) in designs.items():
             fit = fit_ridge(x[train], part[train], runs, bands=bands)
             predicted = fit.predict(x[cube.ravel()]).reshape(measured.shape).mean(0)
-            fits = scores.clip_matches(predicted, mean)
-            flat = [each.reshape(-1, part.shape[1]) for each in (predicted, mean)]
-            found = {
-                "r": scores.correlation(*flat), "r2": scores.r2(flat[1], flat[0]),
-                "p": scores.permutation_p(fits, draws), "alpha": fit.alpha,
-            }  # fmt: skip
-            put(first, {f"{key}_{name}": value for key, value in found.items()})
+            found, fits = _score(predicted, mean, draws)
+            found["alpha"] = fit.alpha
+            columns |= {f"{key}_{name}": value for key, value in found.items()}
             edges[name] += fit.lowest.sum(), fit.highest.sum()
             for area, mine in inside.items():
                 matches[area, name] += fits[mine].sum(0)
-    voxels = pd.DataFrame(columns)
-    if "ceiling_r" not in voxels:
-        voxels = voxels.assign(explainable_low=np.nan, ceiling_r=np.nan)
-    # Noise alone reaches the floor now and then, but not with its whole interval.
-    voxels["reliable"] = (voxels["ceiling_r"] > CEILING_FLOOR) & (voxels["explainable_low"] > 0)
-    for name in designs:
-        above = voxels["r_" + name] / voxels["ceiling_r"]
-        voxels[f"rc_{name}"] = above.where(voxels["reliable"])
-        voxels[f"q_{name}"] = scores.false_discovery(voxels[f"p_{name}"].to_numpy())
+        blocks.append(pd.DataFrame(columns, dtype=np.float64))
+    voxels = _above_chance(pd.concat(blocks, ignore_index=True), list(designs))
     areas = area_table(voxels, label, names, matches)
     joined_patterns = {area: np.concatenate(parts, axis=2) for area, parts in patterns.items()}
     return Encoding(voxels, areas, edges, joined_patterns, clips)
@@ -160,12 +142,41 @@ def _first_components(x: NDArray[np.float32]) -> NDArray[np.float32]:
     return by_delay.reshape(len(x), -1)
 
 
-def _ceiling_columns(ceiling: scores.Ceiling) -> dict[str, NDArray[np.float64]]:
+def _ceiling_columns(
+    measured: NDArray[np.float32], draws: np.random.Generator
+) -> dict[str, NDArray[np.floating]]:
+    ceiling = scores.noise_ceiling(measured, draws)
     low, high = ceiling.interval
     return {
         "explainable": ceiling.explainable, "explainable_low": low, "explainable_high": high,
         "ceiling_r": ceiling.r,
     }  # fmt: skip
+
+
+def _score(
+    predicted: NDArray[np.floating], mean: NDArray[np.floating], draws: np.random.Generator
+) -> tuple[dict[str, NDArray[np.floating]], NDArray[np.floating]]:
+    """Score what is predicted (clips, volumes, voxels) on the mean of the repeats.
+
+    Returns r, r2 and p (voxels,), and how well each clip matches each (voxels, clips, clips).
+    """
+    fits = scores.clip_matches(predicted, mean)
+    flat, true = (each.reshape(-1, each.shape[-1]) for each in (predicted, mean))
+    p = scores.permutation_p(fits, draws)
+    return {"r": scores.correlation(flat, true), "r2": scores.r2(true, flat), "p": p}, fits
+
+
+def _above_chance(voxels: pd.DataFrame, stages: Sequence[str]) -> pd.DataFrame:
+    """Add reliable, and rc_ and q_ of each stage; see `Encoding`."""
+    if "ceiling_r" not in voxels:
+        voxels = voxels.assign(explainable_low=np.nan, ceiling_r=np.nan)
+    # Noise alone reaches the floor now and then, but not with its whole interval.
+    voxels["reliable"] = (voxels["ceiling_r"] > CEILING_FLOOR) & (voxels["explainable_low"] > 0)
+    for name in stages:
+        above = voxels["r_" + name] / voxels["ceiling_r"]
+        voxels[f"rc_{name}"] = above.where(voxels["reliable"])
+        voxels[f"q_{name}"] = scores.false_discovery(voxels[f"p_{name}"].to_numpy())
+    return voxels
 
 
 def area_table(

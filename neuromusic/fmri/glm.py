@@ -226,30 +226,11 @@ def write_nilearn(directory: Path, runs: Sequence[ScannerRun], context: Context)
     constant, as nilearn's make_first_level_design_matrix gives them. Returns what is left out and
     why, and which designs are singular.
     """
-    from nilearn.glm.first_level import make_first_level_design_matrix
-
     notes = []
     for run in runs:
         whole, why = run.whole_regressors()
         notes += why
-        events = pd.DataFrame(
-            {
-                "onset": run.trials["onset_s"].astype(float),
-                "duration": timing.CLIP_S,
-                "trial_type": run.trials["condition"],
-            }
-        )
-        added = [_convolved(frame, context) for frame in whole.values()]
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Matrix is singular", UserWarning)  # said below
-            design = make_first_level_design_matrix(
-                np.arange(len(run.volumes)) * timing.TR_S,
-                events,
-                hrf_model=context.hrf,
-                drift_model="cosine",
-                high_pass=HIGH_PASS_HZ,
-                add_regs=pd.concat(added, axis=1) if added else None,
-            )
+        design = _design([_convolved(frame, context) for frame in whole.values()], run, context.hrf)
         n_vol, n_columns = design.shape
         if n_columns >= n_vol:
             raise InputError(
@@ -284,3 +265,27 @@ def write_nilearn(directory: Path, runs: Sequence[ScannerRun], context: Context)
     }
     context.write_sidecar(directory / "nilearn.json", own_text, notes)
     return notes
+
+
+def _design(added: Sequence[pd.DataFrame], run: ScannerRun, hrf: str) -> pd.DataFrame:
+    """Return nilearn's design of a run with regressors of the network (a row a volume) added."""
+    from nilearn.glm.first_level import make_first_level_design_matrix
+
+    events = pd.DataFrame(
+        {
+            "onset": run.trials["onset_s"].astype(float),
+            "duration": timing.CLIP_S,
+            "trial_type": run.trials["condition"],
+        }
+    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Matrix is singular", UserWarning)  # write_nilearn says
+        design: pd.DataFrame = make_first_level_design_matrix(
+            np.arange(len(run.volumes)) * timing.TR_S,
+            events,
+            hrf_model=hrf,
+            drift_model="cosine",
+            high_pass=HIGH_PASS_HZ,
+            add_regs=pd.concat(added, axis=1) if added else None,
+        )
+    return design

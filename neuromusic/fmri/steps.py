@@ -156,23 +156,8 @@ def _encode_subject(
             )
     directory = part / f"sub-{scans.subject}"
     directory.mkdir()
-    table = result.voxels
-    table.insert(0, "voxel", voxels[good])
-    if scans.geometry.kind == "volume":
-        place = np.unravel_index(voxels[good], scans.geometry.shape)
-        for column, index in zip("ijk", place, strict=True):
-            table.insert("ijk".index(column) + 1, column, index)
-    table.insert(table.columns.get_loc("voxel") + 1, "area", np.array(names)[own - 1])
-    table.to_csv(
-        directory / f"sub-{scans.subject}_voxels.tsv", sep="\t", index=False, na_rep="n/a",
-        float_format="%.6g",
-    )  # fmt: skip
-    for column in table.columns:
-        kinds = ("r",) if RANDOM in column else ("explainable", "ceiling", "r", "rc", "q")
-        if column.split("_")[0] in kinds:
-            stem = directory / f"sub-{scans.subject}_stat-{column.replace('_', '-')}_map"
-            write_map(stem, scans.geometry, voxels[good], table[column].to_numpy())
-    _write_best(directory, scans, voxels[good], table, [n for n in heard if RANDOM not in n])
+    areas = np.array(names)[own - 1]
+    _write_voxels(directory, scans, voxels[good], areas, result.voxels, list(heard))
     record_of = {
         "Subject": scans.subject,
         "LeftOut": [*scans.left_out, *notes],
@@ -186,6 +171,26 @@ def _encode_subject(
     }
     _write_json(directory / f"sub-{scans.subject}_encoding.json", record_of)
     return result
+
+
+def _write_voxels(
+    directory: Path, scans: Scans, voxels: NDArray[np.int64], areas: NDArray[np.str_],
+    table: pd.DataFrame, stages: list[str],
+) -> None:  # fmt: skip
+    """Write the table of a subject's voxels, and maps of it."""
+    place: dict[str, NDArray[Any]] = {"voxel": voxels, "area": areas}
+    if scans.geometry.kind == "volume":
+        place |= zip("ijk", np.unravel_index(voxels, scans.geometry.shape), strict=True)
+    pd.DataFrame(place).join(table).to_csv(
+        directory / f"sub-{scans.subject}_voxels.tsv", sep="\t", index=False, na_rep="n/a",
+        float_format="%.6g",
+    )  # fmt: skip
+    for column in table.columns:
+        kinds = ("r",) if RANDOM in column else ("explainable", "ceiling", "r", "rc", "q")
+        if column.split("_")[0] in kinds:
+            stem = directory / f"sub-{scans.subject}_stat-{column.replace('_', '-')}_map"
+            write_map(stem, scans.geometry, voxels, table[column].to_numpy())
+    _write_best(directory, scans, voxels, table, [n for n in stages if RANDOM not in n])
 
 
 def _write_best(
