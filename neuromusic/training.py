@@ -54,6 +54,7 @@ class Keeper(pl.Callback):
         self.started = 0.0
         self.best = math.inf
         self.best_epoch = -1
+        self.over = False
         self.plateau: dict[str, Any] = {}
 
     def state_dict(self) -> dict[str, Any]:
@@ -63,6 +64,7 @@ class Keeper(pl.Callback):
             "seconds": self.seconds,
             "best": self.best,
             "best_epoch": self.best_epoch,
+            "over": self.over,
             "plateau": self.plateau,
         }
 
@@ -76,7 +78,11 @@ class Keeper(pl.Callback):
             task.plateau.load_state_dict(self.plateau)
 
     def on_train_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        """With several devices take signals as they come, behind Lightning's own handlers."""
+        """End at once what was over before it was killed.
+
+        With several devices take signals as they come, behind Lightning's own handlers.
+        """
+        trainer.should_stop = self.over
         if trainer.world_size > 1:
             end_at_once(None if trainer.is_global_zero else os.getppid())
 
@@ -106,10 +112,10 @@ class Keeper(pl.Callback):
         if hasattr(task, "plateau"):
             task.plateau.step(row.get("valid_loss", row["train_loss"]))
             self.plateau = task.plateau.state_dict()
-        if settings.early_stop and trainer.current_epoch - self.best_epoch >= settings.early_stop:
-            trainer.should_stop = True
-        if trainer.optimizers[0].param_groups[0]["lr"] < settings.min_lr:
-            trainer.should_stop = True
+        since_best = trainer.current_epoch - self.best_epoch
+        too_slow = trainer.optimizers[0].param_groups[0]["lr"] < settings.min_lr
+        self.over = too_slow or 0 < settings.early_stop <= since_best
+        trainer.should_stop = trainer.should_stop or self.over
         if trainer.is_global_zero:
             write_text(self.out / rundir.METRICS, pd.DataFrame(self.rows).to_csv(index=False))
             # Apart from the metrics, which are the same from a seed whatever the clock says.
@@ -121,6 +127,11 @@ class Keeper(pl.Callback):
         if trainer.is_global_zero:
             os.replace(part, self.out / rundir.LAST)
             self.advance(row)
+        if not math.isfinite(row["train_loss"]):
+            raise InputError(
+                f"{self.out}: the training loss of epoch {row['epoch']} is {row['train_loss']}, "
+                "and no weights come back from that; remove it and train with a smaller train.lr"
+            )
 
 
 def fit(
@@ -174,7 +185,8 @@ def fit(
         _check_checkpoint(last)
     _run(trainer, task, last if resumed else None)
     if trainer.is_global_zero:
-        os.replace(out / rundir.BEST, out / rundir.WEIGHTS)
+        if (out / rundir.BEST).exists():  # else it was killed just behind this
+            os.replace(out / rundir.BEST, out / rundir.WEIGHTS)
         rundir.write_settings(out, config)
         device = str(trainer.strategy.root_device)
         outputs = {name: sha256(out / name) for name in (*rundir.MADE, *rundir.SETTINGS)}

@@ -12,7 +12,7 @@ import pytest
 import torch
 from helpers import TINY, TINY_TOML, neuromusic, write_features
 
-from neuromusic import pipeline
+from neuromusic import pipeline, rundir
 from neuromusic.batches import band_statistics, stored
 from neuromusic.config import make_config
 from neuromusic.errors import InputError
@@ -123,6 +123,31 @@ def test_early_stopping_keeps_the_best_epoch(place, tmp_path):
     metrics = pd.read_csv(tmp_path / "run" / "metrics.csv")
     assert len(metrics) < 30
     assert len(metrics) == metrics["valid_loss"].idxmin() + 1 + 2
+
+
+@pytest.mark.parametrize("moment", ["weights are there", "the last epoch is"])
+def test_what_was_killed_behind_its_last_epoch_is_not_trained_further(place, tmp_path, moment):
+    config = settings(train={"lr": 1e-12, "schedule": "constant", "early_stop": 2, "epochs": 30})
+    data, out = open_prepared(place / "prepared"), tmp_path / "run"
+    fit(config, data, out)
+    whole = {name: (out / name).read_bytes() for name in FILES}
+    (out / "provenance.json").unlink()
+    if moment == "the last epoch is":
+        (out / "config.json").unlink()
+        (out / "model.safetensors").rename(out / rundir.BEST)
+    told = []
+    assert fit(config, data, out, resume=True, advance=told.append)
+    assert not told
+    assert {name: (out / name).read_bytes() for name in FILES} == whole
+    assert not (out / rundir.BEST).exists()
+    assert load_run(out).directory == out
+
+
+def test_a_loss_that_is_no_number_ends_the_training(place, tmp_path):
+    config = settings(train={"lr": 1e30, "optimizer": "sgd", "schedule": "constant"})
+    with pytest.raises(InputError, match=r"run: the training loss of epoch 1 is nan.*train\.lr"):
+        fit(config, open_prepared(place / "prepared"), tmp_path / "run")
+    assert not (tmp_path / "run" / "model.safetensors").exists()
 
 
 def test_held_out_runs_are_not_trained_on(place):
