@@ -176,23 +176,15 @@ def finish(root: Path, command: list[str], limits: dict[str, int] | None = None)
         stop_all(process.pid)
 
 
-def parent(pid: int) -> int:
-    """Return the process that started another; see proc_pid_stat(5)."""
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+def children(pid: int) -> list[int]:
+    """Return the processes that another has started; see proc_pid_task_children(5)."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def workers(session: int) -> list[int]:
-    """Return the processes of a session that are copies of its fork server."""
-    copies = []
-    for pid in living(session):
-        try:
-            line = Path(f"/proc/{pid}/cmdline").read_bytes()
-            of_parent = Path(f"/proc/{parent(pid)}/cmdline").read_bytes()
-            if b"forkserver" in line and line == of_parent:
-                copies.append(pid)
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return copies
+def servers(session: int) -> list[int]:
+    """Return the fork servers of a session, of which workers are copies."""
+    line = "/proc/{}/cmdline"
+    return [p for p in children(session) if b"forkserver" in Path(line.format(p)).read_bytes()]
 
 
 def damage(path: Path, how: str) -> None:

@@ -275,34 +275,51 @@ def test_a_pipe_where_a_clip_should_be(place, other_lists, command):
 
 
 def begin_with_workers(place, step):
-    """Start a step with two workers; return it and the first of them as soon as it is there."""
+    """Start a step with two workers; return it and its fork server, with no worker yet."""
     faults.clear(place, step)
     process = faults.start(place, step.command(workers=2))
     found = []
-    assert commands.wait_until(lambda: found.extend(faults.workers(process.pid)) or found, 60)
+    assert commands.wait_until(lambda: found.extend(faults.servers(process.pid)) or found, 60)
     return process, found[0]
 
 
-@pytest.mark.parametrize(
-    ("name", "other_is"), [("prepare", "there"), ("augment", "there"), ("augment", "being born")]
-)
-def test_a_killed_worker(place, normal, name, other_is):
+def first_worker(server):
+    """Return the first worker of a fork server, within microseconds of its birth."""
+    end = time.monotonic() + 60
+    while not (born := faults.children(server)):
+        assert time.monotonic() < end
+    return born[0]
+
+
+@pytest.mark.parametrize("name", ["prepare", "augment"])
+def test_a_killed_worker(place, normal, name):
     step = STEPS[name]
     whole = normal(step).whole
-    process, worker = begin_with_workers(place, step)
-    if other_is == "there":
-        os.kill(worker, signal.SIGKILL)
+    process, server = begin_with_workers(place, step)
+    os.kill(first_worker(server), signal.SIGKILL)
+    check_ended_without_worker(place, step, process, whole)
+
+
+def test_a_worker_killed_while_the_other_is_being_born(place, normal):
+    step = STEPS["augment"]
+    whole = normal(step).whole
+    for _ in range(10):
+        process, server = begin_with_workers(place, step)
+        worker = first_worker(server)
+        os.kill(server, signal.SIGSTOP)
+        time.sleep(0.02)
+        if faults.children(server) == [worker]:
+            break
+        commands.stop_all(process.pid)  # the other was quicker
     else:
-        for _ in range(20):
-            server = faults.parent(worker)
-            os.kill(server, signal.SIGSTOP)
-            if faults.workers(process.pid) == [worker]:
-                break
-            commands.stop_all(process.pid)
-            process, worker = begin_with_workers(place, step)
-        os.kill(worker, signal.SIGKILL)
-        time.sleep(0.3)  # its death is noticed before the other one is born
-        os.kill(server, signal.SIGCONT)
+        pytest.skip("the other worker was there each time; the machine is very busy")
+    os.kill(worker, signal.SIGKILL)
+    time.sleep(0.3)  # the server will hear of a death and a birth at once, first of the death
+    os.kill(server, signal.SIGCONT)
+    check_ended_without_worker(place, step, process, whole)
+
+
+def check_ended_without_worker(place, step, process, whole):
     code = process.wait(60)
     check_refused(place, step, code, "a worker process was killed", "fewer --workers than 2")
     assert commands.wait_until(lambda: not commands.living(process.pid), 30)
