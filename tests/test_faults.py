@@ -321,6 +321,8 @@ def test_a_worker_killed_while_the_other_is_being_born(place, normal):
 
 def check_ended_without_worker(place, step, process, whole):
     code = process.wait(60)
+    if code is None:
+        commands.stop_all(process.pid)
     check_refused(place, step, code, "a worker process was killed", "fewer --workers than 2")
     assert commands.wait_until(lambda: not commands.living(process.pid), 30)
     assert faults.finish(place, step.command(again=True)) == 0, faults.said(place)
