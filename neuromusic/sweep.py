@@ -159,7 +159,8 @@ def run(search: Search, place: int, trial: optuna.Trial, advance: Advance) -> No
     out = search.directory(place)
 
     def heed(row: dict[str, float]) -> None:
-        if not math.isfinite(row[metric]):
+        # A loss that is no number ends a training; here it ends the trial, not the sweep.
+        if not math.isfinite(row[metric]) or not math.isfinite(row["train_loss"]):
             raise optuna.TrialPruned
         trial.report(row[metric], step=int(row["epoch"]) - 1)
         advance(row)

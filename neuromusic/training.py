@@ -102,6 +102,13 @@ class Keeper(pl.Callback):
             "train_accuracy": sums[1] / sums[2],
             **task.metrics,
         }
+        if not math.isfinite(row["train_loss"]):  # nothing of it is kept, to be gone on with
+            if trainer.is_global_zero:
+                self.advance(row)
+            raise InputError(
+                f"{self.out}: the training loss of epoch {row['epoch']} is {row['train_loss']}, "
+                "and no weights come back from that; remove it and train with a smaller train.lr"
+            )
         self.rows.append(row)
         # Without validation clips the last epoch is the one that is kept.
         watched = row.get("valid_loss", -float(len(self.rows)))
@@ -127,11 +134,6 @@ class Keeper(pl.Callback):
         if trainer.is_global_zero:
             os.replace(part, self.out / rundir.LAST)
             self.advance(row)
-        if not math.isfinite(row["train_loss"]):
-            raise InputError(
-                f"{self.out}: the training loss of epoch {row['epoch']} is {row['train_loss']}, "
-                "and no weights come back from that; remove it and train with a smaller train.lr"
-            )
 
 
 def fit(
@@ -154,13 +156,14 @@ def fit(
     resume : bool
         Go on from ``last.ckpt``, if there is one.
     advance : callable
-        Called after each epoch, when its checkpoint is written, with its row of metrics.csv.
+        Called after each epoch, when its checkpoint is written, with its row of metrics.csv; and
+        with the row of an epoch whose loss is no number, of which nothing is written.
 
     Raises
     ------
     InputError
         Where settings do not fit the set, or ``out`` holds something else, or an unfinished
-        training and ``resume`` is False.
+        training and ``resume`` is False; or where the training loss is no number.
     """
     made = _begin(config, data, out, resume)
     if made is None:

@@ -291,12 +291,14 @@ def first_worker(server):
     return born[0]
 
 
-@pytest.mark.parametrize("name", ["prepare", "augment"])
-def test_a_killed_worker(place, normal, name):
+@pytest.mark.parametrize(("name", "old_s"), [("prepare", 0.02), ("augment", 0)])
+def test_a_killed_worker(place, normal, name, old_s):
     step = STEPS[name]
     whole = normal(step).whole
     process, server = begin_with_workers(place, step)
-    os.kill(first_worker(server), signal.SIGKILL)
+    worker = first_worker(server)
+    time.sleep(old_s)
+    os.kill(worker, signal.SIGKILL)
     check_ended_without_worker(place, step, process, whole)
 
 

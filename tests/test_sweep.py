@@ -192,6 +192,18 @@ def test_a_hopeless_trial_is_stopped_and_keeps_its_metrics(place):
     assert metrics["valid_loss"][1] == last["valid_loss"]
 
 
+@pytest.mark.parametrize("metric", ["valid_loss", "valid_accuracy"])
+def test_a_trial_whose_loss_is_no_number_is_stopped_alone(place, metric):
+    changes = (
+        "sweep.space.train.lr={choices = [1e30]}", 'train.optimizer="sgd"',
+        'train.schedule="constant"', f"sweep.metric={metric}",
+    )  # fmt: skip
+    search = search_of(place, f"diverged-{metric}", 2, *changes)
+    sweep.work(search, lambda number, finished: lambda row: None, print)
+    assert states(search) == ["PRUNED"] * 2
+    assert list(sweep.trial_table(search)["state"]) == ["pruned"] * 2
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -143,11 +143,18 @@ def test_what_was_killed_behind_its_last_epoch_is_not_trained_further(place, tmp
     assert load_run(out).directory == out
 
 
-def test_a_loss_that_is_no_number_ends_the_training(place, tmp_path):
-    config = settings(train={"lr": 1e30, "optimizer": "sgd", "schedule": "constant"})
-    with pytest.raises(InputError, match=r"run: the training loss of epoch 1 is nan.*train\.lr"):
-        fit(config, open_prepared(place / "prepared"), tmp_path / "run")
-    assert not (tmp_path / "run" / "model.safetensors").exists()
+@pytest.mark.parametrize("valid", [0, 1])
+def test_a_loss_that_is_no_number_ends_the_training(place, tmp_path, valid):
+    train = {"lr": 1e30, "optimizer": "sgd", "schedule": "constant", "epochs": 1}
+    config = settings(train=train, data={"validation_runs": valid})
+    told = []
+    for resume in (False, True):  # nothing is left that could be gone on with
+        with pytest.raises(
+            InputError, match=r"run: the training loss of epoch 1 is nan.*train\.lr"
+        ):
+            fit(config, open_prepared(place / "prepared"), tmp_path / "run", resume, told.append)
+        assert not (tmp_path / "run" / "model.safetensors").exists()
+    assert [row["epoch"] for row in told] == [1, 1]
 
 
 def test_held_out_runs_are_not_trained_on(place):
