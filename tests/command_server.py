@@ -15,9 +15,11 @@ import sys
 import soundfile  # noqa: F401
 import soxr  # noqa: F401
 
-from neuromusic import export, inference, pipeline, prepare, staging, sweep, training  # noqa: F401
 from neuromusic.cli.main import cli
-from neuromusic.fmri import steps  # noqa: F401
+from neuromusic.pipeline import (
+    encode,  # noqa: F401
+)
+from neuromusic.training import fit  # noqa: F401
 
 
 def begin(cwd, command, words, limits, pipes):

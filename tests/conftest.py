@@ -18,11 +18,13 @@ from click.testing import CliRunner
 from helpers import TINY_TOML, write_events, write_features
 from hypothesis import settings
 
-from neuromusic import pipeline, staging
-from neuromusic.config import make_config
-from neuromusic.datasets import folder
-from neuromusic.orders import GENRES
-from neuromusic.rundir import load_run
+from neuromusic.design.orders import GENRES
+from neuromusic.pipeline import prepare
+from neuromusic.pipeline.lists import make_file_lists
+from neuromusic.pipeline.train import make_run
+from neuromusic.stimuli.corpora.folder import table
+from neuromusic.training.config import make_config
+from neuromusic.training.trained import load_network
 
 RATE_HZ = 22_050
 
@@ -76,12 +78,12 @@ def tiny_run(tmp_path_factory):
     """A tiny cortex-z, hardly trained on ready-made log-mel of three runs of ten clips."""
     root = tmp_path_factory.mktemp("simulate")
     train, test = write_features(root / "train.npz"), write_features(root / "t.npz", 2, 1, 50)
-    pipeline.make_prepared_features(train, test, root / "prepared", lambda text: None)
+    prepare.make_prepared_features(train, test, root / "prepared", lambda text: None)
     tree = tomllib.loads(TINY_TOML)
     tree["train"]["epochs"] = 1
     config = make_config(tree, "tiny.toml")
-    pipeline.make_run(config, root / "prepared", root / "run", False, lambda text: None)
-    return load_run(root / "run")
+    make_run(config, root / "prepared", root / "run", False, lambda text: None)
+    return load_network(root / "run")
 
 
 @pytest.fixture
@@ -105,15 +107,13 @@ def sound_run(small_clips, tmp_path_factory):
         (tree / path.name.split(".")[0]).mkdir(parents=True, exist_ok=True)
         (tree / path.name.split(".")[0] / path.name).symlink_to(path)
     say = [].append
-    lists = staging.make_file_lists(
-        folder.table(tree), "2:0:1", 0, 15.0, root / "lists", "sym", say
-    )
-    pipeline.make_prepared(lists, root / "prepared", 0, 1, say)
+    lists = make_file_lists(table(tree), "2:0:1", 0, 15.0, root / "lists", "sym", say)
+    prepare.make_prepared(lists, root / "prepared", 0, 1, say)
     settings = tomllib.loads(TINY_TOML)
     settings["train"]["epochs"] = 1
     config = make_config(settings, "tiny.toml")
-    pipeline.make_run(config, root / "prepared", root / "run", False, say)
-    return load_run(root / "run")
+    make_run(config, root / "prepared", root / "run", False, say)
+    return load_network(root / "run")
 
 
 @pytest.fixture(scope="session")

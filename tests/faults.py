@@ -18,14 +18,14 @@ from commands import Process, begin, living, stop_all, wait_until
 from conftest import RATE_HZ, tone_clip
 from helpers import TINY_TOML, write_events, write_features
 
-from neuromusic import pipeline, staging
-from neuromusic.config import make_config
-from neuromusic.datasets import folder
-from neuromusic.fmri import simulate
-from neuromusic.fmri.planted import Planted
-from neuromusic.orders import Order, write_order
-from neuromusic.rundir import load_run
-from neuromusic.store import open_prepared
+from neuromusic.design.orders import Order, write_order
+from neuromusic.features.prepared import open_prepared
+from neuromusic.fmri.simulation.voxels import Planted
+from neuromusic.pipeline import lists, prepare, simulate
+from neuromusic.pipeline.train import make_run
+from neuromusic.stimuli.corpora import folder as folder_corpus
+from neuromusic.training.config import make_config
+from neuromusic.training.trained import load_network
 
 # Not of the result: the clock, and checkpoints, which hold it.
 NEVER_THE_SAME = {"seconds.csv", "last.ckpt"}
@@ -118,26 +118,26 @@ def make_place(root: Path) -> Path:
         for number in range(4):
             path = root / "tree" / genre / f"{genre}.{number:05d}.wav"
             soundfile.write(path, tone_clip(index, number, 2.0), RATE_HZ, subtype="PCM_16")
-    files = folder.table(root / "tree")
-    staging.make_file_lists(files, "3:0:1", 0, 2.0, root / "lists", "copy", quiet)
+    files = folder_corpus.table(root / "tree")
+    lists.make_file_lists(files, "3:0:1", 0, 2.0, root / "lists", "copy", quiet)
     train = write_features(root / "train.npz")
     test = write_features(root / "test.npz", 1, 1, 50)
-    prepared = pipeline.make_prepared_features(train, test, root / "prepared", quiet)
+    prepared = prepare.make_prepared_features(train, test, root / "prepared", quiet)
     (root / "tiny.toml").write_text(TINY_TOML.replace("epochs = 3", "epochs = 6"))
     (root / "sweep.toml").write_text(TINY_TOML.replace("epochs = 3", "epochs = 2") + SWEEP_TOML)
     tree = tomllib.loads(TINY_TOML)
     tree["train"]["epochs"] = 1
-    pipeline.make_run(make_config(tree, "tiny"), prepared, root / "trained", False, quiet)
+    make_run(make_config(tree, "tiny"), prepared, root / "trained", False, quiet)
     rows = open_prepared(prepared).rows
     (root / "none").mkdir()
     for split, times in (("train", 1), ("test", 4)):
         runs = rows[rows["split"] == split].groupby("run")["clip"]
         order = Order(split, np.stack([np.tile(clips, times) for _, clips in runs]))
         write_order(order, root / f"{split}.mat")
-    staging.make_lists(
+    lists.make_lists(
         root / "train.mat", root / "test.mat", root / "none", root / "order", True, "hard", quiet
     )
-    write_events(load_run(root / "trained").prepared, root / "events")
+    write_events(load_network(root / "trained").prepared, root / "events")
     planted = Planted(voxels=5, noise_voxels=5)
     simulate.simulate(root / "trained", root / "events", None, planted, 0, root / "data", quiet)
     return root

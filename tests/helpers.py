@@ -9,8 +9,8 @@ import commands
 import numpy as np
 import pandas as pd
 
-from neuromusic.fmri import planted
-from neuromusic.orders import GENRES, TASK, Order, presentations
+from neuromusic.design.orders import GENRES, TASK, Order, presentations
+from neuromusic.fmri.simulation import voxels
 
 # The smallest cortex-z: for tests of what is around a network.
 TINY = {"size": "tiny"}
@@ -63,7 +63,7 @@ def write_events(prepared: Path, bids: Path) -> Path:
         order = Order(split, np.stack([np.tile(clips, times) for _, clips in runs]))
         for index, rows in presentations(order).groupby("run"):
             path = folder / f"sub-A_task-{TASK[split]}_run-{index:02d}_events.tsv"
-            path.write_bytes(planted.events_bytes(rows))
+            path.write_bytes(voxels.events_bytes(rows))
     return bids
 
 

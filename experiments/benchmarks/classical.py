@@ -18,9 +18,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from neuromusic.crossval import fold_runs
-from neuromusic.evaluation import bootstrap_ci95
-from neuromusic.store import open_prepared
+from neuromusic.evaluation.crossval import fold_runs
+from neuromusic.features.prepared import open_prepared
+from neuromusic.stats.intervals import bootstrap_ci95
 
 
 def main() -> None:

@@ -124,17 +124,20 @@ def make_run(directory: Path, model: str = "cortex-z") -> Path:
     """Write a run of a network with random weights, as if it had been trained on sound."""
     import pandas as pd
 
-    from neuromusic.config import Config
-    from neuromusic.features import MelSpec, describe
-    from neuromusic.models import InputSpec, build_model
-    from neuromusic.orders import GENRES
-    from neuromusic.provenance import new_directory, record
-    from neuromusic.rundir import WEIGHTS, save_weights, write_settings
-    from neuromusic.store import PreparedSet
+    from neuromusic.core.outputs import new_directory
+    from neuromusic.core.records import record
+    from neuromusic.design.orders import GENRES
+    from neuromusic.features.frontends.base import describe
+    from neuromusic.features.frontends.mel import MelSpec
+    from neuromusic.features.prepared import PreparedSet
+    from neuromusic.models.network import InputSpec
+    from neuromusic.models.registry import create_model
+    from neuromusic.training.config import Config
+    from neuromusic.training.trained import WEIGHTS, save_weights, write_settings
 
     spec, config = MelSpec(), Config(model={"name": model})
     frames = round(config.data.window_s / spec.frame_s)
-    network = build_model(model, InputSpec(spec.n_bands, frames, spec.frame_s, len(GENRES)), 0)
+    network = create_model(model, InputSpec(spec.n_bands, frames, spec.frame_s, len(GENRES)), 0)
     network.band_mean.fill_(-45.0)  # of music, about
     network.band_std.fill_(15.0)
     meta = {

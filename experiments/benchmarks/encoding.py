@@ -19,10 +19,11 @@ import numpy as np
 import pandas as pd
 import torch
 
-from neuromusic import timing
-from neuromusic.fmri.encoding import DELAYS_TR, encode
-from neuromusic.fmri.ridge import ALPHAS, fit_ridge
-from neuromusic.fmri.subjects import volume_rows
+from neuromusic.design import grid
+from neuromusic.encoding.ridge import ALPHAS, fit_ridge
+from neuromusic.encoding.voxelwise import DELAYS_TR, encode
+from neuromusic.fmri import volumes
+from neuromusic.fmri.scans import volume_rows
 
 STAGES = ("A1", "belt", "PB", "T2T3")
 
@@ -35,7 +36,7 @@ def trials(rng: np.random.Generator) -> dict[tuple[str, int], pd.DataFrame]:
             clips = [f"{split}-{run}-{number}" for number in rng.permutation(unique)]
             clips = [clips[-1], *(clips * (40 // unique))]
             table = pd.DataFrame({"clip": clips, "trial": range(41)})
-            table["volume"] = table["trial"] * timing.VOLUMES_PER_CLIP
+            table["volume"] = table["trial"] * grid.VOLUMES_PER_CLIP
             table["repeat"] = (table["trial"] + unique - 1) // unique
             out[split, run] = table
     return out
@@ -52,7 +53,7 @@ def problem(voxels: int, components: int) -> tuple[np.ndarray, pd.DataFrame, dic
         parts = []
         for _, part in rows.groupby(["split", "run"], sort=False):
             x = np.concatenate([own[clip] for clip in part["clip"].to_numpy()[::10]])
-            parts.append(timing.delayed(x, DELAYS_TR))
+            parts.append(volumes.delayed(x, DELAYS_TR))
         features[stage] = np.concatenate(parts).astype(np.float32)
     y = np.empty((len(rows), voxels), np.float32)
     for index, x in enumerate(features.values()):

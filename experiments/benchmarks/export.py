@@ -20,12 +20,13 @@ import soundfile
 import torch
 from common import flat, make_run, measure, naive_mel, report
 
-from neuromusic import stimuli
-from neuromusic.audio import RATE_HZ
-from neuromusic.orders import GENRES, design_orders
-from neuromusic.provenance import new_directory, record
-from neuromusic.rundir import load_run
-from neuromusic.timing import CLIP_S
+from neuromusic.core.outputs import new_directory
+from neuromusic.core.records import record
+from neuromusic.design.grid import CLIP_S
+from neuromusic.design.lists import list_order, read_lists, write_lists
+from neuromusic.design.orders import GENRES, design_orders
+from neuromusic.stimuli.audio import RATE_HZ
+from neuromusic.training.trained import load_network
 
 CLIPS_PER_GENRE = 54
 TARGETS = {"export_seconds": 60.0, "grown_mb": 20.0}
@@ -49,11 +50,11 @@ def make_lists(directory: Path, per_genre: int) -> Path:
     """Write sounds and stimulus lists in the published design with so many clips a genre."""
     names = [f"{genre}.{number:05d}_15s.wav" for genre in GENRES for number in range(per_genre)]
     pair = design_orders(names, 0)
-    tables = {order.split: stimuli.list_order(order) for order in pair}
+    tables = {order.split: list_order(order) for order in pair}
     with new_directory(directory, record("lists", {}, {})) as part:
         paths = {path for table in tables.values() for path in table["path"]}
         make_sounds(part, sorted(paths))
-        stimuli.write_lists(part, tables)
+        write_lists(part, tables)
     return directory
 
 
@@ -61,7 +62,7 @@ def predecessors(run: Path, lists: Path, out: Path) -> None:
     """Export clips the predecessors' way: windows one by one, all kept until the end."""
     import librosa
 
-    loaded = load_run(run)
+    loaded = load_network(run)
     network, window, hop = loaded.network, loaded.network.spec.n_frames, loaded.hop_frames
     network = network.to(memory_format=torch.contiguous_format)
     kept: dict[str, list[np.ndarray]] = {stage.name: [] for stage in network.stages}
@@ -113,7 +114,7 @@ def main() -> None:
             command = [sys.executable, "-m", "neuromusic", "export", run, "--lists", lists]
             formats = ["--format", given.formats] if given.formats else []
             seen = measure([*command, "--out", target, *formats])
-            table = stimuli.read_lists(lists)
+            table = read_lists(lists)
             result[f"{name}_clips"] = int(table["clip"].nunique())
             result |= flat(name, seen)
             files = [path for path in target.rglob("*") if path.is_file()]

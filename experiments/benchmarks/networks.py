@@ -22,9 +22,10 @@ import common
 import torch
 from torch import Tensor, nn
 
-from neuromusic.models import InputSpec, build_model
 from neuromusic.models.cortex import SIZES, Cortex, Recurrent, Unrolled
-from neuromusic.models.table import _multiply_adds
+from neuromusic.models.network import InputSpec
+from neuromusic.models.registry import create_model
+from neuromusic.models.summary import _multiply_adds
 
 CORTICAL = ("cortex-z", "cortex-r", "cortex-rt", "cortex-s")
 SPEC = InputSpec(n_bands=128, n_frames=319, frame_s=512 / 22050, n_classes=10)
@@ -133,7 +134,7 @@ def seconds(run: Callable[[Tensor], Tensor], x: Tensor, times: int, learns: bool
 
 def measure(name: str, size: str, batch: int, times: int, device: torch.device) -> list[dict]:  # type: ignore[type-arg]
     """Return one row a stage of a network."""
-    network = build_model(name, SPEC, 0, size=size)
+    network = create_model(name, SPEC, 0, size=size)
     assert isinstance(network, Cortex)
     network.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     rows, product = [], product_rate(device)

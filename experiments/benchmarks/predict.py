@@ -20,8 +20,8 @@ import soundfile
 import torch
 from common import flat, make_run, measure, naive_mel, report
 
-from neuromusic.audio import RATE_HZ
-from neuromusic.rundir import load_run
+from neuromusic.stimuli.audio import RATE_HZ
+from neuromusic.training.trained import load_network
 
 FILE_HZ = 44_100
 TARGETS = {"grown_mb": 20.0}
@@ -41,7 +41,7 @@ def plain(run: Path, path: Path) -> None:
     """Print the probabilities of a file that is loaded whole."""
     import librosa
 
-    loaded = load_run(run)
+    loaded = load_network(run)
     network = loaded.network.to(memory_format=torch.contiguous_format)
     window = network.spec.n_frames
     wave, _ = librosa.load(path, sr=RATE_HZ, mono=True)

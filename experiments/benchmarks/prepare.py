@@ -38,21 +38,22 @@ MOST = ("peak_mb_2",)
 
 def make_lists(root: Path, n: int) -> Path:
     """Write n training clips (and a test clip a genre) of synthetic music, and their lists."""
-    from neuromusic import audio, staging, synth
-    from neuromusic.datasets import folder
+    from neuromusic.pipeline.lists import make_file_lists
+    from neuromusic.stimuli import audio, synthetic
+    from neuromusic.stimuli.corpora import folder
 
     tree = root / f"clips{n}"
-    a_genre = -(-n // len(synth.FAMILIES))
-    for genre in synth.FAMILIES:
+    a_genre = -(-n // len(synthetic.FAMILIES))
+    for genre in synthetic.FAMILIES:
         (tree / genre).mkdir(parents=True)
         for number in range(a_genre + 1):
-            path = tree / genre / synth.clip_name(genre, number)
+            path = tree / genre / synthetic.clip_name(genre, number)
             if number < DIFFERENT:
-                audio.write(path, synth.make_clip(genre, number, 0))
+                audio.write(path, synthetic.make_clip(genre, number, 0))
             else:
-                shutil.copy(tree / genre / synth.clip_name(genre, number % DIFFERENT), path)
+                shutil.copy(tree / genre / synthetic.clip_name(genre, number % DIFFERENT), path)
     files = folder.table(tree)
-    return staging.make_file_lists(
+    return make_file_lists(
         files, f"{a_genre}:0:1", 0, 15.0, root / f"lists{n}", "hard", lambda text: None
     )
 
@@ -62,7 +63,7 @@ def baseline(files: list[Path]) -> list[float]:
     import librosa
     import soundfile
 
-    from neuromusic import augment
+    from neuromusic.features import augment
 
     taken = []
     with tempfile.TemporaryDirectory() as place:

@@ -24,8 +24,8 @@ import numpy as np
 import soundfile
 from common import make_run, report
 
-from neuromusic.audio import RATE_HZ
-from neuromusic.orders import GENRES, ORDER_FILES, design_orders, write_order
+from neuromusic.design.orders import GENRES, ORDER_FILES, design_orders, write_order
+from neuromusic.stimuli.audio import RATE_HZ
 
 TINY = """
 [data]

@@ -37,16 +37,16 @@ import torch.utils.deterministic
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from neuromusic import pipeline
-from neuromusic.batches import band_statistics, cut, derive_seed, draw_windows, stored
-from neuromusic.config import Config, load_config
-from neuromusic.orders import GENRES
-from neuromusic.selection import labels, select
-from neuromusic.spectral import augment_batch
-from neuromusic.store import open_prepared
-from neuromusic.task import GenreTask
-from neuromusic.training import fit
-from neuromusic.wiring import wire
+from neuromusic.design.orders import GENRES
+from neuromusic.features.prepared import open_prepared
+from neuromusic.pipeline import prepare
+from neuromusic.training.batches import band_statistics, cut, derive_seed, draw_windows, stored
+from neuromusic.training.build import wire
+from neuromusic.training.config import Config, load_config
+from neuromusic.training.fit import fit
+from neuromusic.training.lightning import GenreTask
+from neuromusic.training.selection import labels, select
+from neuromusic.training.spectral_augment import augment_batch
 
 FRAME_S = 512 / 22050
 FRAMES = 646  # of a clip of 15 s
@@ -72,7 +72,7 @@ def make_set(n: int, directory: Path) -> Path:
         frame_s=FRAME_S,
     )
     out = directory / f"prepared-{n}"
-    pipeline.make_prepared_features(directory / "noise.npz", None, out, lambda text: None)
+    prepare.make_prepared_features(directory / "noise.npz", None, out, lambda text: None)
     (directory / "noise.npz").unlink()
     return out
 

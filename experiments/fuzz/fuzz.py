@@ -69,7 +69,7 @@ def keep(folder: Path, target: str, content: bytes) -> str:
 
 def fault_of(read: Callable[[Path], None], path: Path, tally: Tally) -> str | None:
     """Read a file; return what a user must not see of it, or None."""
-    from neuromusic.errors import InputError
+    from neuromusic.core.errors import InputError
 
     before, began = peak_mb(), time.process_time()
     fault = None

@@ -44,28 +44,28 @@ train.lr = { low = 1e-4, high = 1e-2, log = true }
 
 def read_mat(path: Path) -> None:
     """Read an order of either version of MATLAB's files."""
-    from neuromusic.orders import read_order
+    from neuromusic.design.orders import read_order
 
     read_order(path, "train")
 
 
 def read_events(path: Path) -> None:
     """Read the events of a run."""
-    from neuromusic import events
+    from neuromusic.design import events
 
     events.read_events(path)
 
 
 def read_settings(path: Path) -> None:
     """Read settings, and write them again."""
-    from neuromusic.config import load_config
+    from neuromusic.training.config import load_config
 
     load_config(path).to_toml()
 
 
 def read_audio(path: Path) -> None:
     """Decode a sound file to the last sample."""
-    from neuromusic import audio
+    from neuromusic.stimuli import audio
 
     audio.read(path)
 
@@ -145,10 +145,10 @@ READERS: dict[str, Callable[[Path], None]] = {
     "audio": read_audio,
 }
 MODULES = {
-    "mat": "neuromusic.orders",
-    "events": "neuromusic.events",
-    "settings": "neuromusic.config",
-    "audio": "neuromusic.audio",
+    "mat": "neuromusic.design.orders",
+    "events": "neuromusic.design.events",
+    "settings": "neuromusic.training.config",
+    "audio": "neuromusic.stimuli.audio",
 }
 SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "mat": _mat_seeds,

@@ -20,7 +20,7 @@ def command(lists: Path, seed: int, workers: int) -> None:
     Example:
       neuromusic augment run_dataset
     """
-    from neuromusic.staging import write_variants
+    from neuromusic.pipeline.augment import write_variants
 
     write_variants(lists, seed, workers, options.say)
     options.next_step(f"neuromusic prepare {lists} --out prepared --seed {seed}")

@@ -30,7 +30,7 @@ def command(
       neuromusic compare runs/* --top 5 --out runs-compared
       neuromusic compare runs/cv-a runs/cv-b --artists artists.tsv
     """
-    from neuromusic.compare import compare
+    from neuromusic.pipeline.compare import compare
 
     for warning in compare(list(runs), top, out, options.say, artists):
         click.echo(f"warning: {warning}", err=True)

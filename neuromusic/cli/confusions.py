@@ -26,6 +26,6 @@ def command(run: Path, behaviour: Path, decoding: Path, seed: int, out: Path) ->
       neuromusic confusions runs/cv --behaviour behaviour/ --decoding predictions_480_clips.tsv \\
         --out confusions
     """
-    from neuromusic.confusions import compare_confusions
+    from neuromusic.pipeline.confusions import compare_confusions
 
     compare_confusions(run, behaviour, decoding, seed, out, options.say)

@@ -28,10 +28,10 @@ def command(
       neuromusic crossval experiments/cortex.toml --prepared prepared --artists artists.tsv \\
         --out runs/cv
     """
-    from neuromusic.config import load_config
+    from neuromusic.training.config import load_config
 
     config = load_config(settings, changes)
-    from neuromusic.pipeline import make_crossval
+    from neuromusic.pipeline.crossval import make_crossval
 
     make_crossval(config, prepared, folds, out, options.say, artists)
     options.next_step(f"neuromusic compare {out} OTHER...")

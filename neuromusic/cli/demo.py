@@ -21,6 +21,6 @@ def command(out: Path, seed: int, workers: int) -> None:
     Example:
       neuromusic demo --out neuromusic-demo
     """
-    from neuromusic.demo import run_demo
+    from neuromusic.pipeline.demo import run_demo
 
     run_demo(out, seed, workers, options.say)

@@ -71,7 +71,7 @@ def command(
     if (bids is None) == (sounds is None) or (sounds is None) != (responses is None):
         raise click.UsageError("give either --bids, or both --sounds and --responses")
     if bids is not None:
-        from neuromusic.fmri.steps import make_encoding
+        from neuromusic.pipeline.encode import make_encoding
 
         make_encoding(
             run, bids, derivatives or bids, subjects.split(","), roi, atlas, labels, out,
@@ -81,7 +81,7 @@ def command(
             f"look at {out}/figures/stage_by_area.png; {out}/areas.tsv has the numbers"
         )
         return
-    from neuromusic.fmri.sound_step import make_sound_encoding
+    from neuromusic.pipeline.encode_sounds import make_sound_encoding
 
     assert sounds is not None
     assert responses is not None

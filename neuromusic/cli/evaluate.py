@@ -22,7 +22,7 @@ def command(run: Path, prepared: Path | None, artists: Path | None) -> None:
       neuromusic evaluate runs/a
       neuromusic evaluate runs/a --artists artists.tsv
     """
-    from neuromusic.pipeline import make_evaluation
+    from neuromusic.pipeline.evaluate import make_evaluation
 
     make_evaluation(run, prepared, options.say, artists)
     options.next_step(f"neuromusic export {run} --lists run_dataset --out derivatives/neuromusic")

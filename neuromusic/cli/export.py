@@ -68,8 +68,8 @@ def command(
       neuromusic export runs/a --lists run_dataset --out derivatives/neuromusic \\
           --format bids,spm,nilearn --stages A1,belt --components 5
     """
-    from neuromusic.fmri.formats import Wanted
-    from neuromusic.pipeline import make_export
+    from neuromusic.fmri.export.formats import Wanted
+    from neuromusic.pipeline.export import make_export
 
     wanted = Wanted(formats, components, stages, modulator, hrf, binning)  # type: ignore[arg-type]
     make_export(run, lists, out, options.say, wanted)

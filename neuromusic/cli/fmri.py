@@ -75,12 +75,13 @@ def simulate(
       neuromusic fmri simulate runs/a --out simulated
       neuromusic fmri simulate runs/a --bids ds003720 --ceiling 0.1:0.5 --out simulated
     """
-    from neuromusic.fmri import simulate as simulation
-    from neuromusic.fmri.planted import Planted
+    from neuromusic.fmri.simulation import dataset
+    from neuromusic.fmri.simulation.voxels import Planted
+    from neuromusic.pipeline import simulate
 
     chosen = tuple(name.strip() for name in stages.split(",")) if stages else ()
     planted = Planted(hrf, chosen, voxels, noise_voxels, ceiling, drift, ar)  # type: ignore[arg-type]
-    simulation.simulate(run, bids, subjects, planted, seed, out, options.say)
+    simulate.simulate(run, bids, subjects, planted, seed, out, options.say)
     options.next_step(
-        f"compare what your analysis finds in {out} with {out}/{simulation.TRUTH}/truth.tsv"
+        f"compare what your analysis finds in {out} with {out}/{dataset.TRUTH}/truth.tsv"
     )

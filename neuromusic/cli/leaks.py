@@ -38,11 +38,12 @@ def command(
       neuromusic leaks run_dataset --artists artists.tsv --audio --out shared.tsv
       neuromusic leaks run_dataset --artists artists.tsv --settings runs/a/config.toml
     """
-    from neuromusic.leaks import Held, report
+    from neuromusic.design.splits import Held
+    from neuromusic.pipeline.leaks import report
 
     held = Held(validation_runs)
     if settings:
-        from neuromusic.config import load_config
+        from neuromusic.training.config import load_config
 
         data = load_config(settings).data
         held = Held(data.validation_runs, tuple(data.test_runs))

@@ -9,7 +9,7 @@ import click
 from neuromusic.cli import options
 
 if TYPE_CHECKING:
-    from neuromusic.leaks import Level
+    from neuromusic.design.leaks import Level
 
 Paths = Mapping[str, Path | None]
 
@@ -71,8 +71,9 @@ def command(
       neuromusic lists --from-folder ESC-10/ --folds --out run_dataset
       neuromusic lists --from-fma fma_small --tracks fma_metadata/tracks.csv --out run_dataset
     """
-    from neuromusic import staging, timing
-    from neuromusic.datasets import fma, gtzan
+    from neuromusic.design import grid
+    from neuromusic.pipeline import lists
+    from neuromusic.stimuli.corpora import fma, gtzan
 
     orders = (train_order, test_order, clips)
     trees = {"folder": from_folder, "gtzan": from_gtzan, "fma": from_fma}
@@ -81,16 +82,16 @@ def command(
     _check_drop(drop_leaks, artists, folds)
     drop = (drop_leaks, artists)
     if any(orders):
-        staging.make_lists(*orders, out, allow_missing, link, options.say, *drop)  # type: ignore[arg-type]
+        lists.make_lists(*orders, out, allow_missing, link, options.say, *drop)  # type: ignore[arg-type]
     else:
         origin = {name: path for name, path in {**trees, "tracks": tracks}.items() if path}
-        files = staging.file_table(origin, folds)
+        files = lists.file_table(origin, folds)
         size = gtzan.SIZE if from_gtzan else fma.SIZE
         if not from_folder:
             options.say(f"{from_gtzan or from_fma}: has {len(files)} of {size} files")
         shares = None if folds or from_fma else split or "70:15:15"
-        least_s = (0.0 if folds else timing.CLIP_S) if clip_s is None else clip_s
-        staging.make_file_lists(files, shares, seed, least_s, out, link, options.say, origin, *drop)  # type: ignore[arg-type]
+        least_s = (0.0 if folds else grid.CLIP_S) if clip_s is None else clip_s
+        lists.make_file_lists(files, shares, seed, least_s, out, link, options.say, origin, *drop)  # type: ignore[arg-type]
     options.next_step(f"neuromusic prepare {out} --out prepared")
 
 

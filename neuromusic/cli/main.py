@@ -29,8 +29,8 @@ from neuromusic.cli import (
     train,
     verify,
 )
-from neuromusic.errors import InputError
-from neuromusic.reading import REMEDY, is_away
+from neuromusic.core.errors import InputError
+from neuromusic.core.files import REMEDY, is_unreachable
 
 
 class _BadInput(click.ClickException):
@@ -60,7 +60,7 @@ class _Group(click.Group):
             if error.filename is None and error.strerror is None:
                 raise
             first = f"{error.filename or 'output'}: {error.strerror}"
-            if is_away(error):
+            if is_unreachable(error):
                 first = f"{error.filename or 'a file'}: {error.strerror}; {REMEDY}"
             raise _BadInput("; ".join([first, *notes(error)])) from None
         except KeyboardInterrupt as error:

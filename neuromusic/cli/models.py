@@ -15,7 +15,7 @@ def command(name: str | None) -> None:
       neuromusic models
       neuromusic models cortex-z
     """
-    from neuromusic.models.table import model_rows, stage_rows
+    from neuromusic.models.summary import model_rows, stage_rows
 
     rows = model_rows() if name is None else stage_rows(name)
     widths = {key: max(len(key), *(len(row[key]) for row in rows)) for key in rows[0]}

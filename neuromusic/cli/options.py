@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from neuromusic.errors import InputError
+from neuromusic.core.errors import InputError
 
 DIRECTORY = click.Path(path_type=Path)
 train_order = click.option(

@@ -32,8 +32,8 @@ def check(ctx: click.Context, train_order: Path, test_order: Path, bids: Path | 
       neuromusic orders check --train-order ExpTrnOrder.mat --test-order ExpValOrder.mat \\
         --bids ds003720
     """
-    from neuromusic.events import check_dataset
-    from neuromusic.orders import Order, Split, check_design, read_order
+    from neuromusic.design.events import check_dataset
+    from neuromusic.design.orders import Order, Split, check_design, read_order
 
     faults = []
     orders: dict[Split, Order] = {}
@@ -70,9 +70,10 @@ def from_bids(bids: Path, out: Path) -> None:
     Example:
       neuromusic orders from-bids ds003720 --out orders/
     """
-    from neuromusic.events import find_events, orders_from_bids
-    from neuromusic.orders import ORDER_FILES, write_order
-    from neuromusic.provenance import hash_inputs, new_directory, record
+    from neuromusic.core.outputs import new_directory
+    from neuromusic.core.records import hash_inputs, record
+    from neuromusic.design.events import find_events, orders_from_bids
+    from neuromusic.design.orders import ORDER_FILES, write_order
 
     orders = orders_from_bids(bids)
     inputs = hash_inputs(file.path for file in find_events(bids))
@@ -104,9 +105,10 @@ def design(clips: Path, seed: int, out: Path) -> None:
     Example:
       neuromusic orders design --clips CLIPS --seed 0 --out orders/
     """
-    from neuromusic.orders import ORDER_FILES, design_orders, write_order
-    from neuromusic.provenance import new_directory, record
-    from neuromusic.stimuli import find_clips
+    from neuromusic.core.outputs import new_directory
+    from neuromusic.core.records import record
+    from neuromusic.design.orders import ORDER_FILES, design_orders, write_order
+    from neuromusic.stimuli.clips import find_clips
 
     names = sorted(find_clips(clips))
     orders = design_orders(names, seed)

@@ -22,11 +22,11 @@ def command(run: Path, files: tuple[Path, ...], out: Path | None) -> None:
     """
     import pandas as pd
 
-    from neuromusic.inference import predict_files, prediction_table
-    from neuromusic.provenance import write_text
-    from neuromusic.rundir import load_run
+    from neuromusic.core.files import write_text
+    from neuromusic.evaluation.predict import predict_files, prediction_table
+    from neuromusic.training.trained import load_network
 
-    loaded = load_run(run)
+    loaded = load_network(run)
     log_p = predict_files(files, loaded)
     names = pd.DataFrame({"file": [str(path) for path in files]})
     table = prediction_table(names, log_p, loaded.classes)

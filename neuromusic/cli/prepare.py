@@ -55,22 +55,22 @@ def command(
     if (lists is None) == (features is None) or (test_features and not features):
         raise click.UsageError("give either LISTS or --features (and --test-features)")
     if lists is not None:
-        from neuromusic.parallel import Machine, warm_up
-        from neuromusic.provenance import RECORD
+        from neuromusic.core.parallel import Machine, warm_up
+        from neuromusic.core.records import RECORD
 
         device = "cpu" if dask and device == "auto" else options.chosen_device(device)
         if lists.is_dir() and not (out / RECORD).is_file():  # else it may be there already
             warm_up(Machine(workers, device, dask))  # now: there is much to import here, too
-    from neuromusic import pipeline
+    from neuromusic.pipeline import prepare
 
     if lists is not None:
-        pipeline.make_prepared(
+        prepare.make_prepared(
             lists, out, seed, workers, options.say, front_end, waves, device, dask
         )
     elif features is not None:
         if waves:
             raise click.UsageError("--waves needs LISTS: log-mel holds no samples")
-        pipeline.make_prepared_features(features, test_features, out, options.say, front_end)
+        prepare.make_prepared_features(features, test_features, out, options.say, front_end)
     options.next_step(
         f"neuromusic train experiments/cortex.toml --prepared {out} --out runs/cortex"
     )

@@ -21,9 +21,9 @@ def command(settings: Path, changes: tuple[str, ...], workers: int) -> None:
       neuromusic run experiments/cortex.toml --set paths.clips=CLIPS \\
         --set paths.train_order=ExpTrnOrder.mat --set paths.test_order=ExpValOrder.mat
     """
-    from neuromusic.config import load_config
+    from neuromusic.training.config import load_config
 
     config = load_config(settings, changes)
-    from neuromusic.pipeline import run_all
+    from neuromusic.pipeline.run import run_all
 
     run_all(config, workers, options.say)

@@ -32,8 +32,8 @@ def command(
     Example:
       neuromusic similar runs/a --clip song.wav --among clips/ -k 5 --stage PB
     """
-    from neuromusic.provenance import write_text
-    from neuromusic.similar import similar
+    from neuromusic.core.files import write_text
+    from neuromusic.pipeline.similar import similar
 
     table = similar(run, clip, among, k, stage, file, lambda text: click.echo(text, err=True))
     text = table.to_csv(sep="\t", index=False, float_format="%.6f")

@@ -35,7 +35,7 @@ def cut(tracks: Path, bids: Path, out: Path) -> None:
     Example:
       neuromusic stimuli cut --tracks gtzan/genres --bids ds003720 --out CLIPS
     """
-    from neuromusic.staging import cut_clips
+    from neuromusic.pipeline.cut import cut_clips
 
     cut_clips(tracks, bids, out, options.say)
     options.next_step(
@@ -63,7 +63,7 @@ def validate(
       neuromusic stimuli validate folder ESC-10 --least-s 3.6
       neuromusic stimuli validate fma fma_small --tracks fma_metadata/tracks.csv
     """
-    from neuromusic.datasets import fma, folder, gtzan
+    from neuromusic.stimuli.corpora import fma, folder, gtzan
 
     if (layout == "fma") != (tracks is not None):
         raise click.UsageError("fma and --tracks go together")

@@ -37,11 +37,11 @@ def command(
     Example:
       neuromusic sweep experiments/sweep-cortex.toml --trials 50 --storage sqlite:///sweep.db
     """
-    from neuromusic.errors import need_package
+    from neuromusic.core.errors import need_package
 
     need_package("optuna", "sweep")
-    from neuromusic.config import load_config
-    from neuromusic.sweep import run_sweep
+    from neuromusic.pipeline.sweep import run_sweep
+    from neuromusic.training.config import load_config
 
     config = load_config(settings, changes)
     name = study or settings.stem

@@ -25,10 +25,10 @@ def command(
       neuromusic train experiments/cortex.toml --prepared prepared --out runs/a \\
         --set train.epochs=5
     """
-    from neuromusic.config import load_config
+    from neuromusic.training.config import load_config
 
     config = load_config(settings, changes)
-    from neuromusic.pipeline import make_run
+    from neuromusic.pipeline.train import make_run
 
     make_run(config, prepared, out, resume, options.say)
     options.next_step(f"neuromusic evaluate {out}")

@@ -26,7 +26,7 @@ def command(context: click.Context, directories: tuple[Path, ...], rerun: bool) 
       neuromusic verify run_dataset prepared runs/a
       neuromusic verify prepared --rerun
     """
-    from neuromusic.verify import verify
+    from neuromusic.pipeline.verify import verify
 
     good = [verify(directory, rerun, options.say) for directory in directories]
     options.say("all that is here is as recorded" if all(good) else "not as recorded")

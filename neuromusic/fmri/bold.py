@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from neuromusic import timing
-from neuromusic.errors import InputError
-from neuromusic.orders import TASK, Split
+from neuromusic.core.errors import InputError
+from neuromusic.design import grid
+from neuromusic.design.orders import TASK, Split
 
 BOLD_NAME = re.compile(
     r"sub-(?P<subject>[A-Za-z0-9]+)_(?:ses-[A-Za-z0-9]+_)?task-(?P<task>Training|Test)_"
@@ -137,8 +137,8 @@ def check_run(paths: Sequence[Path], want: Geometry, n_vol: int) -> str | None:
         return str(error)
     if volumes != n_vol:
         return f"{paths[0]}: has {volumes} volumes; its events need {n_vol}"
-    if tr_s is not None and abs(tr_s - timing.TR_S) > TR_TOLERANCE_S:
-        return f"{paths[0]}: has a TR of {tr_s:g} s; expected {timing.TR_S:g} s"
+    if tr_s is not None and abs(tr_s - grid.TR_S) > TR_TOLERANCE_S:
+        return f"{paths[0]}: has a TR of {tr_s:g} s; expected {grid.TR_S:g} s"
     if not got.agrees(want):
         return f"{paths[0]}: lies in another space or grid than {want.example[0].name}"
     return None
@@ -172,7 +172,7 @@ def filtered(
     return np.asarray(
         signal.clean(
             series, detrend=True, standardize="zscore_sample" if standardise else None,
-            t_r=timing.TR_S, filter="cosine", high_pass=high_pass_hz,
+            t_r=grid.TR_S, filter="cosine", high_pass=high_pass_hz,
         ),
         np.float32,
     )  # fmt: skip

@@ -5,15 +5,15 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from neuromusic import timing
-from neuromusic.errors import InputError
+from neuromusic.core.errors import InputError
+from neuromusic.design import grid
 
 Name = Literal["spm", "glover"]
 NAMES: tuple[str, ...] = get_args(Name)
 OVERSAMPLING = 1000  # steps in a volume; nilearn's curve begins one step late
 
 
-def hrf(name: Name, tr_s: float = timing.TR_S) -> NDArray[np.float64]:
+def hrf(name: Name, tr_s: float = grid.TR_S) -> NDArray[np.float64]:
     """Return the response (n_delays,) to a volume of steady sound, at the onset of each volume.
 
     The kernel for `timing.convolved`: entry d is what nilearn's SPM or Glover response, with unit

@@ -1,18 +1,10 @@
 """The networks; importing this fills the registry."""
 
 from neuromusic.models import cnn, cortex, fragments, vision, wave
-from neuromusic.models.base import (
-    Entry,
-    Input,
-    InputSpec,
-    Network,
-    Stage,
-    build_model,
-    entry,
-    model_names,
-)
+from neuromusic.models.network import Input, InputSpec, Network, Stage
+from neuromusic.models.registry import ModelEntry, create_model, list_models, model_entry
 
 __all__ = [
-    "Entry", "Input", "InputSpec", "Network", "Stage", "build_model", "cnn", "cortex", "entry",
-    "fragments", "model_names", "vision", "wave",
+    "Input", "InputSpec", "ModelEntry", "Network", "Stage", "cnn", "cortex", "create_model",
+    "fragments", "list_models", "model_entry", "vision", "wave",
 ]  # fmt: skip

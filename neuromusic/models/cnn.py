@@ -8,15 +8,9 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
 
-from neuromusic.models.base import (
-    Chain,
-    InputSpec,
-    MaxAndMeanOverTime,
-    Network,
-    dense,
-    register,
-)
-from neuromusic.models.geometry import Geometry, SeesAll
+from neuromusic.models.network import Chain, InputSpec, MaxAndMeanOverTime, Network, dense
+from neuromusic.models.receptive_field import Geometry, SeesAll
+from neuromusic.models.registry import register_model
 
 WIDTHS = (64, 128, 256, 512)
 Pools = list[tuple[int, int]]  # bands, frames
@@ -88,14 +82,14 @@ class CnnGru(Network):
         return logits
 
 
-@register("cnn4")
+@register_model("cnn4")
 def cnn4(spec: InputSpec) -> Chain:
     """4-layer 2-D CNN of Music_Genre_Classification_Pytorch: pools 2, 2, 4, 4; dense 1024, 256."""
     blocks = _blocks(spec, [(2, 2), (2, 2), (4, 4), (4, 4)])
     return Chain(spec, blocks, _flat([512, 1024, 256], spec.n_classes))
 
 
-@register("cnn4-gru")
+@register_model("cnn4-gru")
 def cnn4_gru(spec: InputSpec) -> CnnGru:
     """The convolutions of cnn4 and a bidirectional GRU of 512 units that runs over time.
 
@@ -105,13 +99,13 @@ def cnn4_gru(spec: InputSpec) -> CnnGru:
     return CnnGru(spec, [(2, 2), (2, 2), (4, 2), (8, 1)], gru=512, hidden=[512, 256])
 
 
-@register("cnn4-gru-dense2")
+@register_model("cnn4-gru-dense2")
 def cnn4_gru_dense2(spec: InputSpec) -> CnnGru:
     """cnn4-gru with one dense layer less, a row of the fMRI adaptation's table."""
     return CnnGru(spec, [(2, 2), (2, 2), (4, 2), (8, 1)], gru=512, hidden=[256])
 
 
-@register("cnn3-gru")
+@register_model("cnn3-gru")
 def cnn3_gru(spec: InputSpec) -> CnnGru:
     """cnn4-gru with one convolution less, a row of the fMRI adaptation's table."""
     return CnnGru(spec, [(2, 2), (2, 2), (4, 2)], gru=512, hidden=[512, 256])
@@ -130,7 +124,7 @@ def _block_1d(
     return nn.Sequential(*layers)
 
 
-@register("cnn5-1d")
+@register_model("cnn5-1d")
 def cnn5_1d(spec: InputSpec, dropout: float = 0.5) -> Chain:
     """5-layer 1-D CNN over time, the mel bands as channels; dense 2048, 1024."""
     blocks = {
@@ -143,7 +137,7 @@ def cnn5_1d(spec: InputSpec, dropout: float = 0.5) -> Chain:
     return Chain(spec, blocks, _flat([64, 2048, 1024], spec.n_classes, dropout))
 
 
-@register("baseline-1d")
+@register_model("baseline-1d")
 def baseline_1d(spec: InputSpec) -> Chain:
     """Baseline 1-D CNN over time, the mel bands as channels: kernels 8, 8, 4; dense 64.
 
@@ -174,7 +168,7 @@ class SqueezeExcite(SeesAll):
         return x * weight[:, :, None, None]
 
 
-@register("senet")
+@register_model("senet")
 def senet(spec: InputSpec, dropout: float = 0.25) -> Chain:
     """SENet for GTZAN (Xu and Zhou 2020): five blocks conv 3x3, pool, dropout, squeeze-excite."""
     widths = [spec.n_channels, 32, 64, 128, 256, 128]
@@ -247,7 +241,7 @@ class Cnn2d(Network):
         return logits
 
 
-@register("cnn2d")
+@register_model("cnn2d")
 def cnn2d(spec: InputSpec, dropout: float = 0.1) -> Cnn2d:
     """CNN2D of the FMA study: three convolutions of 256 over all mel bands, a skip, four dense."""
     return Cnn2d(spec, dropout)

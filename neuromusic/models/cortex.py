@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from neuromusic.errors import InputError, did_you_mean
-from neuromusic.models.base import InputSpec, Network, register
+from neuromusic.core.errors import InputError, did_you_mean
+from neuromusic.models.network import InputSpec, Network
+from neuromusic.models.registry import register_model
 
 
 @dataclass(frozen=True)
@@ -316,19 +317,19 @@ def temporal_statistics(x: Tensor) -> Tensor:
     return torch.cat([x.mean(1), deviation, step], dim=1)
 
 
-@register("cortex-z")
+@register_model("cortex-z")
 def cortex_z(spec: InputSpec, size: str = "base", dropout: float = 0.4) -> Cortex:
     """Feed-forward, as CORnet-Z: one convolution, pooling, normalisation and ReLU an area."""
     return Cortex(spec, size, dropout, entry)
 
 
-@register("cortex-r")
+@register_model("cortex-r")
 def cortex_r(spec: InputSpec, size: str = "base", dropout: float = 0.4, steps: int = 3) -> Cortex:
     """Each area recurrent on itself for some steps, as CORnet-R."""
     return Cortex(spec, size, dropout, lambda plan: Recurrent(plan, steps))
 
 
-@register("cortex-rt")
+@register_model("cortex-rt")
 def cortex_rt(
     spec: InputSpec, size: str = "base", dropout: float = 0.4, steps: int = 5
 ) -> Unrolled:
@@ -340,7 +341,7 @@ def cortex_rt(
 PASSES = {"belt": 2, "PB": 4, "T2T3": 2}
 
 
-@register("cortex-s")
+@register_model("cortex-s")
 def cortex_s(spec: InputSpec, size: str = "base", dropout: float = 0.4) -> Cortex:
     """Bottlenecks with a skip and shared weights, repeated, as CORnet-S; A1 is feed-forward."""
 

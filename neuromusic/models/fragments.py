@@ -5,8 +5,9 @@ A name that ends in -wave hears the samples. Widths that the study does not give
 
 from torch import nn
 
-from neuromusic.models.base import Chain, Input, InputSpec, register
-from neuromusic.models.geometry import Geometry
+from neuromusic.models.network import Chain, Input, InputSpec
+from neuromusic.models.receptive_field import Geometry
+from neuromusic.models.registry import register_model
 
 
 def _perceptron(spec: InputSpec, hidden: list[int], dropout: float) -> Chain:
@@ -64,7 +65,7 @@ def _convolutional(spec: InputSpec, wave: bool, hidden: list[int], dropout: floa
 def _register(name: str, kind: Input, sizes: list[int], share: float, convolutional: bool) -> None:
     full = f"{name}-wave" if kind == "wave" else name
 
-    @register(full, input=kind)
+    @register_model(full, input=kind)
     def build(spec: InputSpec, hidden: list[int] = sizes, dropout: float = share) -> Chain:
         if convolutional:
             return _convolutional(spec, kind == "wave", hidden, dropout)

@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from torch import nn
 
-from neuromusic.models.base import Chain, InputSpec, MeanOverMap, register
-from neuromusic.models.geometry import Geometry
+from neuromusic.models.network import Chain, InputSpec, MeanOverMap
+from neuromusic.models.receptive_field import Geometry
+from neuromusic.models.registry import register_model
 
 
 def _first_channels(module: nn.Module, n_channels: int) -> None:
@@ -42,7 +43,7 @@ def _cut_at_pools(features: nn.Sequential) -> list[nn.Sequential]:
     return [nn.Sequential(*block) for block in blocks if block]
 
 
-@register("alexnet")
+@register_model("alexnet")
 def alexnet(spec: InputSpec, dropout: float = 0.5) -> Chain:
     """AlexNet (Krizhevsky 2014, arXiv 1404.5997)."""
     from torchvision.models import alexnet as theirs
@@ -66,7 +67,7 @@ def _classifier(n_in: int, n_classes: int, dropout: float) -> nn.Sequential:
 
 
 def _vgg(name: str, layers: str) -> None:
-    @register(name)
+    @register_model(name)
     def build(spec: InputSpec, dropout: float = 0.5) -> Chain:
         from torchvision.models.vgg import cfgs, make_layers
 
@@ -89,7 +90,7 @@ for _name, _layers in (("vgg11", "A"), ("vgg13", "B"), ("vgg16", "D"), ("vgg19",
 
 
 def _resnet(name: str) -> None:
-    @register(name)
+    @register_model(name)
     def build(spec: InputSpec) -> Chain:
         from torchvision.models import resnet
 
@@ -108,7 +109,7 @@ for _name in ("resnet34", "resnet50"):
     _resnet(_name)
 
 
-@register("googlenet")
+@register_model("googlenet")
 def googlenet(spec: InputSpec, dropout: float = 0.2) -> Chain:
     """GoogLeNet, Inception v1 with batch normalisation (Szegedy et al. 2015)."""
     from torchvision.models import googlenet as theirs
@@ -139,7 +140,7 @@ def _modules_for_relu(module: nn.Module) -> None:
             _modules_for_relu(child)
 
 
-@register("densenet121")
+@register_model("densenet121")
 def densenet121(spec: InputSpec, dropout: float = 0.0) -> Chain:
     """DenseNet121 (Huang et al. 2017)."""
     from torchvision.models import densenet121 as theirs

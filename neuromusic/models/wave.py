@@ -5,19 +5,19 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from neuromusic.audio import RATE_HZ
-from neuromusic.features import MelSpec, log_mel_tensor
-from neuromusic.models.base import (
+from neuromusic.features.frontends.mel import MelSpec, log_mel_tensor
+from neuromusic.models.cnn import Cnn2dBlocks
+from neuromusic.models.network import (
     Chain,
     InputSpec,
     MaxAndMeanOverTime,
     MeanOverMap,
     Network,
     dense,
-    register,
 )
-from neuromusic.models.cnn import Cnn2dBlocks
-from neuromusic.models.geometry import Geometry
+from neuromusic.models.receptive_field import Geometry
+from neuromusic.models.registry import register_model
+from neuromusic.stimuli.audio import RATE_HZ
 
 
 def _block(
@@ -34,7 +34,7 @@ def _block(
     return nn.Sequential(*layers)
 
 
-@register("samplecnn", input="wave")
+@register_model("samplecnn", input="wave")
 def samplecnn(spec: InputSpec, dropout: float = 0.5) -> Chain:
     """SampleCNN with basic blocks (Lee et al. 2017, arXiv 1710.10451): 3^10 samples to one frame.
 
@@ -63,7 +63,7 @@ def _cnn1d_blocks() -> dict[str, nn.Module]:
     }
 
 
-@register("cnn1d", input="wave")
+@register_model("cnn1d", input="wave")
 def cnn1d(spec: InputSpec, dropout: float = 0.0) -> Chain:
     """CNN1D of the FMA study: four strided convolutions; dense 512, 128, 128, 64."""
 
@@ -125,7 +125,7 @@ class MixNet(Network):
         return logits
 
 
-@register("mixnet", input="wave")
+@register_model("mixnet", input="wave")
 def mixnet(spec: InputSpec, dropout: float = 0.0) -> MixNet:
     """MixNet of the FMA study: the wave and its log-mel; dense 512, 256, 128."""
     return MixNet(spec, dropout)

@@ -1,0 +1,110 @@
+"""TODO: docstring."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from neuromusic.stimuli.audio import RATE_HZ
+
+
+@dataclass(frozen=True)
+class MelSpec:
+    """How a log-mel spectrogram is made; librosa's melspectrogram with these arguments.
+
+    The power is in dB re 1 with a floor, not below the clip's own maximum: a softer clip must stay
+    a softer clip. The floor of -80 dB is about the noise of 16-bit sound.
+    """
+
+    rate_hz: int = RATE_HZ
+    n_fft: int = 1024
+    hop: int = 512
+    n_mels: int = 128
+    floor_db: float = -80.0
+
+    name: ClassVar[str] = "logmel"
+    has_bands_db: ClassVar[bool] = True
+    n_channels: ClassVar[int] = 1
+
+    @property
+    def frame_s(self) -> float:
+        """Seconds from one frame to the next; frame k is centred on k * frame_s."""
+        return self.hop / self.rate_hz
+
+    @property
+    def n_bands(self) -> int:
+        """Mel bands."""
+        return self.n_mels
+
+    @property
+    def floor(self) -> float:
+        """Value of silence, in dB."""
+        return self.floor_db
+
+    def n_frames(self, n_samples: int) -> int:
+        """Return the frames of so many samples."""
+        return 1 + n_samples // self.hop
+
+    def rows_of(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `log_mel`."""
+        return log_mel(wave, self)
+
+
+@lru_cache
+def _filters(spec: MelSpec, device: "torch.device") -> "Tensor":
+    """Return the mel filters (bins, n_mels)."""
+    import torchaudio.functional as taf
+
+    return taf.melscale_fbanks(
+        spec.n_fft // 2 + 1, 0.0, spec.rate_hz / 2, spec.n_mels, spec.rate_hz,
+        norm="slaney", mel_scale="slaney",
+    ).to(device)  # fmt: skip
+
+
+def log_mel_tensor(wave: "Tensor", spec: MelSpec, centred: bool = True) -> "Tensor":
+    """Return the log-mel of waves (..., samples) as (..., n_mels, n_frames) in dB, on their device.
+
+    Not ``centred``, frame k begins at sample k * hop and nothing is padded.
+    """
+    import torch
+
+    from neuromusic.features.stft.spectrum import hann, spectra
+
+    filters = _filters(spec, wave.device)
+    alone = wave.ndim == 1 and centred and not wave.requires_grad
+    if alone and wave.device.type == "cpu" and wave.dtype == torch.float32:
+        from neuromusic.features.stft import cpu  # few commands need Numba
+
+        mel = cpu.band_powers(wave, hann(spec.n_fft, wave.device), spec.hop, filters)
+    else:
+        bins = spectra(wave, spec.n_fft, spec.hop, centred)  # (..., frames, bins)
+        power = bins.real**2 + bins.imag**2
+        mel = (power @ filters.to(power.dtype)).transpose(-1, -2)
+    return mel.clamp_min_(10 ** (spec.floor_db / 10)).log10_().mul_(10.0)
+
+
+def log_mel(wave: NDArray[np.float32], spec: MelSpec = MelSpec()) -> NDArray[np.float32]:
+    """Return the log-mel spectrogram of a mono wave at spec.rate_hz: (n_mels, n_frames), in dB.
+
+    Equals ``librosa.power_to_db(librosa.feature.melspectrogram(...), top_db=None)`` with
+    ``amin=10 ** (floor_db / 10)``.
+    """
+    import torch
+
+    tensor = torch.from_numpy(np.ascontiguousarray(wave, dtype=np.float32))
+    return log_mel_tensor(tensor, spec).numpy()
+
+
+def mel_hz(n_mels: int, rate_hz: int = RATE_HZ) -> NDArray[np.float64]:
+    """Return the centre frequencies of the mel bands, (n_mels,).
+
+    Slaney's scale (1998, Auditory Toolbox): three mels in 200 Hz up to 1 kHz, above it 27 in every
+    factor of 6.4. Written out because librosa, which has it, takes seconds to import.
+    """
+    top = 15 + 27 * np.log(rate_hz / 2 / 1000) / np.log(6.4)
+    mel = np.linspace(0, top, n_mels + 2)[1:-1]
+    return np.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((mel - 15) / 27))

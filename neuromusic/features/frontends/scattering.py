@@ -1,0 +1,147 @@
+"""Front end: time scattering, first and second order, with Morlet wavelets.
+
+Anden and Mallat 2014 (IEEE TSP 62, sections II to IV). Written on torch.fft: every filter is a
+Gaussian in frequency, so each output is made at the lowest rate that holds it.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.fft import next_fast_len
+from torch import Tensor
+
+from neuromusic.stimuli.audio import RATE_HZ
+
+TAIL_S = 1.0  # of silence, so that the end of the sound does not leak into its beginning
+REACH = 4.0  # standard deviations of a filter that are kept
+LOW_PASS = 0.1  # deviation of the low-pass for an average over one sample, cycles/sample
+
+
+@dataclass(frozen=True)
+class ScatteringSpec:
+    """Scattering coefficients in dB: channel 0 the first order, the others the second.
+
+    A band is a wavelet of the first order, from low to high; a channel above 0 is a wavelet of the
+    second order (a modulation rate), likewise. Where the second wavelet is not slower than the
+    first one's envelope can be, the coefficient is the floor.
+    """
+
+    per_octave: int = 8
+    low_hz: float = 60.0
+    high_hz: float = 8_000.0
+    rate_low_hz: float = 2.0
+    rate_high_hz: float = 256.0
+    average: int = 2048  # samples; frames are as far apart
+    floor_db: float = -100.0
+
+    name: ClassVar[str] = "scattering"
+    has_bands_db: ClassVar[bool] = False
+
+    @property
+    def hop(self) -> int:
+        """Samples from one frame to the next."""
+        return self.average
+
+    @property
+    def frame_s(self) -> float:
+        """Seconds from one frame to the next."""
+        return self.hop / RATE_HZ
+
+    @property
+    def floor(self) -> float:
+        """Value of silence, in dB."""
+        return self.floor_db
+
+    @property
+    def first_hz(self) -> NDArray[np.float64]:
+        """Centres of the wavelets of the first order."""
+        return _spaced(self.low_hz, self.high_hz, self.per_octave)
+
+    @property
+    def second_hz(self) -> NDArray[np.float64]:
+        """Centres of the wavelets of the second order, one to an octave."""
+        return _spaced(self.rate_low_hz, self.rate_high_hz, 1)
+
+    @property
+    def n_channels(self) -> int:
+        """The first order and each rate of the second."""
+        return 1 + len(self.second_hz)
+
+    @property
+    def n_bands(self) -> int:
+        """Wavelets of the first order."""
+        return len(self.first_hz)
+
+    def n_frames(self, n_samples: int) -> int:
+        """Return the frames of so many samples."""
+        return 1 + n_samples // self.hop
+
+    def rows_of(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (channels x bands, frames) in dB for a wave."""
+        n_frames = self.n_frames(len(wave))
+        steps = 1 + math.ceil((len(wave) + TAIL_S * RATE_HZ) / self.hop)
+        length = steps * self.hop  # so that a frame is a whole number of samples
+        spectrum = torch.fft.fft(torch.from_numpy(np.asarray(wave, np.float32)), length)
+        spectrum = spectrum / length
+        step_hz = RATE_HZ / length
+        out = np.zeros((self.n_channels, self.n_bands, n_frames), np.float32)
+        for band, centre_hz in enumerate(self.first_hz):
+            envelope = _modulus(spectrum, centre_hz, self.first_width_hz(centre_hz), step_hz)
+            out[0, band] = self._averaged(envelope, steps, step_hz)[:n_frames]
+            moved = torch.fft.fft(envelope) / len(envelope)
+            for channel, rate_hz in enumerate(self.second_hz, start=1):
+                if rate_hz > self.first_width_hz(centre_hz) * REACH / 2:
+                    break
+                twice = _modulus(moved, rate_hz, rate_hz * _relative_width(1), step_hz)
+                out[channel, band] = self._averaged(twice, steps, step_hz)[:n_frames]
+        rows = out.reshape(-1, n_frames)
+        return 20 * np.log10(np.maximum(rows, 10 ** (self.floor_db / 20)))
+
+    def first_width_hz(self, centre_hz: float) -> float:
+        """Return the deviation of a wavelet of the first order; no narrower than the average."""
+        return max(centre_hz * _relative_width(self.per_octave), LOW_PASS * RATE_HZ / self.average)
+
+    def _averaged(self, x: Tensor, steps: int, step_hz: float) -> NDArray[np.float32]:
+        """Return a signal averaged over ``average`` samples, ``steps`` values of it."""
+        spectrum = torch.fft.fft(x) / len(x)
+        deviation_hz = LOW_PASS * RATE_HZ / self.average
+        half = (min(steps, len(x)) - 1) // 2
+        hz = torch.arange(-half, half + 1) * step_hz
+        kept = spectrum[torch.arange(-half, half + 1)] * torch.exp(-0.5 * (hz / deviation_hz) ** 2)
+        full = torch.zeros(steps, dtype=kept.dtype)
+        full[torch.arange(-half, half + 1)] = kept
+        return (torch.fft.ifft(full) * steps).real.clamp_min(0).numpy()
+
+
+def _spaced(low_hz: float, high_hz: float, per_octave: int) -> NDArray[np.float64]:
+    n = 1 + math.floor(math.log2(high_hz / low_hz) * per_octave + 1e-9)
+    return low_hz * 2.0 ** (np.arange(n) / per_octave)
+
+
+@lru_cache
+def _relative_width(per_octave: int) -> float:
+    """Return deviation / centre of wavelets whose neighbours cross at half their power."""
+    ratio = 2.0 ** (-1 / per_octave)
+    return (1 - ratio) / (1 + ratio) / math.sqrt(math.log(2))
+
+
+def _modulus(spectrum: Tensor, centre_hz: float, deviation_hz: float, step_hz: float) -> Tensor:
+    """Return |x * psi| at a low rate; ``spectrum`` (n,) of x, divided by its length.
+
+    The wavelet is analytic: twice a Gaussian on positive frequencies, 0 at 0 Hz.
+    """
+    top = (len(spectrum) - 1) // 2
+    first = max(1, math.ceil((centre_hz - REACH * deviation_hz) / step_hz))
+    last = min(top, math.floor((centre_hz + REACH * deviation_hz) / step_hz))
+    if last < first:
+        return torch.zeros(1)
+    hz = torch.arange(first, last + 1) * step_hz
+    gain = 2 * torch.exp(-0.5 * ((hz - centre_hz) / deviation_hz) ** 2)
+    # The modulus has up to twice the band of what it is taken of.
+    few = next_fast_len(2 * (last - first + 1))
+    return (torch.fft.ifft(spectrum[first : last + 1] * gain, few) * few).abs()

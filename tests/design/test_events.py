@@ -1,0 +1,200 @@
+"""The events and images of a dataset against an order."""
+
+import json
+import shutil
+import time
+
+import nibabel
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from neuromusic.core.errors import InputError
+from neuromusic.design.events import check_dataset, orders_from_bids, read_events
+from neuromusic.design.orders import GENRES, read_order
+
+NAME = "sub-001/func/sub-001_task-Test_run-02_events.tsv"
+
+
+@pytest.fixture
+def orders(shared):
+    folder = shared / "data/orders"
+    return {
+        "train": read_order(folder / "ExpTrnOrder.mat", "train"),
+        "test": read_order(folder / "ExpValOrder.mat", "test"),
+    }
+
+
+@pytest.fixture
+def bids(shared, tmp_path):
+    """A writable copy of one subject."""
+    shutil.copytree(shared / "data/ds003720/sub-001", tmp_path / "bids/sub-001")
+    for path in (tmp_path / "bids").rglob("*"):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return tmp_path / "bids"
+
+
+def test_real_events_agree_in_five_subjects_and_18_runs(orders, shared):
+    agreeing, faults = check_dataset(orders, shared / "data/ds003720")
+    assert faults == []
+    assert len(agreeing) == 5
+    assert all("18 of 18 runs agree" in line for line in agreeing)
+
+
+def test_a_changed_row_is_named(orders, bids):
+    path = bids / NAME
+    rows = path.read_text().splitlines()
+    rows[8] = rows[8].replace("105\t", "106\t", 1)
+    rows[11] = "150\t15\t'rock'\t99\t0\t15"
+    path.write_text("\n".join(rows))
+    _, faults = check_dataset(orders, bids)
+    assert len(faults) == 2
+    assert "sub-001 task-Test run-02 trial 7: onset 106 s; expected 105 s" in faults
+    assert any("run-02 trial 10: events rock.00099_15s.wav; order file" in f for f in faults)
+
+
+def test_missing_runs_rows_and_another_tr_are_named(orders, bids):
+    (bids / NAME).unlink()
+    other = bids / NAME.replace("run-02", "run-03")
+    other.write_text("\n".join(other.read_text().splitlines()[:-1]))
+    sidecar = bids / NAME.replace("run-02_events.tsv", "run-04_bold.json")
+    header = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps({**header, "RepetitionTime": 2.0, "NumberOfVolumes": 400}))
+    _, faults = check_dataset(orders, bids)
+    assert "sub-001 task-Test run-02: has no events.tsv" in faults
+    assert any("run-03: 40 rows; expected 41" in f for f in faults)
+    assert any("run-04" in f and "has TR 2.0; expected 1.5" in f for f in faults)
+    assert any("run-04" in f and "has volumes 400; expected 410" in f for f in faults)
+    assert len(faults) == 4
+
+
+@pytest.mark.parametrize(("n_vol", "agrees"), [(410, True), (409, False)])
+def test_volumes_of_an_image_are_compared(orders, bids, n_vol, agrees):
+    image = nibabel.Nifti1Image(np.zeros((2, 2, 2, n_vol), np.int16), np.eye(4))
+    image.header.set_zooms((2, 2, 2, 1.5))
+    image.header.set_xyzt_units("mm", "sec")
+    nibabel.save(image, bids / NAME.replace("events.tsv", "bold.nii.gz"))
+    agreeing, faults = check_dataset(orders, bids)
+    assert "number of volumes in 1" in agreeing[0]
+    assert (faults == []) is agrees
+    if not agrees:
+        assert "has volumes 409; expected 410" in faults[0]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("0\t15\t'polka'\t1\t0\t15", "row 2: unknown genre 'polka'"),
+        ("0\t15\t'pop'\tx\t0\t15", "row 2: expected numbers"),
+        ("0\t15\t'pop'\t1\t20\t15", "row 2: start 20.0 and end 15.0"),
+    ],
+)
+def test_bad_rows_are_named(tmp_path, row, message):
+    path = tmp_path / "e.tsv"
+    path.write_text(f"onset\tduration\tgenre\ttrack\tstart\tend\n0\t15\t'pop'\t1\t0\t15\n{row}\n")
+    with pytest.raises(InputError, match=message):
+        read_events(path)
+
+
+def test_quotes_crlf_and_a_short_clip(tmp_path):
+    path = tmp_path / "e.tsv"
+    text = "onset\tduration\tgenre\ttrack\tstart\tend\r\n480\t15\t'pop'\t49\t9.59\t24.58"
+    path.write_bytes(text.encode())
+    row = read_events(path).iloc[0]
+    assert row["clip"] == "pop.00049_15s.wav"
+    assert row["end_s"] - row["start_s"] == pytest.approx(14.99)
+
+
+HEADER = "onset\tduration\tgenre\ttrack\tstart\tend\n"
+SECONDS = st.floats(0, 80_000, allow_nan=False).map(lambda x: round(x, 3))
+ROWS = st.tuples(
+    st.floats(-1e6, 1e6), SECONDS, st.sampled_from(GENRES), st.integers(0, 99_999), SECONDS,
+    st.floats(0.5, 1000),
+)  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(ROWS, min_size=1, max_size=8), st.sampled_from(["", "'", '"']), st.booleans())
+def test_any_good_rows_are_read_as_python_reads_them(tmp_path_factory, rows, quote, crlf):
+    path = tmp_path_factory.mktemp("events") / "事件 e.tsv"
+    lines = [
+        f"{onset!r}\t{duration!r}\t{quote}{genre}{quote}\t{track}\t{start!r}\t{start + more!r}"
+        for onset, duration, genre, track, start, more in rows
+    ]
+    text = HEADER + "".join(f"{line}\n" for line in lines)
+    path.write_bytes(text.replace("\n", "\r\n" if crlf else "\n").encode())
+    table = read_events(path)
+    assert list(table["onset_s"]) == [row[0] for row in rows]
+    assert list(table["end_s"]) == [row[4] + row[5] for row in rows]
+    assert list(table["track"]) == [f"{row[2]}.{row[3]:05d}" for row in rows]
+
+
+FIELDS = st.one_of(
+    st.text(max_size=12), st.sampled_from(["n/a", "nan", "inf", "-inf", "1e999", "NA", "1_5", "-0",
+    "0x10", "１５", "'", '"', "99999999999999999999", "15", "pop", "'pop'", "1.5", "\x00", "#"]),
+)  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(FIELDS, max_size=8), max_size=4))
+def test_any_other_rows_are_refused_by_name(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("events") / "e.tsv"
+    text = HEADER + "\n".join("\t".join(row) for row in rows)
+    path.write_bytes(text.encode("utf-8", "surrogatepass"))
+    try:
+        table = read_events(path)
+    except InputError as error:
+        assert str(path) in str(error)
+        assert str(error).isprintable()
+    else:
+        assert table["genre"].isin(GENRES).all()
+        assert table["clip"].str.fullmatch(r"[a-z]+\.[0-9]{5}_[0-9]+s\.wav").all()
+        assert np.isfinite(table[["onset_s", "duration_s", "start_s", "end_s"]]).all(None)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [("0\t15\t'pop'\t1\t0\t15\t7", "more fields|saw 7"), ("0\t15\t'pop'", "expected numbers"),
+     ("0\t15\t'pop'\t-1\t0\t15", "track '-1'"), ("0\t15\t'pop'\t123456\t0\t15", "track '123456'"),
+     ("0\t1_5\t'pop'\t1\t0\t15", "expected numbers"), ("0\t15\t'pop'\t1\t0\tinf", "end inf"),
+     ("0\t15\t'pop'\t1\t0\t1e9", "name no part of a track"),
+     ("0\t15\t'po\x1b[31mp'\t1\t0\t15", "unknown genre")],
+)  # fmt: skip
+def test_rows_that_pandas_or_python_would_take_are_named(tmp_path, row, message):
+    """With a field too many pandas moves all columns by one; Python reads 1_5 as 15."""
+    path = tmp_path / "e.tsv"
+    for text in (f"{HEADER}{row}\n", f"{HEADER}0\t15\t'pop'\t1\t0\t15\n{row}\n"):
+        path.write_text(text)
+        with pytest.raises(InputError, match=message) as caught:
+            read_events(path)
+        assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(("rows", "message"), [(0, "has no rows"), (1, "has one row")])
+def test_no_row_or_the_dummy_alone_is_no_run(bids, rows, message):
+    for path in bids.rglob("*_events.tsv"):
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[: 1 + rows]))
+    with pytest.raises(InputError, match=message):
+        orders_from_bids(bids)
+
+
+def test_ninety_thousand_rows_are_read(tmp_path):
+    """Far beyond a run; a million are refused, see test_bombs.py."""
+    path = tmp_path / "e.tsv"
+    path.write_text(HEADER + "0\t15\t'pop'\t1\t0\t15\n" * 90_000)
+    began = time.process_time()
+    assert len(read_events(path)) == 90_000
+    assert time.process_time() - began < 10
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "3", "[" * 100_000, "{", '{"RepetitionTime": "x"}'])
+def test_a_sidecar_that_is_none_is_named(orders, bids, text):
+    sidecar = bids / NAME.replace("events.tsv", "bold.json")
+    sidecar.write_text(text)
+    if text.endswith("}"):
+        _, faults = check_dataset(orders, bids)
+        assert any("has TR x; expected 1.5" in fault for fault in faults)
+    else:
+        with pytest.raises(InputError, match=r"run-02_bold\.json: is no (readable )?JSON"):
+            check_dataset(orders, bids)

@@ -1,0 +1,91 @@
+"""Ridge with a penalty a target, against himalaya and scikit-learn on all the rows."""
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import LeaveOneGroupOut, cross_val_predict
+
+from neuromusic.core.errors import InputError
+
+pytest.importorskip("himalaya")
+
+from neuromusic.encoding.ridge import ALPHAS, fit_ridge
+
+
+def problem(n=240, features=30, targets=6, runs=6, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, features)) * np.geomspace(3, 0.1, features) + 1
+    noise = np.geomspace(0.3, 30, targets)
+    y = x @ rng.normal(size=(features, targets)) + noise * rng.normal(size=(n, targets)) - 2
+    return x, y, np.repeat(np.arange(runs), n // runs)
+
+
+@pytest.mark.parametrize(("n", "features"), [(240, 30), (60, 200)])
+def test_penalty_weights_and_predictions_are_scikit_learns(n, features):
+    x, y, runs = problem(n, features)
+    fit = fit_ridge(x, y, runs)
+    unit = ((x - x.mean(0)) ** 2).sum() / min(x.shape)
+    errors = []
+    for alpha in ALPHAS:
+        out = cross_val_predict(Ridge(alpha=alpha * unit), x, y, groups=runs, cv=LeaveOneGroupOut())
+        errors.append(((y - out) ** 2).mean(0))
+    best = np.argmin(errors, axis=0)
+    np.testing.assert_allclose(fit.alpha, ALPHAS[best], rtol=1e-3)
+    assert len(set(best)) > 1
+    new = np.random.default_rng(1).normal(size=(20, features))
+    for target, alpha in enumerate(ALPHAS[best]):
+        oracle = Ridge(alpha=alpha * unit).fit(x, y[:, target])
+        scale = np.abs(oracle.coef_).max()
+        np.testing.assert_allclose(fit.weights[:, target], oracle.coef_, atol=2e-3 * scale)
+        np.testing.assert_allclose(
+            fit.predict(new)[:, target], oracle.predict(new), atol=5e-3 * np.abs(y[:, target]).max()
+        )
+
+
+def test_blocks_of_targets_change_nothing(monkeypatch):
+    x, y, runs = problem(targets=7)
+    whole = fit_ridge(x, y, runs)
+    monkeypatch.setattr("neuromusic.encoding.ridge.ROOM", 1)
+    blocks = fit_ridge(x, y, runs)
+    np.testing.assert_allclose(whole.weights, blocks.weights, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(whole.alpha, blocks.alpha)
+
+
+def test_edges_of_the_grid_are_known():
+    x, y, runs = problem()
+    noise = np.random.default_rng(2).normal(size=y.shape)
+    assert fit_ridge(x, noise, runs).highest.any()
+    exact = x @ np.ones((x.shape[1], 2))
+    fit = fit_ridge(x, exact, runs, alphas=np.array([1.0, 10.0]))
+    assert fit.lowest.all()
+    assert not fit.highest.any()
+
+
+def test_banded_ridge_drops_the_band_that_says_nothing():
+    x, y, runs = problem(targets=4)
+    junk = np.random.default_rng(3).normal(size=(len(x), 60)) * 3
+    both = np.hstack([x, junk])
+    fit = fit_ridge(both, y, runs, bands=[30, 60])
+    assert (fit.share[0] > 0.5)[:3].all()
+    np.testing.assert_allclose(fit.share.sum(0), 1, atol=1e-5)
+    # The same shares and penalty through scikit-learn, on scaled features.
+    for target in range(4):
+        root = np.repeat(np.sqrt(fit.share[:, target]), [30, 60])
+        unit = ((both - both.mean(0)) ** 2).sum() / min(both.shape)
+        oracle = Ridge(alpha=fit.alpha[target] * unit).fit(both * root, y[:, target])
+        np.testing.assert_allclose(
+            fit.weights[:, target],
+            oracle.coef_ * root,
+            atol=5e-3 * np.abs(oracle.coef_ * root).max(),
+        )
+
+
+@pytest.mark.parametrize("fault", ["one run", "NaN", "constant"])
+def test_what_cannot_be_fitted_is_said(fault):
+    x, y, runs = problem()
+    if fault == "one run":
+        runs = np.zeros_like(runs)
+    else:
+        x = np.where(np.arange(30) == 3, np.nan, x) if fault == "NaN" else np.ones_like(x)
+    with pytest.raises(InputError, match="ridge"):
+        fit_ridge(x, y, runs)

@@ -1,0 +1,190 @@
+"""Silence that pads a clip is neither trained on nor scored; music is drawn as it always was."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import torch
+from helpers import TINY
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from neuromusic.core.errors import InputError
+from neuromusic.evaluation.scores import score_rows
+from neuromusic.features import augment
+from neuromusic.features.frontends.base import frames_with_sound
+from neuromusic.features.frontends.mel import log_mel
+from neuromusic.features.prepared import PreparedSet
+from neuromusic.features.windows import cut_windows
+from neuromusic.models.inference import log_probabilities
+from neuromusic.models.network import InputSpec
+from neuromusic.models.registry import create_model
+from neuromusic.pipeline import lists, prepare
+from neuromusic.stimuli.corpora import folder
+from neuromusic.training.batches import draw_windows, score_windows
+from neuromusic.training.config import Config, Data, Train
+from neuromusic.training.selection import select
+
+FLOOR_DB = -80.0
+AUDIO = {"source": "audio", "front_end": {"name": "logmel", "floor_db": FLOOR_DB}}
+MASKS = hnp.arrays(np.bool_, st.tuples(st.integers(1, 6), st.integers(20, 60))).filter(
+    lambda sounds: sounds.any(axis=1).all()
+)
+
+
+def prepared(sounds, floor_db=FLOOR_DB):
+    """A set in memory, a row a clip, that sounds in the frames of a mask (rows, frames)."""
+    features = np.full((len(sounds), 8, sounds.shape[1]), FLOOR_DB, dtype=np.float16)
+    # One band is enough, whichever it is.
+    for row, frame in zip(*np.nonzero(sounds), strict=True):
+        features[row, (row + frame) % 8, frame] = -79.5
+    rows = pd.DataFrame({"clip": [f"{i}" for i in range(len(sounds))], "frames": sounds.shape[1]})
+    meta = {"source": "features"} if floor_db is None else AUDIO
+    return PreparedSet(Path("set"), features, rows, meta, None)
+
+
+def drawn(data, window, n=64, seed=0):
+    config = Config(data=Data(windows_per_epoch=n), train=Train(seed=seed, batch_size=16))
+    batches = draw_windows(data, np.arange(len(data.rows)), config, window, epoch=3)
+    return [
+        np.concatenate([part.numpy() for part in parts]) for parts in zip(*batches, strict=True)
+    ]
+
+
+@settings(max_examples=50, deadline=None)
+@given(MASKS, st.integers(1, 20), st.integers(0, 9))
+def test_a_window_of_silence_is_never_drawn(sounds, window, seed):
+    rows, starts = drawn(prepared(sounds), window, seed=seed)
+    assert len(rows) == 64
+    for row, start in zip(rows, starts, strict=True):
+        assert 0 <= start <= sounds.shape[1] - window
+        assert sounds[row, start : start + window].any()
+
+
+def test_every_window_with_sound_is_drawn():
+    sounds = np.zeros((1, 30), dtype=bool)
+    sounds[0, [4, 20]] = True
+    _, starts = drawn(prepared(sounds), 5, n=2000)
+    assert set(starts) == {*range(0, 5), *range(16, 21)}
+    assert np.bincount(starts)[[0, 20]].min() > 100
+
+
+@pytest.mark.parametrize("floor_db", [FLOOR_DB, None])
+def test_without_silence_the_starts_are_those_of_the_generator(floor_db):
+    data = prepared(np.ones((5, 40), dtype=bool), floor_db)
+    if floor_db is None:
+        data.features[:, :, 10:] = FLOOR_DB  # ready-made log-mel has no known floor
+    rows, starts = drawn(data, 7, seed=2)
+    rng = np.random.default_rng([2, 1, 3])
+    turns = np.concatenate([rng.permutation(5) for _ in range(13)])[:64]
+    expected = np.array([rng.choice([clip]) for clip in turns])
+    assert (rows == expected).all()
+    assert (starts == rng.integers(0, np.full(64, 40 - 7) + 1)).all()
+
+
+@settings(max_examples=50, deadline=None)
+@given(MASKS, st.integers(1, 20), st.integers(1, 9))
+def test_scoring_leaves_out_the_windows_of_silence_alone(sounds, window, hop):
+    data = prepared(sounds)
+    batches = score_windows(data, np.arange(len(sounds)), window, hop)
+    for row, (rows, starts) in enumerate(batches):
+        last = sounds.shape[1] - window
+        grid = sorted({*range(0, last + 1, hop), last})
+        expected = [start for start in grid if sounds[row, start : start + window].any()]
+        assert starts.tolist() == expected
+        assert rows.tolist() == [row] * len(expected)
+        windows, again = cut_windows(data.row_features(row), window, hop, data.sounds(row))
+        assert again == expected
+        assert len(windows) == len(expected)
+        assert len(cut_windows(data.row_features(row), window, hop)[1]) == len(grid)
+
+
+def test_a_padded_clip_has_the_score_of_its_sound():
+    torch.manual_seed(0)
+    spec = InputSpec(64, 40, 0.1, 3)
+    network = create_model("cortex-z", spec, 0, **TINY).eval()
+    mel = np.full((1, 64, 200), FLOOR_DB, dtype=np.float16)
+    mel[0, :, :80] = np.random.default_rng(0).normal(-40, 5, (64, 80))
+    rows = pd.DataFrame({"clip": ["a"], "frames": [200]})
+    data = PreparedSet(Path("set"), mel, rows, AUDIO, None)
+    per_window, _ = score_rows(network, data, np.array([0]), hop=40)
+    alone, _ = cut_windows(data.row_features(0)[:, :80], 40, 40)
+    assert len(alone) == 2
+    np.testing.assert_allclose(per_window[0], log_probabilities(network, alone), rtol=1e-6)
+
+
+def test_a_variant_in_which_nothing_sounds_is_not_trained_on():
+    sounds = np.ones((4, 30), dtype=bool)
+    sounds[2] = False
+    data = prepared(sounds)
+    data.features[2, :, 25:] = 0  # what lies beyond the end of a row is never read
+    data.rows["frames"] = [30, 30, 25, 30]
+    data.rows["split"], data.rows["run"] = "train", pd.array([pd.NA] * 4, dtype="Int64")
+    data.rows["variant"] = [0, 1, 2, 3]
+    assert select(data, Data()).train.tolist() == [0, 1, 3]
+
+
+def test_a_soft_tick_has_a_silent_harmonic_part_and_is_prepared(tmp_path):
+    tick = np.zeros(22050)
+    tick[[6000, 15000]] = 0.004
+    for name, wave in (("tick", tick), ("soft", tick / 1000)):
+        (tmp_path / name / "clock").mkdir(parents=True)
+        soundfile.write(tmp_path / name / "clock" / "a.wav", wave, 22050, subtype="FLOAT")
+        files = folder.table(tmp_path / name)
+        lists.make_file_lists(files, "1:0:0", 0, 1.0, tmp_path / f"{name}_lists", "copy", print)
+    said = []
+    prepare.make_prepared(tmp_path / "tick_lists", tmp_path / "prepared", 0, 1, said.append)
+    assert said[0] == "warning: silent and not trained on: a.wav (harmonic)"
+    with pytest.raises(InputError, match=r"a\.wav: is too soft to be heard"):
+        prepare.make_prepared(tmp_path / "soft_lists", tmp_path / "new", 0, 1, print)
+    assert not (tmp_path / "new").exists()
+
+
+def padded(seconds=1.0, silent_s=1.0):
+    rng = np.random.default_rng(0)
+    sound = 0.1 * rng.standard_normal(round(seconds * 22050))
+    return np.concatenate([sound, np.zeros(round(silent_s * 22050))]).astype(np.float32)
+
+
+@pytest.mark.parametrize("index", range(10), ids=augment.VARIANTS)
+def test_padding_stays_silent_in_every_variant(index):
+    parameters = augment.draw(0, "dog.wav", index)
+    mel = log_mel(augment.apply(augment.Source(padded()), index, parameters).numpy())
+    silent = ~frames_with_sound(mel, FLOOR_DB)
+    # Half a clip; the transforms smear a little of the sound into it.
+    assert 0.35 < silent.mean() < 0.5
+    if augment.VARIANTS[index] != "shift":
+        assert silent[-10:].all()
+        assert not silent[:20].any()
+
+
+def test_noise_leaves_long_zeros_alone_and_nothing_else():
+    wave = padded()
+    wave[2000:2400] = 0  # 18 ms are a rest within the sound
+    out = augment.add_noise(wave, 20.0, 7)
+    assert not out[22050:].any()
+    added = (out - wave)[:22050]
+    assert (added != 0).mean() > 0.99
+    ratio = 10 * np.log10(np.mean(wave[:22050] ** 2) / np.mean(added**2))
+    assert ratio == pytest.approx(20, abs=0.2)
+    # Without padding: white noise below the RMS of the whole, to the byte.
+    music = wave[:22050]
+    noise = torch.randn(len(music), generator=torch.Generator().manual_seed(7)).numpy()
+    rms = np.sqrt(np.mean(np.square(music, dtype=np.float64)))
+    assert (augment.add_noise(music, 20.0, 7) == music + noise * np.float32(rms * 0.1)).all()
+
+
+@given(hnp.arrays(np.bool_, st.integers(1, 12)))
+def test_digital_silence_is_found_in_whole_stretches(loud):
+    """Blocks of 0.06 s: one alone is too short, two and more are silence."""
+    block = round(0.06 * 22050)
+    wave = np.repeat(loud, block).astype(np.float32)
+    runs = np.split(loud, np.flatnonzero(np.diff(loud)) + 1)
+    expected = np.concatenate([np.full(len(run), not run[0] and len(run) > 1) for run in runs])
+    found = np.zeros(len(wave), dtype=np.bool_)
+    for first, end in augment.digital_silence(wave):
+        found[first:end] = True
+    assert (found == np.repeat(expected, block)).all()
