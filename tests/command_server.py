@@ -1,8 +1,8 @@
-"""Starts commands as `python -m neuromusic` does, without importing torch anew for each.
+"""Start commands as `python -m neuromusic` does, without importing torch each time.
 
-Reads a line of JSON for each: the directory and the arguments, and answers with the number of the
-new process; or such a number, and answers with its exit code, or null while it runs. A process of
-its own, without threads, so that it can be forked.
+Reads lines of JSON from stdin. An object (working directory, arguments, ...) starts a command, and
+the answer is its process ID; a process ID is answered with the exit code, or null while the command
+runs. It is a process of its own, without threads, so that it can fork.
 """
 
 import atexit
@@ -22,15 +22,15 @@ from neuromusic.pipeline import (
 from neuromusic.training import fit  # noqa: F401
 
 
-def begin(cwd, command, words, limits, pipes):
-    """Be the new process: a session of its own, its words in stdout.txt and stderr.txt."""
+def run_command(cwd, command, logs, limits, pipes):
+    """Run a command in this new process: its own session, output to stdout.txt and stderr.txt."""
     for pipe in pipes:
         os.close(pipe)
     os.setsid()
     os.chdir(cwd)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, name in ((1, "stdout.txt"), (2, "stderr.txt")):
-        path = os.path.join(words, name)
+        path = os.path.join(logs, name)
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
     for name, value in limits.items():
@@ -38,34 +38,34 @@ def begin(cwd, command, words, limits, pipes):
     try:
         cli(command, prog_name="neuromusic")
     except SystemExit as error:
-        # As Python ends, but for the second in which it frees, one by one, what was imported.
+        # As Python exits, except that it takes a second to free all imported modules.
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(error.code or 0)
 
 
-gc.freeze()  # else each new process looks for garbage in all that was imported
+gc.freeze()  # otherwise each new process collects garbage in all that was imported
 
 
 def serve():
     """Answer until stdin ends."""
-    asked, answers = os.dup(0), os.dup(1)
-    dead = {}
-    with os.fdopen(asked) as lines:
+    requests, answers = os.dup(0), os.dup(1)
+    exit_codes = {}
+    with os.fdopen(requests) as lines:
         for line in lines:
-            ask = json.loads(line)
-            if isinstance(ask, dict):
+            request = json.loads(line)
+            if isinstance(request, dict):
                 answer = os.fork()
                 if answer == 0:
-                    begin(**ask, pipes=(asked, answers))
-            elif ask in dead:
-                answer = dead[ask]
+                    run_command(**request, pipes=(requests, answers))
+            elif request in exit_codes:
+                answer = exit_codes[request]
             else:
-                pid, status = os.waitpid(ask, os.WNOHANG)
+                pid, status = os.waitpid(request, os.WNOHANG)
                 answer = os.waitstatus_to_exitcode(status) if pid else None
                 if pid:
-                    dead[ask] = answer
+                    exit_codes[request] = answer
             os.write(answers, f"{json.dumps(answer)}\n".encode())
 
 

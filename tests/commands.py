@@ -1,4 +1,4 @@
-"""Commands as real processes, without importing torch anew for each; see `command_server`."""
+"""Run commands as processes of their own, without importing torch each time; see command_server."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class Server:
-    """`command_server`: what commands import takes longer than what they do here."""
+    """A running `command_server`: commands take longer to import than to run on small inputs."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -22,21 +22,21 @@ class Server:
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    def ask(self, what: object) -> Any:
-        """Return the answer to one line."""
-        self.process.stdin.write(f"{json.dumps(what)}\n")
+    def ask(self, request: object) -> Any:
+        """Send one request and return its answer."""
+        self.process.stdin.write(f"{json.dumps(request)}\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
     def memory(self) -> int:
-        """Return the bytes of its address space; see proc_pid_statm(5)."""
+        """Return the size of its address space in bytes; see proc_pid_statm(5)."""
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[0])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 @lru_cache
 def server() -> Server:
-    """Return the one server of this process; it ends with it, when its stdin does."""
+    """Return the only server of this process; it ends with it, because its stdin does."""
     return Server()
 
 
@@ -47,49 +47,50 @@ class Process:
     pid: int
 
     def code(self) -> int | None:
-        """Return its exit code, or minus the signal that ended it, or None while it runs."""
+        """Return the exit code, minus the signal that ended it, or None while it runs."""
         return server().ask(self.pid)
 
     def wait(self, seconds: float = 300) -> int | None:
-        """Wait for its end; return None if it did not come."""
+        """Wait until it ends and return its exit code; None if it still runs."""
         wait_until(lambda: self.code() is not None, seconds)
         return self.code()
 
 
 def begin(
-    cwd: Path, command: list[str], words: Path, limits: dict[str, int] | None = None
+    cwd: Path, command: list[str], logs: Path, limits: dict[str, int] | None = None
 ) -> Process:
-    """Start a command in a session of its own; what it says goes to two files in ``words``.
+    """Start a command in a session of its own.
 
-    They are stdout.txt and stderr.txt. With resource limits.
+    Its output goes to stdout.txt and stderr.txt in ``logs``; ``limits`` are names and values of
+    resource limits, such as RLIMIT_AS.
     """
-    job = {"cwd": str(cwd), "command": command, "words": str(words), "limits": limits or {}}
+    job = {"cwd": str(cwd), "command": command, "logs": str(logs), "limits": limits or {}}
     return Process(server().ask(job))
 
 
 def living(session: int) -> list[int]:
-    """Return the processes of a session that are not dead; see proc_pid_stat(5)."""
-    found = []
+    """Return the running processes of a session; see proc_pid_stat(5)."""
+    pids = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             fields = path.read_text().rpartition(")")[2].split()
         except (FileNotFoundError, ProcessLookupError):
             continue
         if int(fields[3]) == session and fields[0] not in "ZX":
-            found.append(int(path.parent.name))
-    return found
+            pids.append(int(path.parent.name))
+    return pids
 
 
 def stop_all(session: int) -> None:
-    """Kill what is left of a session."""
-    for process in living(session):
-        os.kill(process, signal.SIGKILL)
+    """Kill all processes of a session."""
+    for pid in living(session):
+        os.kill(pid, signal.SIGKILL)
 
 
-def wait_until(true: Callable[[], object], seconds: float) -> bool:
-    """Wait until something is true; return False if it is not in that time."""
+def wait_until(condition: Callable[[], object], seconds: float) -> bool:
+    """Wait until a condition is true; return False if it does not become true in time."""
     end = time.monotonic() + seconds
-    while not true():
+    while not condition():
         if time.monotonic() > end:
             return False
         time.sleep(0.001)  # the shortest steps write for a few milliseconds

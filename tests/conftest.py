@@ -5,8 +5,8 @@ import shutil
 import signal
 import tomllib
 
-# One thread a process: the tests run side by side, and what they train is small. Before torch is
-# imported, and for the processes that tests start.
+# One thread per process: tests run in parallel, and what they train is small. This must be set
+# before torch is imported, and it is inherited by the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from pathlib import Path
@@ -18,35 +18,34 @@ from click.testing import CliRunner
 from helpers import TINY_TOML, write_events, write_features
 from hypothesis import settings
 
+from neuromusic.core.parallel import Machine
 from neuromusic.design.orders import GENRES
-from neuromusic.pipeline import prepare
 from neuromusic.pipeline.lists import make_file_lists
-from neuromusic.pipeline.train import make_run
-from neuromusic.stimuli.corpora.folder import table
-from neuromusic.training.config import make_config
-from neuromusic.training.trained import load_network
+from neuromusic.pipeline.prepare import prepare, prepare_features
+from neuromusic.pipeline.train import train
+from neuromusic.stimuli.corpora import Corpus
 
 RATE_HZ = 22_050
 
-# What a script starts in the background is deaf to Ctrl-C, and so would be all that tests start.
+# Processes that a script starts in the background ignore Ctrl-C, and so would all that tests start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A busy machine makes single examples slow; how long all tests may take is for .ci/run to say.
+# A busy machine makes single examples slow; .ci/run limits how long all tests may take.
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with the real data; the test is skipped where it is missing."""
+    """The folder with the real data; the test is skipped if it is missing."""
     path = Path(os.environ.get("NEUROMUSIC_SHARED", Path(__file__).parents[2] / "shared"))
     if not (path / "data").is_dir():
-        pytest.skip("the real data is not here; NEUROMUSIC_SHARED names its folder")
+        pytest.skip("the real data is missing; NEUROMUSIC_SHARED can name its folder")
     return path
 
 
 def tone_clip(genre: int, number: int, seconds: float = 15.0) -> np.ndarray:
-    """Pulsed tones whose pitch and tempo go with the genre, in noise; cheap and learnable."""
+    """Pulsed tones in noise; pitch and tempo depend on the genre. Cheap, and can be learned."""
     rng = np.random.default_rng([genre, number])
     t = np.arange(round(seconds * RATE_HZ)) / RATE_HZ
     hz = 110 * 2 ** (genre / 3) * rng.uniform(0.97, 1.03)
@@ -69,51 +68,50 @@ def small_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def runner() -> CliRunner:
-    """Run a command in this process, where a start of its own would test nothing more."""
+    """Runs a command in this process, for tests to which a process of its own adds nothing."""
     return CliRunner()
+
+
+def tiny_settings() -> dict:
+    """Settings of the smallest training: one epoch."""
+    tree = tomllib.loads(TINY_TOML)
+    tree["train"]["epochs"] = 1
+    return tree
 
 
 @pytest.fixture(scope="session")
 def tiny_run(tmp_path_factory):
-    """A tiny cortex-z, hardly trained on ready-made log-mel of three runs of ten clips."""
+    """A tiny cortex-z, trained for one epoch on precomputed log-mel of three runs of ten clips."""
     root = tmp_path_factory.mktemp("simulate")
-    train, test = write_features(root / "train.npz"), write_features(root / "t.npz", 2, 1, 50)
-    prepare.make_prepared_features(train, test, root / "prepared", lambda text: None)
-    tree = tomllib.loads(TINY_TOML)
-    tree["train"]["epochs"] = 1
-    config = make_config(tree, "tiny.toml")
-    make_run(config, root / "prepared", root / "run", False, lambda text: None)
-    return load_network(root / "run")
+    features, test = write_features(root / "train.npz"), write_features(root / "t.npz", 2, 1, 50)
+    prepared = prepare_features(features, test=test, out=root / "prepared")
+    return train(tiny_settings(), prepared, out=root / "run")
 
 
 @pytest.fixture
 def run(tiny_run, tmp_path) -> Path:
-    """A copy of that run's directory, to be spoiled."""
+    """A copy of that network's directory, for a test to damage."""
     return Path(shutil.copytree(tiny_run.directory, tmp_path / "run"))
 
 
 @pytest.fixture
 def prepared(tiny_run, tmp_path) -> Path:
-    """A copy of its prepared set, to be spoiled."""
+    """A copy of its prepared set, for a test to damage."""
     return Path(shutil.copytree(tiny_run.prepared, tmp_path / "prepared"))
 
 
 @pytest.fixture(scope="session")
 def sound_run(small_clips, tmp_path_factory):
-    """A tiny cortex-z, hardly trained on the sound of thirty clips."""
+    """A tiny cortex-z, trained for one epoch on the sound of thirty clips."""
     root = tmp_path_factory.mktemp("sound")
     tree = root / "tree"
     for path in small_clips.iterdir():
         (tree / path.name.split(".")[0]).mkdir(parents=True, exist_ok=True)
         (tree / path.name.split(".")[0] / path.name).symlink_to(path)
-    say = [].append
-    lists = make_file_lists(table(tree), "2:0:1", 0, 15.0, root / "lists", "sym", say)
-    prepare.make_prepared(lists, root / "prepared", 0, 1, say)
-    settings = tomllib.loads(TINY_TOML)
-    settings["train"]["epochs"] = 1
-    config = make_config(settings, "tiny.toml")
-    make_run(config, root / "prepared", root / "run", False, say)
-    return load_network(root / "run")
+    corpus = Corpus("folder", tree)
+    lists = make_file_lists(corpus, split="2:0:1", out=root / "lists", link="sym")
+    prepared = prepare(lists, out=root / "prepared", machine=Machine(workers=1))
+    return train(tiny_settings(), prepared, out=root / "run")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Commands as real processes that are stopped, and what they left; for test_faults."""
+"""Run commands as real processes, stop or damage them, and compare what they leave behind."""
 
 import contextlib
 import hashlib
@@ -13,22 +13,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import soundfile
 from commands import Process, begin, living, stop_all, wait_until
 from conftest import RATE_HZ, tone_clip
 from helpers import TINY_TOML, write_events, write_features
 
 from neuromusic.design.orders import Order, write_order
-from neuromusic.features.prepared import open_prepared
 from neuromusic.fmri.simulation.voxels import Planted
-from neuromusic.pipeline import lists, prepare, simulate
-from neuromusic.pipeline.train import make_run
-from neuromusic.stimuli.corpora import folder as folder_corpus
-from neuromusic.training.config import make_config
-from neuromusic.training.trained import load_network
+from neuromusic.pipeline.lists import make_file_lists, make_lists
+from neuromusic.pipeline.prepare import prepare_features
+from neuromusic.pipeline.simulate import simulate
+from neuromusic.pipeline.train import train
+from neuromusic.stimuli.corpora import Corpus
 
-# Not of the result: the clock, and checkpoints, which hold it.
-NEVER_THE_SAME = {"seconds.csv", "last.ckpt"}
+# Files that differ between equal steps: they contain times.
+WITH_TIMES = {"seconds.csv", "last.ckpt"}
 SWEEP_TOML = """
 [sweep]
 sampler = "random"
@@ -38,20 +38,16 @@ train.lr = {low = 1e-4, high = 1e-2, log = true}
 """
 
 
-def quiet(text):
-    """Say nothing."""
-
-
 @dataclass(frozen=True)
 class Step:
-    """A command that is stopped, what it writes, and how it is gone on with."""
+    """A command to stop, what it writes, and how it is continued."""
 
     name: str
     arguments: tuple[str, ...]
     out: str
-    complete: str  # the file that comes last
-    again: tuple[str, ...] = ()  # what the next start adds
-    several: bool = False  # takes --workers
+    complete: str  # the file that is written last
+    again: tuple[str, ...] = ()  # further arguments of the next start
+    several: bool = False  # has --workers
 
     def command(self, workers: int = 1, again: bool = False) -> list[str]:
         """Return the arguments of the command."""
@@ -112,57 +108,62 @@ STEPS = {
 
 
 def make_place(root: Path) -> Path:
-    """Make everything that the steps read: eight clips of 2 s, log-mel of runs, a network."""
+    """Write what the steps read: eight clips of 2 s, features of whole runs, a trained network."""
     for index, genre in enumerate(("blues", "rock")):
         (root / "tree" / genre).mkdir(parents=True)
         for number in range(4):
             path = root / "tree" / genre / f"{genre}.{number:05d}.wav"
             soundfile.write(path, tone_clip(index, number, 2.0), RATE_HZ, subtype="PCM_16")
-    files = folder_corpus.table(root / "tree")
-    lists.make_file_lists(files, "3:0:1", 0, 2.0, root / "lists", "copy", quiet)
-    train = write_features(root / "train.npz")
+    corpus = Corpus("folder", root / "tree")
+    make_file_lists(corpus, split="3:0:1", clip_s=2.0, link="copy", out=root / "lists")
+    features = write_features(root / "train.npz")
     test = write_features(root / "test.npz", 1, 1, 50)
-    prepared = prepare.make_prepared_features(train, test, root / "prepared", quiet)
+    prepared = prepare_features(features, test=test, out=root / "prepared")
     (root / "tiny.toml").write_text(TINY_TOML.replace("epochs = 3", "epochs = 6"))
     (root / "sweep.toml").write_text(TINY_TOML.replace("epochs = 3", "epochs = 2") + SWEEP_TOML)
-    tree = tomllib.loads(TINY_TOML)
-    tree["train"]["epochs"] = 1
-    make_run(make_config(tree, "tiny"), prepared, root / "trained", False, quiet)
-    rows = open_prepared(prepared).rows
-    (root / "none").mkdir()
-    for split, times in (("train", 1), ("test", 4)):
-        runs = rows[rows["split"] == split].groupby("run")["clip"]
-        order = Order(split, np.stack([np.tile(clips, times) for _, clips in runs]))
-        write_order(order, root / f"{split}.mat")
-    lists.make_lists(
-        root / "train.mat", root / "test.mat", root / "none", root / "order", True, "hard", quiet
-    )
-    write_events(load_network(root / "trained").prepared, root / "events")
+    settings = tomllib.loads(TINY_TOML)
+    settings["train"]["epochs"] = 1
+    network = train(settings, prepared, out=root / "trained")
+    write_orders(prepared.rows, root)
+    write_events(network.prepared, root / "events")
     planted = Planted(voxels=5, noise_voxels=5)
-    simulate.simulate(root / "trained", root / "events", None, planted, 0, root / "data", quiet)
+    simulate(network, bids=root / "events", planted=planted, out=root / "data")
     return root
 
 
+def write_orders(rows: pd.DataFrame, root: Path) -> None:
+    """Write the order files of a prepared set and, as "order", its lists without any clip."""
+    for split, n_repeats in (("train", 1), ("test", 4)):
+        runs = rows[rows["split"] == split].groupby("run")["clip"]
+        order = Order(split, np.stack([np.tile(clips, n_repeats) for _, clips in runs]))
+        write_order(order, root / f"{split}.mat")
+    (root / "none").mkdir()
+    make_lists(
+        train_order=root / "train.mat", test_order=root / "test.mat", clips=root / "none",
+        allow_missing=True, out=root / "order",
+    )  # fmt: skip
+
+
 def clear(root: Path, step: Step) -> None:
-    """Make the place as it was before the step."""
+    """Remove what a step wrote, so that it can start anew."""
     for path in [root / step.out, *root.glob(f".{step.out}.*")]:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     if step.name == "augment":
         shutil.copytree(root / "lists", root / step.out, symlinks=True)
     if step.name == "sweep":
-        (root / step.out).mkdir()  # where its database lies
+        (root / step.out).mkdir()  # its database is written there
 
 
 def start(root: Path, command: list[str], limits: dict[str, int] | None = None) -> Process:
-    """Start a command in a session of its own; what it says goes to stdout.txt and stderr.txt.
+    """Start a command in a session of its own, with resource limits.
 
-    With resource limits.
+    Its output goes to stdout.txt and stderr.txt.
     """
     return begin(root, command, root, limits)
 
 
-def said(root: Path) -> str:
-    """Return what the last command said on stderr, without progress bars."""
+def messages(root: Path) -> str:
+    """Return what the last command wrote to stderr, without progress bars."""
     lines = (root / "stderr.txt").read_text().splitlines()
     return "\n".join(line for line in lines if "━" not in line)
 
@@ -177,18 +178,18 @@ def finish(root: Path, command: list[str], limits: dict[str, int] | None = None)
 
 
 def children(pid: int) -> list[int]:
-    """Return the processes that another has started; see proc_pid_task_children(5)."""
+    """Return the child processes of a process; see proc_pid_task_children(5)."""
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def servers(session: int) -> list[int]:
-    """Return the fork servers of a session, of which workers are copies."""
+    """Return the fork servers of a session, from which workers are forked."""
     line = "/proc/{}/cmdline"
     return [p for p in children(session) if b"forkserver" in Path(line.format(p)).read_bytes()]
 
 
 def damage(path: Path, how: str) -> None:
-    """Cut a file in half, empty it, flip a bit in its middle or in the header of safetensors."""
+    """Truncate a file to half, empty it, or flip a bit in its middle or its safetensors header."""
     content = bytearray(path.read_bytes())
     if how == "cut":
         content = content[: len(content) // 2]
@@ -200,7 +201,7 @@ def damage(path: Path, how: str) -> None:
 
 
 def has_begun(root: Path, step: Step) -> bool:
-    """Say whether a step has begun to write."""
+    """Return whether a step has begun to write."""
     if step.name == "augment":
         return any((root / step.out).rglob("*_*.wav")) or any(root.rglob(".*.partial.wav"))
     if step.name == "sweep":
@@ -209,54 +210,54 @@ def has_begun(root: Path, step: Step) -> bool:
 
 
 def result(root: Path, step: Step) -> dict[str, str]:
-    """Return file -> SHA-256 of all that a step wrote, but for what tells the time."""
+    """Return file -> SHA-256 for all that a step wrote, without times."""
     folder = root / step.out
     return {
-        str(path.relative_to(folder)): hashlib.sha256(_timeless(path)).hexdigest()
+        str(path.relative_to(folder)): hashlib.sha256(_without_times(path)).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in NEVER_THE_SAME and ".db" not in path.suffix
+        if path.is_file() and path.name not in WITH_TIMES and ".db" not in path.suffix
     }
 
 
-def _timeless(path: Path) -> bytes:
+def _without_times(path: Path) -> bytes:
     if not path.name.endswith("provenance.json"):
         return path.read_bytes()
-    made = json.loads(path.read_text())
-    made.pop("places")
-    if path.name != "provenance.json":  # of the copy of the lists that is worked in
-        made.pop("inputs")
-    outputs = made.get("outputs", {})
-    for name in NEVER_THE_SAME & set(outputs):
+    record = json.loads(path.read_text())
+    record.pop("places")
+    if path.name != "provenance.json":  # that of `augment`, which works in a copy of the lists
+        record.pop("inputs")
+    outputs = record.get("outputs", {})
+    for name in WITH_TIMES & set(outputs):
         del outputs[name]
-    return json.dumps(made).encode()
+    return json.dumps(record).encode()
 
 
 def check_nothing_looks_finished(root: Path, step: Step, whole: dict[str, str]) -> bool:
-    """Assert that what looks finished is; return whether it does."""
+    """Assert that a step that looks finished is; return whether it looks finished."""
     if (root / step.out / step.complete).exists():
         assert result(root, step) == whole
         return True
     if step.name == "sweep":
         for path in (root / step.out).glob("trial-*/provenance.json"):
             name = path.parent.name
-            there = {k: v for k, v in result(root, step).items() if k.startswith(f"{name}/")}
-            assert there == {k: v for k, v in whole.items() if k.startswith(f"{name}/")}
+            files = {k: v for k, v in result(root, step).items() if k.startswith(f"{name}/")}
+            assert files == {k: v for k, v in whole.items() if k.startswith(f"{name}/")}
     return False
 
 
 def check_tidy(root: Path, step: Step) -> None:
-    """Assert that nothing half-written lies about."""
+    """Assert that no half-written files are left."""
     assert not [path.name for path in root.glob(f".{step.out}.*")]
     assert not list((root / step.out).rglob(".*"))
 
 
 @dataclass
 class Undisturbed:
-    """What a step writes when nobody stops it, and how long it takes."""
+    """What a step writes if it is not stopped, and how long it takes."""
 
     whole: dict[str, str]
     seconds: float  # from start to end
-    writing: float  # from the first sign of it to the end
+    writing: float  # from the first visible file to the end
 
 
 def undisturbed(root: Path, step: Step, workers: int = 1) -> Undisturbed:
@@ -265,20 +266,21 @@ def undisturbed(root: Path, step: Step, workers: int = 1) -> Undisturbed:
     began = time.monotonic()
     process = start(root, step.command(workers))
     assert wait_until(lambda: has_begun(root, step) or process.code() is not None, 300)
-    writes = time.monotonic()
-    assert process.wait() == 0, said(root)
+    began_writing = time.monotonic()
+    assert process.wait() == 0, messages(root)
     ended = time.monotonic()
     check_tidy(root, step)
-    return Undisturbed(result(root, step), ended - began, ended - writes)
+    return Undisturbed(result(root, step), ended - began, ended - began_writing)
 
 
 def stop_at_random(
     root: Path, step: Step, normal: Undisturbed, rng: random.Random, how: signal.Signals,
     group: bool, workers: int,
 ) -> tuple[int, bool]:  # fmt: skip
-    """Start a step, signal it at a random moment; return its exit code and if it had begun.
+    """Start a step and signal it at a random moment; return its exit code and if it was writing.
 
-    One in four at any moment, the others while it writes. No process of it is alive afterwards.
+    One time in four the moment is anywhere, otherwise while the step writes. With ``group`` all of
+    its processes get the signal. None of them is alive afterwards.
     """
     process = start(root, step.command(workers))
     if rng.random() < 0.25:
@@ -291,7 +293,7 @@ def stop_at_random(
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, how) if group else os.kill(process.pid, how)
         code = process.wait(60)
-        assert wait_until(lambda: not living(process.pid), 30), "workers are left"
+        assert wait_until(lambda: not living(process.pid), 30), "workers are still running"
     finally:
         stop_all(process.pid)
     return code, begun

@@ -1,4 +1,4 @@
-"""Settings and files that several tests share."""
+"""Settings, input files and command runners that several tests share."""
 
 import subprocess
 import sys
@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 
 from neuromusic.design.orders import GENRES, TASK, Order, presentations
-from neuromusic.fmri.simulation import voxels
+from neuromusic.fmri.simulation import sessions
 
-# The smallest cortex-z: for tests of what is around a network.
+# The smallest cortex-z, for tests in which the network itself does not matter.
 TINY = {"size": "tiny"}
 TINY_TOML = """
 [data]
@@ -35,7 +35,7 @@ time_scale = 0.1
 
 
 def write_features(path: Path, runs: int = 3, seed: int = 0, first: int = 0) -> Path:
-    """Write ready-made log-mel of whole runs, ten clips each; the genre is a raised band."""
+    """Write log-mel features of whole runs, ten clips each; each genre is louder in one band."""
     rng = np.random.default_rng(seed)
     genre = np.tile(GENRES, runs)
     features = rng.normal(-40, 5, (len(genre), 64, 97))
@@ -54,7 +54,7 @@ def write_features(path: Path, runs: int = 3, seed: int = 0, first: int = 0) -> 
 
 
 def write_events(prepared: Path, bids: Path) -> Path:
-    """Write the events of sub-A: the runs of a prepared set, a test run's clips four times."""
+    """Write the events of sub-A: the runs of a prepared set; test clips are repeated four times."""
     folder = bids / "sub-A/func"
     folder.mkdir(parents=True)
     data = pd.read_csv(prepared / "rows.tsv", sep="\t")
@@ -63,26 +63,26 @@ def write_events(prepared: Path, bids: Path) -> Path:
         order = Order(split, np.stack([np.tile(clips, times) for _, clips in runs]))
         for index, rows in presentations(order).groupby("run"):
             path = folder / f"sub-A_task-{TASK[split]}_run-{index:02d}_events.tsv"
-            path.write_bytes(voxels.events_bytes(rows))
+            path.write_bytes(sessions.events_bytes(rows))
     return bids
 
 
 def neuromusic(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, in a process that need not import torch first."""
+    """Run a command to its end in a new process, forked from one that has imported torch."""
     line = [str(argument) for argument in arguments]
-    with tempfile.TemporaryDirectory() as words:
-        process = commands.begin(Path(cwd), line, Path(words))
+    with tempfile.TemporaryDirectory() as logs:
+        process = commands.begin(Path(cwd), line, Path(logs))
         try:
             code = process.wait(600)
         finally:
             commands.stop_all(process.pid)
         assert code is not None, f"{line} took too long"
-        out, err = (Path(words, name).read_text() for name in ("stdout.txt", "stderr.txt"))
+        out, err = (Path(logs, name).read_text() for name in ("stdout.txt", "stderr.txt"))
     return subprocess.CompletedProcess(line, code, out, err)
 
 
 def neuromusic_anew(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command as a user would, from the start of Python on."""
+    """Run a command as a user does, in a new Python interpreter."""
     return subprocess.run(
         [sys.executable, "-m", "neuromusic", *map(str, arguments)],
         cwd=cwd, capture_output=True, text=True, timeout=600, check=False,

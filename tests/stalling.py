@@ -1,19 +1,19 @@
-"""A file system that stalls, fails and vanishes when it is told to: a directory, as if far away.
+"""A file system that stalls, fails or vanishes on command, like a network disk.
 
     python tests/stalling.py SOURCE MOUNTPOINT
 
-shows SOURCE, read-only, at MOUNTPOINT. It speaks the protocol of FUSE (linux/fuse.h, 7.22) with the
-kernel itself, so nothing but root and /dev/fuse is needed. Each line on stdin is an order:
+mounts SOURCE, read-only, at MOUNTPOINT. It implements the protocol of FUSE (linux/fuse.h, 7.22)
+itself, so nothing but root and /dev/fuse is needed. Each line on stdin is a command:
 
-    go          answer reads, and those that wait
-    stall N     let reads wait from the moment when N more bytes have been read
-    fail N      answer reads by EIO from then on
-    vanish      end at once: what was mounted answers ENOTCONN until it is unmounted
-    tell        nothing
+    go          answer reads, including those that wait
+    stall N     let reads wait after N more bytes have been read
+    fail N      answer reads with EIO after N more bytes
+    vanish      exit at once: the mounted files answer ENOTCONN until they are unmounted
+    status      change nothing
 
-and each is answered by a line of JSON: the bytes read so far, and the files whose reads wait. When
-stdin ends all is unmounted. Reads are cached and read ahead as those of NFS are, and as on NFS who
-waits for one hears of no signal but SIGKILL.
+Each is answered by a line of JSON: the number of bytes read so far, and the files whose reads wait.
+When stdin ends, the file system is unmounted. Reads are cached and read ahead, as over NFS, and as
+over NFS a process that waits for one reacts to no signal but SIGKILL.
 """
 
 import contextlib
@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import NoReturn
 
 MAJOR, MINOR = 7, 22
-READ_BYTES = 16_384  # of one read, and how far ahead the kernel reads
+READ_BYTES = 16_384  # of one read, and of what the kernel reads ahead
 MS_RDONLY, MS_NOSUID, MS_NODEV, MNT_DETACH = 1, 2, 4, 2
 ROOT = 1
 
@@ -41,8 +41,10 @@ OUT_HEADER = struct.Struct("<IiQ")  # len error unique
 INIT_IN = struct.Struct("<IIII")  # major minor max_readahead flags
 INIT_OUT = struct.Struct("<IIIIHHI")  # as before, max_background congestion_threshold max_write
 ATTR = struct.Struct("<6Q10I")  # ino size blocks 3 times, 3 ns, mode nlink uid gid rdev blksize
-ENTRY_OUT = struct.Struct("<QQQQII")  # nodeid generation 2 times for which it holds; attr follows
-ATTR_OUT = struct.Struct("<QII")  # time for which it holds; attr follows
+ENTRY_OUT = struct.Struct(
+    "<QQQQII"
+)  # nodeid generation 2 times for which it is valid; attr follows
+ATTR_OUT = struct.Struct("<QII")  # time for which it is valid; attr follows
 OPEN_OUT = struct.Struct("<QII")  # fh open_flags padding
 READ_IN = struct.Struct("<QQIIQII")  # fh offset size read_flags lock_owner flags padding
 STATFS_OUT = struct.Struct("<5Q10I")  # blocks bfree bavail files ffree bsize namelen frsize
@@ -55,40 +57,40 @@ NEVER_ANSWERED = (FORGET, INTERRUPT, BATCH_FORGET)
 
 @dataclass
 class Request:
-    """One question of the kernel."""
+    """A request from the kernel."""
 
     opcode: int
     unique: int
     node: int
-    thread: int  # who asks; 0 for the kernel itself, which reads ahead
+    thread: int  # that reads; 0 for the kernel itself, which reads ahead
     body: bytes
 
 
 @dataclass
 class Stalling:
-    """The file system: what it shows, and how it behaves now."""
+    """The file system: its files, and how it behaves now."""
 
     source: Path
     device: int  # /dev/fuse
     paths: dict[int, Path] = field(default_factory=dict)
     nodes: dict[Path, int] = field(default_factory=dict)
     files: dict[int, int] = field(default_factory=dict)  # open file -> node
-    held: list[Request] = field(default_factory=list)
-    order: str = "go"
-    left: int = 0  # bytes until the order holds
+    waiting: list[Request] = field(default_factory=list)
+    mode: str = "go"
+    bytes_left: int = 0  # until the mode takes effect
     served: int = 0
 
     def __post_init__(self) -> None:
-        self.node_of(self.source)  # the first is ROOT
+        self.node_of(self.source)  # the first node is ROOT
 
     def node_of(self, path: Path) -> int:
-        """Return the number of a file; it is kept for ever."""
+        """Return the number of a file; it never changes."""
         node = self.nodes.setdefault(path, ROOT + len(self.nodes))
         self.paths[node] = path
         return node
 
     def attributes(self, path: Path) -> bytes:
-        """Return fuse_attr; raises OSError where the file is not there."""
+        """Return fuse_attr; raises OSError if the file does not exist."""
         at = path.stat()
         times = at.st_atime_ns, at.st_mtime_ns, at.st_ctime_ns
         return ATTR.pack(
@@ -97,26 +99,26 @@ class Stalling:
         )  # fmt: skip
 
     def answer(self, request: Request, data: bytes = b"", error: int = 0) -> None:
-        """Send an answer; it may come too late, when the one who asked was killed."""
+        """Send an answer; nobody may be left to receive it, if the process was killed."""
         head = OUT_HEADER.pack(OUT_HEADER.size + len(data), -error, request.unique)
         with contextlib.suppress(FileNotFoundError):
             os.write(self.device, head + data)
 
-    def take(self, request: Request) -> None:
+    def handle(self, request: Request) -> None:
         """Answer a request, or let it wait."""
         if request.opcode in NEVER_ANSWERED:
             return
-        if request.opcode == READ and self.left <= 0 and self.order != "go":
-            if self.order == "fail":
+        if request.opcode == READ and self.bytes_left <= 0 and self.mode != "go":
+            if self.mode == "fail":
                 self.answer(request, error=errno.EIO)
             else:
-                self.held.append(request)
+                self.waiting.append(request)
             return
         try:
-            work = WORK.get(request.opcode)
-            if work is None:
+            handler = HANDLERS.get(request.opcode)
+            if handler is None:
                 raise OSError(errno.ENOSYS, "")
-            self.answer(request, work(self, request))
+            self.answer(request, handler(self, request))
         except OSError as error:
             self.answer(request, error=error.errno or errno.EIO)
 
@@ -134,7 +136,7 @@ class Stalling:
         return ENTRY_OUT.pack(self.node_of(path), 0, 0, 0, 0, 0) + self.attributes(path)
 
     def getattr(self, request: Request) -> bytes:
-        """Say what a file is."""
+        """Return the attributes of a file."""
         return ATTR_OUT.pack(0, 0, 0) + self.attributes(self.paths[request.node])
 
     def open(self, request: Request) -> bytes:
@@ -144,11 +146,11 @@ class Stalling:
         return OPEN_OUT.pack(file, 0, 0)
 
     def read(self, request: Request) -> bytes:
-        """Read a piece of a file."""
+        """Read a part of a file."""
         file, offset, size, *_ = READ_IN.unpack(request.body)
         data = os.pread(file, size, offset)
         self.served += len(data)
-        self.left -= len(data)
+        self.bytes_left -= len(data)
         return data
 
     def release(self, request: Request) -> bytes:
@@ -159,11 +161,11 @@ class Stalling:
         return b""
 
     def opendir(self, _: Request) -> bytes:
-        """Open a directory: nothing to remember."""
+        """Open a directory; there is nothing to store."""
         return OPEN_OUT.pack(0, 0, 0)
 
     def readdir(self, request: Request) -> bytes:
-        """List a directory from an entry on."""
+        """List a directory, starting at an entry."""
         _, first, size, *_ = READ_IN.unpack(request.body)
         names = [".", "..", *sorted(os.listdir(self.paths[request.node]))]
         data = b""
@@ -176,31 +178,31 @@ class Stalling:
         return data
 
     def statfs(self, _: Request) -> bytes:
-        """Say how large all is."""
+        """Return the size of the file system."""
         return STATFS_OUT.pack(0, 0, 0, 0, 0, 4096, 255, 4096, *[0] * 7)
 
     def release_the_killed(self) -> None:
-        """Answer reads of threads that are being killed: the kernel waits for that, unlike NFS."""
-        for request in list(self.held):
+        """Answer reads of threads that are being killed: unlike NFS, the kernel waits for that."""
+        for request in list(self.waiting):
             if is_being_killed(request.thread):
-                self.held.remove(request)
+                self.waiting.remove(request)
                 self.answer(request, error=errno.EINTR)
 
-    def obey(self, line: str) -> str:
-        """Take an order; return the answer."""
-        order, *number = line.split()
-        if order == "vanish":
+    def execute(self, line: str) -> str:
+        """Execute a command and return the answer."""
+        command, *number = line.split()
+        if command == "vanish":
             os._exit(0)
-        if order != "tell":
-            self.order, self.left = order, int(number[0]) if number else 0
-            held, self.held = self.held, []
-            for request in held:
-                self.take(request)
-        waiting = [self.paths[request.node].name for request in self.held]
-        return json.dumps({"served": self.served, "waiting": waiting})
+        if command != "status":
+            self.mode, self.bytes_left = command, int(number[0]) if number else 0
+            requests, self.waiting = self.waiting, []
+            for request in requests:
+                self.handle(request)
+        names = [self.paths[request.node].name for request in self.waiting]
+        return json.dumps({"served": self.served, "waiting": names})
 
 
-WORK: dict[int, Callable[[Stalling, Request], bytes]] = {
+HANDLERS: dict[int, Callable[[Stalling, Request], bytes]] = {
     LOOKUP: Stalling.lookup, GETATTR: Stalling.getattr, OPEN: Stalling.open, READ: Stalling.read,
     STATFS: Stalling.statfs, RELEASE: Stalling.release, INIT: Stalling.init,
     OPENDIR: Stalling.opendir, READDIR: Stalling.readdir,
@@ -209,7 +211,7 @@ WORK: dict[int, Callable[[Stalling, Request], bytes]] = {
 
 
 def is_being_killed(thread: int) -> bool:
-    """Say whether SIGKILL waits for a thread; see proc_pid_status(5)."""
+    """Return whether SIGKILL is pending for a thread; see proc_pid_status(5)."""
     try:
         lines = Path(f"/proc/{thread}/status").read_text("utf-8").splitlines()
     except (FileNotFoundError, ProcessLookupError):
@@ -219,22 +221,22 @@ def is_being_killed(thread: int) -> bool:
 
 
 def mount(device: int, place: str) -> None:
-    """Mount what speaks at an open /dev/fuse; see mount(2)."""
+    """Mount the file system behind an open /dev/fuse; see mount(2)."""
     libc = ctypes.CDLL(None, use_errno=True)
-    how = f"fd={device},rootmode=40000,user_id={os.getuid()},group_id={os.getgid()}"
-    options = f"{how},max_read={READ_BYTES}".encode()
+    options = f"fd={device},rootmode=40000,user_id={os.getuid()},group_id={os.getgid()}"
+    options += f",max_read={READ_BYTES}"
     flags = MS_RDONLY | MS_NOSUID | MS_NODEV
-    if libc.mount(b"stalling", os.fsencode(place), b"fuse", flags, options):
+    if libc.mount(b"stalling", os.fsencode(place), b"fuse", flags, options.encode()):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), place)
 
 
 def unmount(place: str | Path) -> None:
-    """Take away what is mounted, whether it still answers or not."""
+    """Unmount, whether the file system still answers or not."""
     ctypes.CDLL(None).umount2(os.fsencode(place), MNT_DETACH)
 
 
 def serve(system: Stalling, place: str) -> NoReturn:
-    """Answer the kernel and stdin until either ends."""
+    """Answer the kernel and execute commands from stdin until either ends."""
     while True:
         ready, *_ = select.select([system.device, sys.stdin], [], [], 0.1)
         system.release_the_killed()
@@ -243,18 +245,18 @@ def serve(system: Stalling, place: str) -> NoReturn:
             if not line:
                 unmount(place)
                 sys.exit()
-            print(system.obey(line), flush=True)
+            print(system.execute(line), flush=True)
         if system.device in ready:
             try:
-                question = os.read(system.device, 2**17)
+                message = os.read(system.device, 2**17)
             except OSError as error:
                 if error.errno == errno.ENODEV:  # unmounted
                     sys.exit()
-                if error.errno in (errno.ENOENT, errno.EAGAIN, errno.EINTR):  # no longer wanted
+                if error.errno in (errno.ENOENT, errno.EAGAIN, errno.EINTR):  # withdrawn
                     continue
                 raise
-            _, opcode, unique, node, _, _, thread, *_ = IN_HEADER.unpack_from(question)
-            system.take(Request(opcode, unique, node, thread, question[IN_HEADER.size :]))
+            _, opcode, unique, node, _, _, thread, *_ = IN_HEADER.unpack_from(message)
+            system.handle(Request(opcode, unique, node, thread, message[IN_HEADER.size :]))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What is fuzzed: readers of files that a user may have been sent, and small seeds for each.
+"""The readers to fuzz, for files that come from other people, and small seeds for each.
 
-A seed is made here, by the libraries that write such files; no real data is among them.
+The seeds are written here by the libraries that write such files; none is real data.
 """
 
 import io
@@ -43,28 +43,28 @@ train.lr = { low = 1e-4, high = 1e-2, log = true }
 
 
 def read_mat(path: Path) -> None:
-    """Read an order of either version of MATLAB's files."""
+    """Read an order file of MATLAB 5 or 7.3."""
     from neuromusic.design.orders import read_order
 
     read_order(path, "train")
 
 
 def read_events(path: Path) -> None:
-    """Read the events of a run."""
+    """Read the events of a scanner run."""
     from neuromusic.design import events
 
     events.read_events(path)
 
 
 def read_settings(path: Path) -> None:
-    """Read settings, and write them again."""
+    """Read settings and write them again."""
     from neuromusic.training.config import load_config
 
     load_config(path).to_toml()
 
 
 def read_audio(path: Path) -> None:
-    """Decode a sound file to the last sample."""
+    """Decode a sound file completely."""
     from neuromusic.stimuli import audio
 
     audio.read(path)
@@ -77,19 +77,19 @@ def _mat_seeds() -> Iterator[bytes]:
     cells = np.array(GRID, dtype=object)
     for compressed in (False, True):
         for content in ({"TrnOrd": cells}, {"x": np.ones((2, 3)), "TrnOrd": cells[:1]}):
-            held = io.BytesIO()
-            scipy.io.savemat(held, content, do_compression=compressed)
-            yield held.getvalue()
+            buffer = io.BytesIO()
+            scipy.io.savemat(buffer, content, do_compression=compressed)
+            yield buffer.getvalue()
     for gzip in (None, "gzip"):
-        held = io.BytesIO()
-        with h5py.File(held, "w", userblock_size=512) as file:
+        buffer = io.BytesIO()
+        with h5py.File(buffer, "w", userblock_size=512) as file:
             table = file.create_dataset("TrnOrd", (2, 1), dtype=h5py.ref_dtype)
             table.attrs["MATLAB_class"] = np.bytes_("cell")
             for run, text in enumerate(GRID[0]):
                 codes = np.array([[ord(c)] for c in text], dtype=np.uint16)
                 data = file.create_dataset(f"#refs#/{run}", data=codes, compression=gzip)
                 table[run, 0] = data.ref
-        content = held.getvalue()
+        content = buffer.getvalue()
         yield b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512, b" ") + content[512:]
 
 
@@ -97,21 +97,21 @@ def _audio_seeds() -> Iterator[bytes]:
     import soundfile
 
     rng = np.random.default_rng(0)
-    kinds = [
+    formats = [
         ("WAV", "PCM_U8"), ("WAV", "PCM_16"), ("WAV", "PCM_24"), ("WAV", "FLOAT"),
         ("WAV", "DOUBLE"), ("WAV", "IMA_ADPCM"), ("WAV", "MS_ADPCM"), ("WAV", "GSM610"),
         ("WAVEX", "PCM_16"), ("RF64", "PCM_16"), ("AU", "PCM_16"), ("AU", "ULAW"),
         ("AU", "FLOAT"), ("AU", "G721_32"), ("FLAC", "PCM_16"), ("FLAC", "PCM_24"),
         ("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"), ("OGG", "OPUS"),
     ]  # fmt: skip
-    for form, subtype in kinds:
+    for file_format, subtype in formats:
         for channels in (1, 2):
             if subtype in ("GSM610", "G721_32") and channels == 2:
                 continue
             rate_hz = 8000 if subtype in ("GSM610", "OPUS") else 22_050
             wave = 0.1 * rng.standard_normal((600, channels))
             with tempfile.NamedTemporaryFile() as file:
-                soundfile.write(file.name, wave, rate_hz, subtype=subtype, format=form)
+                soundfile.write(file.name, wave, rate_hz, subtype=subtype, format=file_format)
                 yield Path(file.name).read_bytes()
 
 
@@ -128,7 +128,7 @@ def _text_seeds(text: str) -> Callable[[], Iterator[bytes]]:
 
 
 def damaged(seed: bytes, rng: np.random.Generator) -> Iterator[bytes]:
-    """Yield a seed cut short at several places and with single bits turned."""
+    """Yield truncated copies of a seed, and copies with a single bit flipped."""
     for share in (0.1, 0.5, 0.9, 0.99):
         yield seed[: int(len(seed) * share)]
     for _ in range(8):
@@ -156,7 +156,7 @@ SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "settings": _text_seeds(SETTINGS),
     "audio": _audio_seeds,
 }
-# Words for libFuzzer to put in.
+# Words that libFuzzer inserts.
 WORDS: dict[str, list[bytes]] = {
     "mat": [b"TrnOrd", b"IM", b"\x89HDF\r\n\x1a\n", b"\xff" * 4, b"\xff\xff\xff\x7f", b"TREE",
             b"SNOD", b"HEAP", b"GCOL", b"FRHP", b"OHDR", b"FSSE"],
@@ -172,7 +172,7 @@ WORDS: dict[str, list[bytes]] = {
 
 
 def mend_sums(content: bytes) -> bytes:
-    """Return an Ogg file with the right checksum in each page, for libogg drops any other."""
+    """Return an Ogg file with valid checksums; libogg drops pages without."""
     out = bytearray(content)
     place = 0
     while out[place : place + 4] == b"OggS" and place + 27 <= len(out):

@@ -1,1 +1,1 @@
-"""TODO."""
+"""What all packages share: errors, files, records, output directories, workers, progress."""

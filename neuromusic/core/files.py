@@ -1,145 +1,58 @@
-"""Files that somebody was sent are data: how large they may be, and where their names may lead."""
+"""Read and write single files: size limits, clear errors, unreachable disks, hashes.
+
+Files from other people are treated as data: their size, their structure and the names inside them
+are checked before use. Nothing is ever unpickled.
+"""
 
 import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
-
-import pandas as pd
+from typing import TYPE_CHECKING, Any
 
 from neuromusic.core.errors import InputError
 
-pass
+if TYPE_CHECKING:  # numpy and pandas are imported where they are used: `--help` must start fast
+    import pandas as pd
+    from numpy.typing import NDArray
 
-MOST_NAME_BYTES = 255  # of a file name, on every common file system
+MOST_NAME_BYTES = 255  # in a file name, on every common file system
 MOST_JSON_BYTES = 64_000_000
-# What a .zip or .npz may grow to: deflate shrinks at most a thousandfold, real arrays tenfold.
+MOST_TABLE_BYTES = 2_000_000_000
+# How much a .zip or .npz may grow: deflate compresses at most a thousandfold, real arrays tenfold.
 FREE_BYTES = 100_000_000
 MOST_GROWTH = 50
-
-
-def check_size(path: Path, most_bytes: int, what: str) -> None:
-    """Raise InputError for a file that is larger than ``what`` can be."""
-    size = path.stat().st_size
-    if size > most_bytes:
-        raise InputError(f"{path}: has {_size(size)}; {what} has at most {_size(most_bytes)}")
-
-
-def _size(n_bytes: int) -> str:
-    return f"{n_bytes / 1e6:.3g} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:.3g} kB"
-
-
-def check_file_name(name: object, where: str) -> str:
-    """Return a name that stays in its directory; raise InputError, naming ``where``, for others.
-
-    No separators, no ``..``, no control characters, not absolute, at most 255 bytes.
-    """
-    good = (
-        isinstance(name, str)
-        and name.strip() not in ("", ".", "..")
-        and not any(character in "/\\" or not character.isprintable() for character in name)
-        and len(name.encode("utf-8", "surrogatepass")) <= MOST_NAME_BYTES
-    )
-    if not good:
-        raise InputError(f"{where}: {_short(name)} is no plain name; expected one without / and \\")
-    return str(name)
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def check_links(directory: Path) -> None:
-    """Raise InputError for a link in a directory that leads out of it.
-
-    What is written into a directory that was sent would go where such a link points.
-    """
-    root = Path(directory).resolve()
-    for folder, folders, files in os.walk(root):  # which follows no link
-        for name in (*folders, *files):
-            path = Path(folder, name)
-            if path.is_symlink() and not path.resolve().is_relative_to(root):
-                raise InputError(
-                    f"{path}: is a link that leaves {directory}; put the file itself there"
-                )
-
-
-def read_json(path: Path, remedy: str) -> Any:
-    """Read a JSON file; raise InputError where it is too large, too deep or none.
-
-    Raises FileNotFoundError where there is no file.
-    """
-    check_size(path, MOST_JSON_BYTES, "such a JSON file")
-    try:
-        with reading(path):
-            return json.loads(path.read_text("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: is no readable JSON ({error}); {remedy}") from None
-
-
-@contextlib.contextmanager
-def whole_rows() -> Iterator[None]:
-    """Raise ValueError where pandas would leave out the fields that a row has too many."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        try:
-            yield
-        except pd.errors.ParserWarning:
-            raise ValueError("a row has more fields than the header") from None
-
-
-def text_table(path: Path, sep: str = "\t", **more: Any) -> pd.DataFrame:
-    """Read a table as text, as it is: what a short row lacks is "", "NA" is no missing value.
-
-    Raises OSError, or ValueError for what is no table or has a row with a field too many, by which
-    pandas would otherwise shift its columns.
-    """
-    with whole_rows(), reading(path):
-        table = pd.read_csv(
-            path, sep=sep, dtype=str, keep_default_na=False, index_col=False, **more
-        )
-    return table.fillna("")
-
-
-def check_zip(path: Path) -> None:
-    """Raise InputError for an archive that would unpack to much more than it is.
-
-    Raises zipfile.BadZipFile or OSError where it is none.
-    """
-    with zipfile.ZipFile(path) as file:
-        whole = sum(entry.file_size for entry in file.infolist())
-    if whole > FREE_BYTES and whole > MOST_GROWTH * path.stat().st_size:
-        raise InputError(
-            f"{path}: {path.stat().st_size / 1e6:.1f} MB would unpack to {whole / 1e6:.0f} MB; no "
-            "array is like that"
-        )
-
 
 UNREACHABLE = frozenset({
     errno.EIO, errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNABORTED, errno.ECONNRESET,
     errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.EREMOTEIO,
 })  # fmt: skip
-REMEDY = "the disk or the network that holds it does not answer; when it does, type the same again"
+UNREACHABLE_REMEDY = (
+    "the disk or network that holds this file does not respond; when it does, run the same command "
+    "again"
+)
+
+
+# --- Files that cannot be reached -----------------------------------------------------------------
 
 
 def is_unreachable(error: BaseException) -> bool:
-    """Say whether an error means that the place of a file does not answer."""
+    """Return whether an error means that a disk or network does not respond."""
     return isinstance(error, OSError) and error.errno in UNREACHABLE
 
 
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Give an OSError the name of the file that is read here; read(2) does not say it.
+    """Add the file name to an OSError that has none, as those of read(2) do.
 
-    An InputError becomes that OSError where `check_reachable` finds one.
+    An InputError is replaced by the OSError that `check_reachable` raises, if it raises one.
     """
     try:
         yield
@@ -153,9 +66,9 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def check_reachable(path: Path) -> None:
-    """Raise OSError, naming the file, where it is there and cannot be read to its end.
+    """Raise OSError, naming the file, if it exists but cannot be read to its end.
 
-    For where a library took it for damaged, cut short or of no known format.
+    Call it when a library reports a damaged or unknown file: an unreachable one looks the same.
     """
     try:
         if not Path(path).is_file():
@@ -168,17 +81,190 @@ def check_reachable(path: Path) -> None:
             raise OSError(error.errno, error.strerror, str(path)) from None
 
 
-pass
+@contextlib.contextmanager
+def readable(path: Path, kind: str, remedy: str = "") -> Iterator[None]:
+    """Turn any error from reading a file into an InputError "PATH: is not a readable KIND (...)".
+
+    Libraries raise many different exceptions for broken files, so all are caught. Passed on
+    unchanged: InputError, and the OSError of a file that is missing, forbidden or unreachable.
+    """
+    try:
+        with reading(path):
+            yield
+    except (InputError, FileNotFoundError, PermissionError, IsADirectoryError):
+        raise
+    except Exception as error:
+        if is_unreachable(error):
+            raise
+        check_reachable(path)
+        reason = str(error) or type(error).__name__
+        what_to_do = f"; {remedy}" if remedy else ""
+        raise InputError(f"{path}: is not a readable {kind} ({reason}){what_to_do}") from None
+
+
+# --- Limits and names -----------------------------------------------------------------------------
+
+
+def check_size(path: Path, most_bytes: int, what: str) -> None:
+    """Raise InputError if a file is larger than ``what`` can be."""
+    size = path.stat().st_size
+    if size > most_bytes:
+        raise InputError(f"{path}: has {_size(size)}; {what} has at most {_size(most_bytes)}")
+
+
+def _size(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:.3g} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:.3g} kB"
+
+
+def check_file_name(name: object, where: str) -> str:
+    """Return a name that is safe to use inside a directory.
+
+    Separators, ``..``, control characters, absolute paths and more than 255 bytes are refused with
+    an InputError that starts with ``where``.
+    """
+    good = (
+        isinstance(name, str)
+        and name.strip() not in ("", ".", "..")
+        and not any(character in "/\\" or not character.isprintable() for character in name)
+        and len(name.encode("utf-8", "surrogatepass")) <= MOST_NAME_BYTES
+    )
+    if not good:
+        raise InputError(
+            f"{where}: {_short(name)} is not a plain name; expected one without / and \\"
+        )
+    return str(name)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def check_links(directory: Path) -> None:
+    """Raise InputError if a link in a directory points outside of it.
+
+    Otherwise writing into a directory that someone else sent could overwrite files elsewhere.
+    """
+    root = Path(directory).resolve()
+    for folder, folders, files in os.walk(root):  # does not follow links
+        for name in (*folders, *files):
+            path = Path(folder, name)
+            if path.is_symlink() and not path.resolve().is_relative_to(root):
+                raise InputError(
+                    f"{path}: is a link that leaves {directory}; put the file itself there"
+                )
+
+
+def check_zip(path: Path) -> None:
+    """Raise InputError if an archive would unpack to far more than its size.
+
+    Raises zipfile.BadZipFile or OSError if the file is not an archive.
+    """
+    with zipfile.ZipFile(path) as file:
+        unpacked = sum(entry.file_size for entry in file.infolist())
+    if unpacked > FREE_BYTES and unpacked > MOST_GROWTH * path.stat().st_size:
+        raise InputError(
+            f"{path}: {path.stat().st_size / 1e6:.1f} MB would unpack to {unpacked / 1e6:.0f} MB; "
+            "arrays do not compress that well"
+        )
+
+
+# --- Readers --------------------------------------------------------------------------------------
+
+
+def read_json(path: Path, remedy: str = "") -> Any:
+    """Read a JSON file.
+
+    Raises InputError if it is too large, nested too deeply or not JSON; FileNotFoundError if it
+    does not exist.
+    """
+    check_size(path, MOST_JSON_BYTES, "such a JSON file")
+    with readable(path, "JSON file", remedy):
+        return json.loads(path.read_text("utf-8"))
+
+
+def read_table(
+    path: Path,
+    *,
+    sep: str = "\t",
+    remedy: str = "",
+    most_bytes: int = MOST_TABLE_BYTES,
+    as_text: bool = False,
+    **options: Any,
+) -> "pd.DataFrame":
+    """Read a table of text with pandas.
+
+    With ``as_text`` every cell is a string exactly as it stands in the file: "NA" is not a missing
+    value, and cells that a short row lacks are empty. ``options`` go to `pandas.read_csv`.
+
+    Raises InputError if the file is too large, is not a table or has a row with more cells than the
+    header, which pandas would otherwise shift or cut; FileNotFoundError if it does not exist.
+    """
+    import pandas as pd
+
+    check_size(path, most_bytes, "such a table")
+    if as_text:
+        options = {"dtype": str, "keep_default_na": False, "index_col": False} | options
+    with readable(path, "table", remedy), warnings.catch_warnings():
+        warnings.simplefilter("error", pd.errors.ParserWarning)
+        try:
+            table = pd.read_csv(path, sep=sep, **options)
+        except pd.errors.ParserWarning:
+            raise ValueError("a row has more cells than the header") from None
+    return table.fillna("") if as_text else table
+
+
+def read_npz(
+    path: Path, remedy: str = "", names: Collection[str] | None = None
+) -> dict[str, "NDArray[Any]"]:
+    """Read the arrays of an .npz file: all, or those of ``names`` that exist.
+
+    Raises InputError if it is not one, holds pickled objects or would unpack to far more than its
+    size; FileNotFoundError if it does not exist.
+    """
+    import numpy as np
+
+    with readable(path, ".npz file", remedy):
+        check_zip(path)
+        with np.load(path, allow_pickle=False) as file:
+            found = [name for name in file.files if names is None or name in names]
+            return {name: file[name] for name in found}
+
+
+def open_array(path: Path, remedy: str = "") -> "NDArray[Any]":
+    """Map an .npy file into memory, copy on write.
+
+    Raises InputError if the file is not an array or not as long as its header says. This finds a
+    truncated file without reading it; `verify` reads all of it.
+    """
+    import numpy as np
+
+    with readable(path, ".npy file", remedy):
+        with open(path, "rb") as file:
+            version = np.lib.format.read_magic(file)
+            read_header = {(1, 0): np.lib.format.read_array_header_1_0}.get(
+                version, np.lib.format.read_array_header_2_0
+            )
+            shape, _, dtype = read_header(file)
+            expected = file.tell() + math.prod(shape) * dtype.itemsize
+        size = path.stat().st_size
+        if size != expected:
+            raise ValueError(f"it has {size} bytes, and its header promises {expected}")
+        array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
+    return array
+
+
+# --- Hashes and writing ---------------------------------------------------------------------------
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file as hex."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with reading(path), open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def checksum(path: Path) -> int:
-    """Return the CRC-32 of a file: against accidents, not against malice."""
+    """Return the CRC-32 of a file: fast, and enough against accidents, not against malice."""
     crc = 0
     with reading(path), open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -187,8 +273,13 @@ def checksum(path: Path) -> int:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file completely or not at all."""
     part = path.with_name(f".{path.name}.partial")
-    part.unlink(missing_ok=True)  # it may be a link to elsewhere
+    part.unlink(missing_ok=True)  # it may be a link to another place
     part.write_text(text, "utf-8")
     os.replace(part, path)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write a JSON file, indented by two spaces."""
+    path.write_text(json.dumps(content, indent=2) + "\n", "utf-8")

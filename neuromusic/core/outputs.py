@@ -1,34 +1,164 @@
-"""TODO: docstring."""
+"""Output directories that are complete or absent: steps, locks, full disks.
+
+A `Step` is one run of a command into one directory. The directory is written beside its final place
+and renamed at the end, so a killed command leaves nothing that looks finished.
+"""
 
 import contextlib
 import errno
-import fcntl
 import glob
 import json
+import logging
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from neuromusic.core.errors import InputError, ResourceError
 from neuromusic.core.files import sha256, write_text
-from neuromusic.core.records import RECORD, SAME, _read_json, read_record, write_record
+from neuromusic.core.records import (
+    RECORD,
+    SAME,
+    is_current,
+    read_plain_json,
+    read_record,
+    record,
+    write_record,
+)
 
-PLAN = "plan.json"  # in a directory that is not finished
+if TYPE_CHECKING:  # imported where it is used: `--help` must start fast
+    from filelock import FileLock
 
+log = logging.getLogger(__name__)
 
+PLAN = "plan.json"  # in a directory that is not finished: what it is made from
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def hash_outputs(directory: Path, known: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Return path below the directory -> SHA-256 for every file in it but its record.
+@dataclass(frozen=True)
+class Step:
+    """One run of a command into one output directory.
 
-    Those in ``known`` are not read.
+    Check, skip if done, write, record::
+
+        check_target(out, "export")  # before the inputs are hashed, which takes time
+        settings, places = arguments(network=network, lists=lists, formats=formats)
+        step = Step("export", out, settings, hash_inputs(files), places, function="export")
+        if step.is_done():
+            return out
+        with step.directory() as directory:
+            ...  # write into directory
+
+    Parameters
+    ----------
+    command : str
+        Name of the command.
+    out : Path
+        The directory to make.
+    settings : mapping
+        What the result depends on besides the inputs: the function's own keyword arguments.
+    inputs : mapping
+        Name or path of each input -> its SHA-256.
+    places : mapping
+        Name of each path argument -> path, for `verify`.
+    device : str
+        Device that does the work.
+    function : str
+        Name of the public function that did it, so that `verify` can call it again.
+    hashes : dict
+        SHA-256 of outputs that are known already, by name; all others are hashed at the end.
+
+    Raises
+    ------
+    InputError
+        If ``out`` holds anything but an earlier output of the same command.
     """
-    known = known or {}
+
+    command: str
+    out: Path
+    settings: Mapping[str, Any]
+    inputs: Mapping[str, str]
+    places: Mapping[str, Path] = field(default_factory=dict)
+    device: str = "cpu"
+    function: str = ""
+    hashes: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_target(self.out, self.command)
+
+    def record(self) -> dict[str, Any]:
+        """Return what goes into ``provenance.json``, without the hashes of the outputs."""
+        content = record(self.command, self.settings, self.inputs, self.device, self.places)
+        return content | {"function": self.function} if self.function else content
+
+    def is_done(self) -> bool:
+        """Return whether ``out`` holds the result of this very step; then log that."""
+        if not is_current(self.out, self.record()):
+            return False
+        log.info("%s is up to date: its inputs and settings are unchanged", self.out)
+        return True
+
+    @contextlib.contextmanager
+    def directory(self, keep: bool = False) -> Iterator[Path]:
+        """Yield a working directory beside ``out``; rename it to ``out`` if all goes well.
+
+        An earlier output of the same command is replaced. Leftovers of killed processes are
+        removed, and so is the working directory after an error.
+
+        With ``keep`` the working directory survives errors other than the user's own (InputError),
+        and is yielded again by the next step with the same command, settings, inputs and version
+        (`PLAN` says which), so that the caller can resume.
+
+        Raises InputError if another process writes ``out`` now; ResourceError, which is an
+        InputError too, if the disk is full.
+        """
+        content = self.record()
+        with locked(self.out) as exclusive:
+            _remove_orphans(self.out, exclusive)
+            check_target(self.out, self.command)
+            suffix = "" if keep else f"-{os.getpid()}"
+            part = self.out.parent / f".{self.out.name}.partial{suffix}"
+            _begin(part, content, keep)
+            try:
+                with _naming_a_full_disk(self.out):
+                    yield part
+                    outputs = _hash_outputs(part, self.hashes)
+                    (part / PLAN).unlink(missing_ok=True)
+                    write_record(part, content | {"outputs": outputs})
+                    _move(part, self.out)
+            except BaseException as error:
+                if keep and not _is_users(error):
+                    error.add_note(
+                        f"finished work is kept in {part}; the same command continues it"
+                    )
+                else:
+                    shutil.rmtree(part, ignore_errors=True)
+                raise
+
+
+def check_target(directory: Path, command: str) -> None:
+    """Raise InputError unless ``directory`` is free, empty or an earlier output of ``command``."""
+    if not directory.exists():
+        return
+    if not directory.is_dir():
+        raise InputError(f"{directory}: is a file; out must name a directory")
+    if not any(directory.iterdir()):
+        return
+    old = read_record(directory)
+    if old is None or old.get("command") != command:
+        made_by = (old or {}).get("command")
+        content = f"the output of 'neuromusic {made_by}'" if made_by else "something else"
+        raise InputError(
+            f"{directory}: contains {content}; choose another directory for out, or move that one "
+            "away"
+        )
+
+
+def _hash_outputs(directory: Path, known: Mapping[str, str]) -> dict[str, str]:
+    """Return relative path -> SHA-256 for all files but the record; ``known`` are not read."""
     paths = (path for path in directory.rglob("*") if path.is_file())
     names = {path.relative_to(directory).as_posix(): path for path in paths}
     return {
@@ -38,65 +168,11 @@ def hash_outputs(directory: Path, known: Mapping[str, str] | None = None) -> dic
     }
 
 
-def check_target(directory: Path, command: str) -> None:
-    """Raise InputError unless ``directory`` is free, empty, or an earlier output of ``command``."""
-    if not directory.exists():
-        return
-    if not directory.is_dir():
-        raise InputError(f"{directory}: is a file; --out must name a directory")
-    if not any(directory.iterdir()):
-        return
-    old = read_record(directory)
-    if old is None or old.get("command") != command:
-        made_by = (old or {}).get("command")
-        holds = f"the output of 'neuromusic {made_by}'" if made_by else "something else"
-        raise InputError(
-            f"{directory}: holds {holds}; choose another --out, or move that away first"
-        )
-
-
-@contextlib.contextmanager
-def new_directory(out: Path, made: Mapping[str, Any], keep: bool = False) -> Iterator[Path]:
-    """Give a directory beside ``out`` to write into; rename it to ``out`` when all went well.
-
-    An earlier output of the same command is replaced. What a killed process left beside it is
-    removed; so is the new directory on any error.
-
-    With ``keep`` it stays, except on InputError for what the user gave, and is given again at the
-    next start from the same command, settings, inputs and version (`PLAN` in it says which): the
-    caller finds in it what it had written, and goes on.
-
-    Hashes of what was written that the caller puts into ``made["outputs"]`` are believed, all other
-    files are hashed at the end.
-
-    Raises InputError where ``out`` holds anything else, or where another process makes it now;
-    ResourceError, an InputError too, where there is no space left.
-    """
-    out = Path(out)
-    with locked(out) as alone:
-        _remove_orphans(out, alone)
-        check_target(out, made["command"])
-        part = out.parent / f".{out.name}.partial{'' if keep else f'-{os.getpid()}'}"
-        _begin(part, made, keep)
-        try:
-            with _naming_lack_of_space(out):
-                yield part
-                outputs = hash_outputs(part, made.get("outputs"))
-                (part / PLAN).unlink(missing_ok=True)
-                write_record(part, dict(made) | {"outputs": outputs})
-                _move(part, out)
-        except BaseException as error:
-            if keep and not _is_users(error):
-                error.add_note(f"what is done is kept in {part}; the same command goes on")
-            else:
-                shutil.rmtree(part, ignore_errors=True)
-            raise
-
-
-def _begin(part: Path, made: Mapping[str, Any], keep: bool) -> None:
+def _begin(part: Path, content: Mapping[str, Any], keep: bool) -> None:
+    """Make the working directory, or keep the one that an interrupted, equal step left."""
     # Through JSON, so that tuples and lists compare as they are on disk.
-    plan = json.loads(json.dumps({key: made[key] for key in SAME}))
-    if keep and _read_json(part / PLAN) == plan:
+    plan = json.loads(json.dumps({key: content[key] for key in SAME}))
+    if keep and read_plain_json(part / PLAN) == plan:
         (part / RECORD).unlink(missing_ok=True)
         return
     shutil.rmtree(part, ignore_errors=True)
@@ -115,11 +191,11 @@ def _move(part: Path, out: Path) -> None:
     shutil.rmtree(old)
 
 
-def _remove_orphans(out: Path, alone: bool) -> None:
-    """Remove what dead processes left; all that is there where this one is ``alone``."""
+def _remove_orphans(out: Path, exclusive: bool) -> None:
+    """Remove what dead processes left; everything that is there if the lock is ours alone."""
     for orphan in out.parent.glob(f".{glob.escape(out.name)}.partial-*"):
         owner = orphan.name.rsplit("partial-", 1)[1].split("-")[0]
-        if owner.isdigit() and (alone or not is_alive(int(owner))):
+        if owner.isdigit() and (exclusive or not is_alive(int(owner))):
             if orphan.name.endswith("-old") and not out.exists():
                 orphan.rename(out)  # killed between the two renames of a replacement
             else:
@@ -127,7 +203,7 @@ def _remove_orphans(out: Path, alone: bool) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Say whether another process of this machine with this number lives."""
+    """Return whether another process of this machine has this process ID."""
     if pid == os.getpid():
         return False
     try:
@@ -141,60 +217,65 @@ def is_alive(pid: int) -> bool:
 
 @contextlib.contextmanager
 def locked(out: Path) -> Iterator[bool]:
-    """Hold a lock on what is to be made at ``out``; the kernel drops it when the process dies.
+    """Hold a lock on an output path; the kernel releases it if the process dies.
 
-    Yields False, after a word on stderr, where the file system knows no locks. Raises InputError
-    where another process holds it, on this machine or, over NFS, on another.
+    The lock file is ``.NAME.lock`` beside ``out``; it holds the process ID and is removed at the
+    end. Yields False, after a warning, if the file system has no locks.
+
+    Raises InputError if another process holds the lock, on this machine or, over NFS, on another;
+    ResourceError if the lock file cannot be written.
     """
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise InputError(f"{out}: cannot be made, for a part of its path is a file") from None
+        raise InputError(f"{out}: cannot be made, because part of its path is a file") from None
     path = out.parent / f".{out.name}.lock"
-    while True:
-        try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
+    lock = _acquire(out, path)
+    if lock is None:
+        path.unlink(missing_ok=True)
+        yield False
+        return
+    try:
+        path.write_text(f"process {os.getpid()} on {platform.node()}\n", "utf-8")
+        yield True
+    finally:
+        path.unlink(missing_ok=True)  # while locked: a process that waits then makes a new file
+        lock.release()
+
+
+def _acquire(out: Path, path: Path) -> "FileLock | None":
+    """Lock the file ``path``; return None, after a warning, if the file system has no locks."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(path, blocking=False, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        holder = _read_holder(path) or "another process"
+        raise InputError(
+            f"{out}: is being written by {holder}; wait until it is done, stop it, or choose "
+            "another directory for out"
+        ) from None
+    except OSError as error:
+        if error.filename is not None:  # from open(2); flock(2) has no file name
             raise ResourceError(
                 f"{out}: cannot be written ({error.strerror}); choose another place"
             ) from None
-        try:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holder = os.pread(file, 300, 0).decode("utf-8", "replace").strip()
-                raise InputError(
-                    f"{out}: is being written by {holder or 'another process'}; wait until it is "
-                    "done, stop it, or choose another --out"
-                ) from None
-            except OSError as error:
-                print(
-                    f"warning: {path}: cannot be locked ({error.strerror}); start no second "
-                    "process that makes the same",
-                    file=sys.stderr,
-                )
-                path.unlink(missing_ok=True)
-                yield False
-                return
-            # The one before removes its file when it is done: then this is the lock of nothing.
-            if not _is_same_file(file, path):
-                continue
-            os.truncate(file, 0)
-            os.pwrite(file, f"process {os.getpid()} on {platform.node()}\n".encode(), 0)
-            try:
-                yield True
-            finally:
-                path.unlink(missing_ok=True)
-            return
-        finally:
-            os.close(file)
+        log.warning(
+            "%s: cannot be locked (%s); do not start a second process that writes the same "
+            "directory",
+            path,
+            error.strerror,
+        )
+        return None
+    return lock
 
 
-def _is_same_file(file: int, path: Path) -> bool:
+def _read_holder(path: Path) -> str:
     try:
-        return os.path.samestat(os.fstat(file), os.stat(path))
-    except FileNotFoundError:
-        return False
+        return path.read_text("utf-8", errors="replace")[:300].strip()
+    except OSError:
+        return ""
 
 
 def _is_users(error: BaseException) -> bool:
@@ -202,35 +283,36 @@ def _is_users(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def kept(out: Path, sign: Path, text: str) -> Iterator[None]:
-    """Add ``text``, what stays in ``out`` and how to go on, to whatever stops the work.
+def noting_what_is_kept(out: Path, marker: Path, note: str) -> Iterator[None]:
+    """Add ``note`` to any error, if ``marker`` exists and the error is not the user's.
 
-    Where ``sign`` is there. Raises ResourceError where there is no space left.
+    The note says what stays in ``out`` and how to continue. Raises ResourceError if the disk is
+    full.
     """
     try:
-        with _naming_lack_of_space(out):
+        with _naming_a_full_disk(out):
             yield
     except BaseException as error:
-        if sign.exists() and not _is_users(error):
-            error.add_note(text)
+        if marker.exists() and not _is_users(error):
+            error.add_note(note)
         raise
 
 
 @contextlib.contextmanager
-def _naming_lack_of_space(out: Path) -> Iterator[None]:
-    """Raise ResourceError, naming the file, for whatever an error on a full disk looks like."""
+def _naming_a_full_disk(out: Path) -> Iterator[None]:
+    """Raise ResourceError, naming the file, for any error that a full disk caused."""
     try:
         yield
     except InputError:
         raise
     except Exception as error:
-        found = _lack_of_space(error)
-        if found is None:
+        cause = _full_disk_error(error)
+        if cause is None:
             raise
         free = shutil.disk_usage(_existing(out)).free / 2**20
         raise ResourceError(
-            f"{found.filename2 or found.filename or out}: {found.strerror} ({free:.0f} MiB are "
-            "free); make space, or choose a place with more"
+            f"{cause.filename2 or cause.filename or out}: {cause.strerror} ({free:.0f} MiB are "
+            "free); free some space, or choose a place with more"
         ) from error
 
 
@@ -238,8 +320,8 @@ def _existing(path: Path) -> Path:
     return path if path.exists() else _existing(path.absolute().parent)
 
 
-def _lack_of_space(error: BaseException | None) -> OSError | None:
-    """Return the OSError that says so, be it a cause or only quoted by another library."""
+def _full_disk_error(error: BaseException | None) -> OSError | None:
+    """Return the OSError of a full disk among an error's causes, or one quoted by a library."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in NO_SPACE:
             return error

@@ -1,4 +1,4 @@
-"""The same work side by side: in processes here, in threads beside a GPU, or on a Dask cluster."""
+"""Call a function many times in parallel: in worker processes, GPU threads or a Dask cluster."""
 
 import contextlib
 import os
@@ -6,72 +6,117 @@ import signal
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
+from types import ModuleType, TracebackType
+from typing import TYPE_CHECKING, Any
 
 from neuromusic.core.errors import InputError, ResourceError, need_package
 
-Calls = Iterable[tuple[Any, ...]]  # the arguments of each
+if TYPE_CHECKING:  # multiprocessing is imported where it is used: `--help` must start fast
+    from multiprocessing.process import BaseProcess
+
+Calls = Iterable[tuple[Any, ...]]  # one tuple of arguments per call
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where work is done: so many processes, a device, or a Dask cluster by its address."""
+    """Where work is done.
+
+    Parameters
+    ----------
+    workers : int
+        Number of processes; with a GPU, of threads that feed it.
+    device : {"cpu", "cuda"}
+        Device that computes.
+    dask : str, optional
+        Address of a Dask scheduler that gets the work instead, such as ``tcp://node1:8786``.
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> nm.Machine(workers=4)
+    Machine(workers=4, device='cpu', dask=None)
+    """
 
     workers: int = 1
     device: str = "cpu"  # or "cuda"
     dask: str | None = None
 
     @property
+    def has_worker_processes(self) -> bool:
+        """Whether other processes of this computer do the work."""
+        return self.dask is None and self.device == "cpu" and self.workers != 1
+
+    @property
     def is_this_process(self) -> bool:
-        """Whether the process that asks does the work, too, alone or by its threads."""
-        return self.dask is None and (self.workers == 1 or self.device != "cpu")
+        """Whether this process does the work, alone or with threads that feed a GPU."""
+        return self.dask is None and not self.has_worker_processes
 
 
-def run_calls(function: Callable[..., Any], calls: Calls, machine: Machine) -> Iterator[Any]:
-    """Call a function with each of many tuples of arguments; yield its results in their order.
+def run_calls(
+    function: Callable[..., Any], calls: Calls, machine: Machine, preload: Sequence[str] = ()
+) -> Iterator[Any]:
+    """Call a function once per tuple of arguments and yield the results in the same order.
 
-    A few results for each worker wait for their turn, no more. The workers of a Dask cluster must
-    have neuromusic, and see (and write) the same files under the same paths.
+    At most a few results per worker are held at a time. The workers of a Dask cluster must have
+    neuromusic installed, and read and write the same files under the same paths.
 
-    Raises ResourceError where a worker was killed or had not enough memory, InputError where the
-    cluster does not answer.
+    Parameters
+    ----------
+    function : callable
+        Must be importable by name, as must its arguments and results (they are pickled).
+    calls : iterable of tuple
+        The arguments of each call; consumed only as fast as the results are.
+    machine : Machine
+        Where the calls are made.
+    preload : sequence of str
+        Modules that worker processes need; see `WorkerPool`.
+
+    Raises
+    ------
+    ResourceError
+        If a worker was killed or had too little memory.
+    InputError
+        If the Dask scheduler does not answer.
     """
     if machine.dask is not None:
         yield from _run_on_dask(function, calls, machine.dask)
-    elif machine.is_this_process and machine.device == "cpu":
-        yield from (function(*call) for call in calls)
+    elif machine.has_worker_processes:
+        with _explaining_lost_workers(machine), WorkerPool(machine.workers, preload) as pool:
+            yield from _in_order(pool.submit, function, calls, 2 * machine.workers)
+    elif machine.device != "cpu":  # a GPU has one process; its threads read files and wait for it
+        with _explaining_lost_workers(machine), ThreadPoolExecutor(machine.workers) as threads:
+            submit = _deferring_signals(threads.submit)
+            yield from _in_order(submit, function, calls, 2 * machine.workers)
     else:
-        try:
-            with _pool(machine) as pool:
+        yield from (function(*call) for call in calls)
 
-                def submit(*call: Any) -> Any:
-                    with _undisturbed():
-                        try:
-                            return pool.submit(*call)
-                        except (ConnectionError, EOFError) as error:
-                            raise BrokenExecutor("killed before it heard of any work") from error
 
-                yield from _in_order(submit, function, calls, 2 * machine.workers)
-        except (BrokenExecutor, MemoryError) as error:
-            what = "lacked memory" if isinstance(error, MemoryError) else "was killed"
-            raise ResourceError(
-                f"a worker process {what}; if memory is short, take fewer --workers than "
-                f"{machine.workers}"
-            ) from error
+def warm_up(machine: Machine, preload: Sequence[str]) -> None:
+    """Start the fork server of a later `run_calls` now, if there will be one.
+
+    It imports ``preload`` in the background while this process does something else.
+    """
+    if machine.has_worker_processes:
+        _start_fork_server(preload)
 
 
 def _in_order(
-    submit: Callable[..., Any], function: Callable[..., Any], calls: Calls, ahead: int
+    submit: Callable[..., Any], function: Callable[..., Any], calls: Calls, most_waiting: int
 ) -> Iterator[Any]:
+    """Submit the calls and yield their results in order; cancel the rest after an error."""
     waiting: deque[Any] = deque()
     try:
         for call in calls:
             waiting.append(submit(function, *call))
-            if len(waiting) > ahead:
+            if len(waiting) > most_waiting:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
@@ -81,81 +126,96 @@ def _in_order(
 
 
 @contextlib.contextmanager
-def _pool(machine: Machine) -> Iterator[Executor]:
-    if machine.device != "cpu":  # a GPU has one process; its threads read files and wait for it
-        with ThreadPoolExecutor(machine.workers) as threads:
-            yield threads
-        return
-    import multiprocessing
-
-    warm_up(machine)
-    context = multiprocessing.get_context("forkserver")
-    others = multiprocessing.active_children()
-    with _no_main(), ProcessPoolExecutor(machine.workers, context, _end_with_parent) as pool:
-        try:
-            yield pool
-        except BrokenExecutor:
-            # The pool (of Python 3.11) ends the workers it knows, then waits for all of them: in
-            # vain, if one was being born while another was killed.
-            for process in multiprocessing.active_children():
-                if process not in others:
-                    process.kill()
-            raise
+def _explaining_lost_workers(machine: Machine) -> Iterator[None]:
+    try:
+        yield
+    except (BrokenExecutor, MemoryError) as error:
+        what = "ran out of memory" if isinstance(error, MemoryError) else "was killed"
+        raise ResourceError(
+            f"a worker process {what}; if memory is short, use fewer workers than {machine.workers}"
+        ) from error
 
 
-def warm_up(machine: Machine) -> None:
-    """Let a server make itself ready for the work (`ahead`), of which workers will be copies.
+# --- Worker processes -----------------------------------------------------------------------------
 
-    They need less memory so, and start sooner, above all if this is called early.
+
+class WorkerPool:
+    """Worker processes that are forked from a server which has imported what they need.
+
+    Importing torch and loading the compiled passes takes seconds and hundreds of megabytes. The
+    fork server (`multiprocessing`, start method "forkserver") does it once; workers start in
+    milliseconds and share its memory. A `ProcessPoolExecutor` does the rest, with four differences:
+
+    * Ctrl-C and SIGTERM reach the main process only, which then ends the workers. A signal that
+      arrives while a process is being started takes effect just afterwards.
+    * Workers do not execute the user's script again, since none of the work is defined in it.
+    * Workers end when the main process is gone, however it ended.
+    * If a worker is killed, all are, and `BrokenExecutor` is raised; nothing waits for ever.
+
+    Parameters
+    ----------
+    n_workers : int
+        Number of processes.
+    preload : sequence of str
+        Names of the modules that the server imports before the first worker is forked. It has no
+        effect if this process has started a fork server before.
     """
-    if machine.is_this_process or machine.dask is not None:
-        return
+
+    def __init__(self, n_workers: int, preload: Sequence[str] = ()) -> None:
+        import multiprocessing
+
+        _start_fork_server(preload)
+        self._others = set(multiprocessing.active_children())
+        context = multiprocessing.get_context("forkserver")
+        self._executor = ProcessPoolExecutor(n_workers, context, _follow_parent)
+
+    def __enter__(self) -> "WorkerPool":
+        return self
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
+        """Schedule a call; starts another worker if all are busy and some are missing.
+
+        Raises BrokenExecutor if a worker was killed.
+        """
+        with _signals_deferred(), _without_main():
+            try:
+                return self._executor.submit(function, *arguments)
+            except (ConnectionError, EOFError) as error:
+                raise BrokenExecutor("a worker was killed while it started") from error
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if isinstance(error, BrokenExecutor):
+            # The executor (of Python 3.11) ends the workers that it lists, then waits for all of
+            # them. A worker that was starting while another was killed is not listed: it would
+            # wait for ever.
+            for process in self._workers():
+                process.kill()
+        self._executor.shutdown()
+
+    def _workers(self) -> "list[BaseProcess]":
+        import multiprocessing
+
+        return [child for child in multiprocessing.active_children() if child not in self._others]
+
+
+def _start_fork_server(preload: Sequence[str]) -> None:
     from multiprocessing import forkserver, resource_tracker
 
-    forkserver.set_forkserver_preload(["neuromusic.features.preload"])
-    resource_tracker.ensure_running()  # when it starts, it unblocks the signal
-    # Ctrl-C in a terminal goes to the server and the workers too: they are born deaf to it.
-    with _no_main(), _undisturbed():
+    forkserver.set_forkserver_preload(list(preload))
+    # Started first, because it unblocks the signals when it starts.
+    resource_tracker.ensure_running()
+    # Ctrl-C in a terminal goes to the server and the workers too: they inherit the blocked signals.
+    with _without_main(), _signals_deferred():
         forkserver.ensure_running()
 
 
-@contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM wait: a process that is half started would complain.
-
-    They are blocked, for what is started here inherits that; and noted, for another thread of this
-    process may get them all the same.
-    """
-    if threading.current_thread() is not threading.main_thread():  # it gets no signals
-        yield
-        return
-    numbers = [signal.SIGINT, signal.SIGTERM]
-    noted: list[int] = []
-    before = {n: signal.signal(n, lambda number, _: noted.append(number)) for n in numbers}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if noted:
-            signal.raise_signal(noted[0])
-
-
-@contextlib.contextmanager
-def _no_main() -> Iterator[None]:
-    """Keep new processes from running the user's script again: none of the work is in it."""
-    main = sys.modules["__main__"]
-    sys.modules["__main__"] = ModuleType("__main__")
-    try:
-        yield
-    finally:
-        sys.modules["__main__"] = main
-
-
-def _end_with_parent() -> None:
-    """End this process when the one that wants its results is gone."""
+def _follow_parent() -> None:
+    """Set up a worker: SIGTERM ends it, and so does the end of the main process."""
     import multiprocessing
     from multiprocessing.connection import wait
 
@@ -171,6 +231,54 @@ def _end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+@contextlib.contextmanager
+def _signals_deferred() -> Iterator[None]:
+    """Handle Ctrl-C and SIGTERM only afterwards: a half-started process would print a traceback.
+
+    The signals are blocked, because processes and threads started here inherit that; and noted by
+    a handler, because another thread of this process may still receive them.
+    """
+    if threading.current_thread() is not threading.main_thread():  # only that one handles signals
+        yield
+        return
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    noted: list[int] = []
+    handlers = {n: signal.signal(n, lambda number, _: noted.append(number)) for n in numbers}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if noted:
+            signal.raise_signal(noted[0])
+
+
+def _deferring_signals(submit: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``submit`` such that the threads it starts leave signals to the main thread."""
+
+    def deferring(function: Callable[..., Any], *arguments: Any) -> Any:
+        with _signals_deferred():
+            return submit(function, *arguments)
+
+    return deferring
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the user's script from new processes, which would execute it again."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+
+
+# --- Dask -----------------------------------------------------------------------------------------
+
+
 def _run_on_dask(function: Callable[..., Any], calls: Calls, address: str) -> Iterator[Any]:
     need_package("distributed", "dask")
     from distributed import Client, KilledWorker
@@ -179,20 +287,20 @@ def _run_on_dask(function: Callable[..., Any], calls: Calls, address: str) -> It
         client = Client(address, timeout="10s")
     except (OSError, ValueError) as error:
         raise InputError(
-            f"--dask {address}: no scheduler answers there ({error}); start one with "
+            f"dask={address!r}: no scheduler answers there ({error}); start one with "
             "'dask scheduler' and workers with 'dask worker ADDRESS'"
         ) from None
     with client:
-        ahead = 4 * max(1, sum(client.nthreads().values()))
+        most_waiting = 4 * max(1, sum(client.nthreads().values()))
 
         def submit(*call: Any) -> Any:
-            # Not pure: the same arguments can mean other files than a day before.
+            # Not pure: the same arguments may mean files that have changed since.
             return client.submit(*call, pure=False)
 
         try:
-            yield from _in_order(submit, function, calls, ahead)
+            yield from _in_order(submit, function, calls, most_waiting)
         except KilledWorker as error:
             raise ResourceError(
-                f"--dask {address}: the same clip killed several workers ({error}); give them more "
-                "memory"
+                f"dask={address!r}: the same clip killed several workers ({error}); give the "
+                "workers more memory"
             ) from None

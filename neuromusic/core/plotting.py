@@ -1,4 +1,4 @@
-"""TODO: docstring."""
+"""What all figures share: resolution, colours, saving."""
 
 import io
 from pathlib import Path
@@ -9,13 +9,11 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 DPI = 130
-
-
 COLOURS = plt.get_cmap("tab10").colors
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure whole and close it."""
+    """Write a figure completely or not at all, close it, and return its path."""
     part = path.with_name(f".{path.name}")
     figure.savefig(part, dpi=DPI, format=path.suffix[1:], bbox_inches="tight")
     part.replace(path)
@@ -24,7 +22,7 @@ def save(figure: Figure, path: Path) -> Path:
 
 
 def pixels(figure: Figure) -> NDArray[np.uint8]:
-    """Return a figure as (height, width, 3) and close it."""
+    """Return a figure as an image (height, width, 3) and close it."""
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=DPI, format="png", bbox_inches="tight")
     plt.close(figure)

@@ -1,4 +1,4 @@
-"""Directories that are whole or not there, and the record of how each was made."""
+"""Provenance records: which command, settings, inputs and versions made a directory."""
 
 import hashlib
 import json
@@ -6,25 +6,46 @@ import os
 import platform
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import fields, is_dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from neuromusic import __version__
 from neuromusic.core.files import reading, sha256, write_text
+from neuromusic.core.version import __version__
 
 RECORD = "provenance.json"
-SAME = ("command", "settings", "inputs", "code_version")  # what makes two outputs the same
+SAME = ("command", "settings", "inputs", "code_version")  # equal in records of equal outputs
 PACKAGES = (
-    "numpy", "scipy", "librosa", "numba", "soundfile", "soxr", "torch", "torchaudio", "pandas",
+    "numpy", "scipy", "scikit-learn", "numba", "soundfile", "soxr", "torch", "torchaudio", "pandas",
 )  # fmt: skip
 
 
 def hash_inputs(paths: Iterable[Path]) -> dict[str, str]:
     """Return path -> SHA-256 for files, sorted by path."""
     ordered = sorted(paths)
-    with ThreadPoolExecutor() as pool:  # a thread that hashes leaves the others free to run
+    with ThreadPoolExecutor() as pool:  # hashing releases the GIL
         return dict(zip(map(str, ordered), pool.map(sha256, ordered), strict=True))
+
+
+def arguments(**values: Any) -> tuple[dict[str, Any], dict[str, Path]]:
+    """Split a function's keyword arguments into (settings, places) for its record.
+
+    Paths become places, all else settings. Dataclasses become dictionaries; a path inside one has a
+    dotted name, such as "corpus.path". From both, `verify` can call the function again.
+    """
+    settings: dict[str, Any] = {}
+    places: dict[str, Path] = {}
+    for name, value in values.items():
+        if isinstance(value, Path):
+            places[name] = value
+        elif is_dataclass(value) and not isinstance(value, type):
+            inner = {field.name: getattr(value, field.name) for field in fields(value)}
+            settings[name], below = arguments(**inner)
+            places |= {f"{name}.{key}": path for key, path in below.items()}
+        else:
+            settings[name] = value
+    return settings, places
 
 
 def record(
@@ -34,10 +55,21 @@ def record(
     device: str = "cpu",
     places: Mapping[str, Path] | None = None,
 ) -> dict[str, Any]:
-    """Return what goes into ``provenance.json``; ``settings`` hold the seed where there is one.
+    """Return the content of ``provenance.json``.
 
-    ``places`` (name -> path) say where a step that is done again finds its input. No result depends
-    on them, nor on the directory in which the command was typed, which is kept beside them.
+    Parameters
+    ----------
+    command : str
+        Name of the command, such as "prepare".
+    settings : mapping
+        Everything that the result depends on besides the inputs, the seed included.
+    inputs : mapping
+        Name or path of each input -> its SHA-256.
+    device : str
+        Device that did the work.
+    places : mapping, optional
+        Name of a path argument -> path, so that the step can be repeated. Results never depend on
+        them, nor on the working directory, which is recorded beside them as ``cwd``.
     """
     places = {"cwd": Path(), **(places or {})}
     return {
@@ -53,55 +85,56 @@ def record(
 
 
 def read_record(directory: Path, name: str = RECORD) -> dict[str, Any] | None:
-    """Return the record of a finished directory, or None where there is none."""
-    return _read_json(directory / name)
+    """Return the record of a finished directory, or None if there is none."""
+    return read_plain_json(directory / name)
 
 
-def _read_json(path: Path) -> dict[str, Any] | None:
+def read_plain_json(path: Path) -> dict[str, Any] | None:
+    """Return the object in a JSON file, or None if the file is missing or not such a file."""
     try:
         with reading(path):
-            loaded = json.loads(path.read_text("utf-8"))
-    # RecursionError: of brackets in brackets without end.
+            content = json.loads(path.read_text("utf-8"))
+    # RecursionError: endlessly nested brackets.
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
-    return loaded if isinstance(loaded, dict) else None
+    return content if isinstance(content, dict) else None
 
 
-def write_record(directory: Path, made: Mapping[str, Any], name: str = RECORD) -> None:
-    """Write ``provenance.json`` into a directory; the last thing that is written there.
+def write_record(directory: Path, content: Mapping[str, Any], name: str = RECORD) -> None:
+    """Write a record; the last file to be written in a directory.
 
-    What a later command adds to a directory has a record of another ``name``.
+    A later command that adds files to a directory writes its record under another ``name``.
     """
-    write_text(directory / name, _as_json(made))
+    write_text(directory / name, _as_json(content))
 
 
-def _as_json(made: Mapping[str, Any]) -> str:
-    return json.dumps(made, indent=2, sort_keys=True) + "\n"
+def _as_json(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
 
 def record_hash(directory: Path) -> str:
-    """Return the SHA-256 of a finished directory's record without its places.
+    """Return the SHA-256 of a directory's record without its places.
 
-    It stands for the whole directory, wherever that lies: the record holds the hash of each file.
+    It identifies the whole directory, wherever it lies: the record holds the hash of each file.
     """
-    made = read_record(directory) or {}
-    text = _as_json({key: value for key, value in made.items() if key != "places"})
+    content = read_record(directory) or {}
+    text = _as_json({key: value for key, value in content.items() if key != "places"})
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def is_current(directory: Path, made: Mapping[str, Any]) -> bool:
-    """Say whether a finished directory came from this command, settings, inputs and version."""
+def is_current(directory: Path, new: Mapping[str, Any]) -> bool:
+    """Return whether a directory came from the command, settings, inputs and version in ``new``."""
     old = read_record(directory)
     # Through JSON, so that tuples and lists compare as they are on disk.
-    new = json.loads(json.dumps(dict(made)))
-    return old is not None and all(old.get(key) == new[key] for key in SAME)
+    plain = json.loads(json.dumps(dict(new)))
+    return old is not None and all(old.get(key) == plain[key] for key in SAME)
 
 
 def places_of(path: Path, near: Path) -> Iterator[Path]:
-    """Yield where a file or directory may lie now: at ``path``, or by its name close to ``near``.
+    """Yield candidate locations of a recorded path: as recorded, then relative to ``near``.
 
-    A project that was copied whole keeps the way from one of its directories to another: the ends
-    of ``path``, longest first, are tried below ``near`` and the directories above it.
+    A project that was copied as a whole keeps the relative path from one directory to another, so
+    the ends of ``path``, longest first, are tried below ``near`` and its parent directories.
     """
     yield path
     parts = path.parts[1:] if path.is_absolute() else path.parts

@@ -1,4 +1,4 @@
-"""TODO: docstring."""
+"""Corrections for multiple comparisons: how many of many small p values are false?"""
 
 import numpy as np
 import scipy.stats
@@ -6,19 +6,57 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
-    """Return p values (k,) corrected for being k; NaN stays NaN and does not count.
+    """Return p values corrected by Holm's step-down method, as ``p.adjust(p, "holm")`` in R.
 
-    Holm 1979, Scandinavian Journal of Statistics 6, 65-70.
+    The probability of any false rejection among the k tests stays below the level, whatever the
+    dependence between them.
+
+    Parameters
+    ----------
+    p : array_like, shape (k,)
+        Uncorrected p values. NaN stays NaN and does not count as a test.
+
+    Returns
+    -------
+    ndarray of float64, shape (k,)
+        Corrected p values in the same order, at most 1.
+
+    References
+    ----------
+    Holm, S. (1979). A simple sequentially rejective multiple test procedure. Scandinavian Journal
+    of Statistics 6, 65-70.
     """
     p = np.asarray(p, np.float64)
-    out = np.full(p.shape, np.nan)
-    known = np.flatnonzero(~np.isnan(p))
-    order = known[np.argsort(p[known], kind="stable")]
+    corrected = np.full(p.shape, np.nan)
+    valid = np.flatnonzero(~np.isnan(p))
+    order = valid[np.argsort(p[valid], kind="stable")]
     factors = np.arange(len(order), 0, -1)
-    out[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1)
-    return out
+    corrected[order] = np.minimum(np.maximum.accumulate(p[order] * factors), 1)
+    return corrected
 
 
 def false_discovery(p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the q of each p after Benjamini & Hochberg (1995), by scipy."""
+    """Return q values: the smallest false discovery rate at which each test is rejected.
+
+    Parameters
+    ----------
+    p : ndarray of float64, shape (k,)
+        Uncorrected p values, such as one per voxel; none is NaN. They should be independent or
+        positively dependent.
+
+    Returns
+    -------
+    ndarray of float64, shape (k,)
+        q values in the same order.
+
+    Raises
+    ------
+    ValueError
+        If a p value is not between 0 and 1.
+
+    References
+    ----------
+    Benjamini, Y. and Hochberg, Y. (1995). Controlling the false discovery rate. Journal of the
+    Royal Statistical Society B 57, 289-300. Computed by `scipy.stats.false_discovery_control`.
+    """
     return np.asarray(scipy.stats.false_discovery_control(p))

@@ -1,70 +1,134 @@
-"""Two networks on the same clips: tests and what becomes of many of them.
+"""Significance tests: is a difference, a similarity or a prediction more than chance?
 
-Definitions and sources: docs/trust.md.
+Which of them stands behind which number in the output files: docs/trust.md.
 """
 
 import itertools
+from typing import NamedTuple
 
 import numpy as np
+import scipy.sparse
 import scipy.stats
 from numpy.typing import ArrayLike, NDArray
 
-from neuromusic.stats.reliability import BLOCK
+from neuromusic.stats.reliability import VOXELS_AT_ONCE
 
-FLIPS = 10_000
-EXACT = 12  # groups up to which every combination of signs is tried
+SIGN_FLIPS = 10_000
+MOST_EXACT_GROUPS = 12  # up to which every combination of signs is tried
+MANTEL_PERMUTATIONS = 10_000
+CLIP_PERMUTATIONS = 2000
 
 
-def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> tuple[int, int, float]:
-    """Return (clips that only the first got right, only the second, two-sided exact p).
+class McNemar(NamedTuple):
+    """Result of `mcnemar`: the numbers of discordant clips, and the p value."""
 
-    ``first`` and ``second`` (n,) say of the same clips which were right. Under the null hypothesis
-    each discordant clip is one or the other with a chance of a half (McNemar 1947, Psychometrika
-    12, 153-157; exact by the binomial distribution, as Dietterich 1998 recommends for one test
-    set). It takes clips for independent.
+    only_first: int
+    only_second: int
+    p: float
+
+
+def mcnemar(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> McNemar:
+    """Test whether two networks classify the same clips equally well; exact and two-sided.
+
+    Under the null hypothesis, each clip that only one network classifies correctly is as likely to
+    be the first network's as the second's. The test assumes independent clips; if clips share
+    artists, use `sign_flip_test`.
+
+    Parameters
+    ----------
+    first, second : ndarray of bool, shape (n,)
+        Which clips each network classified correctly.
+
+    Returns
+    -------
+    McNemar
+        Number of clips that only the first and only the second network classified correctly, and p
+        from the binomial distribution.
+
+    References
+    ----------
+    McNemar, Q. (1947). Note on the sampling error of the difference between correlated proportions
+    or percentages. Psychometrika 12, 153-157.
+    Dietterich, T. G. (1998). Approximate statistical tests for comparing supervised classification
+    learning algorithms. Neural Computation 10, 1895-1923: recommends it for a single test set.
     """
     only_first = int((first & ~second).sum())
     only_second = int((second & ~first).sum())
-    less = scipy.stats.binom.cdf(min(only_first, only_second), only_first + only_second, 0.5)
-    return only_first, only_second, min(1.0, 2 * float(less))
+    tail = scipy.stats.binom.cdf(min(only_first, only_second), only_first + only_second, 0.5)
+    return McNemar(only_first, only_second, min(1.0, 2 * float(tail)))
 
 
-def flip_test(difference: ArrayLike, groups: NDArray[np.generic], seed: int = 0) -> float:
-    """Return the two-sided p of a mean difference (n,), from flipping the signs of whole groups.
+def sign_flip_test(difference: ArrayLike, groups: NDArray[np.generic], seed: int = 0) -> float:
+    """Return the two-sided p value of a mean difference, by flipping the signs of whole groups.
 
-    Where the networks are alike, each group's summed difference is as likely to be its negative
-    (Fisher's sign-flip test; Good 2005, Permutation, Parametric and Bootstrap Tests, chapter 3).
-    Exact up to EXACT groups that differ at all, beyond that from FLIPS draws, of which the one
-    that was seen is one, so that p is never 0. With one clip a group and differences of -1, 0 and 1
-    it is McNemar's exact test.
+    Under the null hypothesis, the summed difference of each group is as likely to be its negative
+    (Fisher's randomisation test for paired data). With one clip per group and differences of -1, 0
+    and 1 it equals McNemar's exact test.
+
+    Parameters
+    ----------
+    difference : array_like, shape (n,)
+        Difference between two networks on each clip.
+    groups : ndarray, shape (n,)
+        Name of the clip or artist of each difference.
+    seed : int
+        Seed of the draws.
+
+    Returns
+    -------
+    float
+        Exact for up to MOST_EXACT_GROUPS groups with a difference other than 0; from SIGN_FLIPS
+        random flips, of which the observed signs are one, for more. It is never 0.
+
+    References
+    ----------
+    Good, P. (2005). Permutation, Parametric and Bootstrap Tests of Hypotheses. Chapter 3.
     """
     _, group = np.unique(groups, return_inverse=True)
     totals = np.bincount(group, weights=np.asarray(difference, np.float64))
     totals = totals[np.abs(totals) > 1e-9]
-    seen = abs(totals.sum()) - 1e-9
-    if len(totals) <= EXACT:
+    observed = abs(totals.sum()) - 1e-9
+    if len(totals) <= MOST_EXACT_GROUPS:
         signs = np.array(list(itertools.product([-1, 1], repeat=len(totals))))
-        return float((np.abs(signs @ totals) >= seen).mean())
+        return float((np.abs(signs @ totals) >= observed).mean())
     rng = np.random.default_rng(seed)
-    signs = rng.integers(2, size=(FLIPS - 1, len(totals)), dtype=np.int8) * 2 - 1
-    return float((1 + (np.abs(signs @ totals) >= seen).sum()) / FLIPS)
+    signs = rng.integers(2, size=(SIGN_FLIPS - 1, len(totals)), dtype=np.int8) * 2 - 1
+    return float((1 + (np.abs(signs @ totals) >= observed).sum()) / SIGN_FLIPS)
 
 
-MANTEL_PERMUTATIONS = 10_000
-
-
-def rank_correlation(
+def mantel_test(
     first: NDArray[np.float64],
     second: NDArray[np.float64],
     rng: np.random.Generator,
     permutations: int = MANTEL_PERMUTATIONS,
 ) -> tuple[float, float]:
-    """Return (Spearman's rho, p) of the cells off the diagonal of two matrices (n, n).
+    """Correlate two matrices over the same classes and test the correlation (Mantel's test).
 
-    p is the share of permutations with a rho at least as high, the observed one counted (Mantel
-    1967; one-sided: that the two confuse the same). A permutation exchanges the classes of the
-    second matrix, rows and columns alike, which keeps the dependence between the cells of a class.
-    rho is NaN, and p 1, where one of them has the same value in all cells.
+    A permutation exchanges the classes of the second matrix, rows and columns alike, which keeps
+    the dependence between the cells of a class. The test is one-sided: the matrices are similar.
+
+    Parameters
+    ----------
+    first, second : ndarray of float64, shape (n, n)
+        Matrices such as confusions; their diagonals are ignored. They need not be symmetric.
+    rng : numpy.random.Generator
+        Draws the permutations.
+    permutations : int
+        Number of permutations.
+
+    Returns
+    -------
+    rho : float
+        Spearman's correlation between the cells off the diagonal; NaN if one of the matrices has
+        the same value in all of them.
+    p : float
+        Share of permutations with a correlation at least as high, the observed one included; 1 if
+        rho is NaN.
+
+    References
+    ----------
+    Mantel, N. (1967). The detection of disease clustering and a generalized regression approach.
+    Cancer Research 27, 209-220.
     """
     off = ~np.eye(len(first), dtype=bool)
     x = scipy.stats.rankdata(first[off])
@@ -75,32 +139,45 @@ def rank_correlation(
         return float("nan"), 1.0
     x = (x - x.mean()) / np.linalg.norm(x - x.mean())
     scale = np.linalg.norm(y - y.mean())
-    rho = float(x @ y / scale)  # x has the mean 0
+    rho = float(x @ y / scale)  # y need not be centred, because x has mean 0
     orders = rng.permuted(np.tile(np.arange(len(first)), (permutations, 1)), axis=1)
     drawn = ranks[orders[:, :, None], orders[:, None, :]][:, off] @ x / scale
     return rho, float((1 + (drawn >= rho - 1e-12).sum()) / (1 + permutations))
 
 
-PERMUTATIONS = 2000
+def clip_permutation_p(
+    matches: NDArray[np.floating], rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """Return the one-sided p value of each voxel's correlation between prediction and measurement.
 
+    Whole clips are permuted, because volumes of one clip are not independent of each other.
 
-def permutation_p(matches: NDArray[np.floating], rng: np.random.Generator) -> NDArray[np.float64]:
-    """Return the one-sided p of each voxel's correlation, from permutations of whole clips.
+    Parameters
+    ----------
+    matches : ndarray of floats, shape (voxels, clips predicted, clips measured)
+        Contribution to the correlation if the prediction for one clip is paired with the
+        measurement of another, as returned by `encoding.scoring.clip_matches`. The correlation is
+        the trace.
+    rng : numpy.random.Generator
+        Draws CLIP_PERMUTATIONS permutations, the same for all voxels.
 
-    ``matches`` as `clip_matches` returns them. Volumes of one clip are not independent of each
-    other, so clips change places as a whole.
-    p = (1 + permutations that reach the correlation) / (1 + permutations); 1 for a constant voxel.
+    Returns
+    -------
+    ndarray of float64, shape (voxels,)
+        (1 + number of permutations that reach the correlation) / (1 + CLIP_PERMUTATIONS); 1 for a
+        constant voxel.
     """
     n_voxels, n_clips, _ = matches.shape
-    orders = np.array([rng.permutation(n_clips) for _ in range(PERMUTATIONS)])
-    rows = np.repeat(np.arange(PERMUTATIONS), n_clips)
-    pairs = (np.arange(n_clips) * n_clips + orders).ravel()
-    ones = np.ones(len(pairs), np.float32)
-    picks = scipy.sparse.csr_array((ones, (rows, pairs)), (PERMUTATIONS, n_clips**2))
+    orders = np.array([rng.permutation(n_clips) for _ in range(CLIP_PERMUTATIONS)])
+    # A sparse matrix picks and sums the cells of a permutation: one product for all of them.
+    rows = np.repeat(np.arange(CLIP_PERMUTATIONS), n_clips)
+    cells = (np.arange(n_clips) * n_clips + orders).ravel()
+    ones = np.ones(len(cells), np.float32)
+    picks = scipy.sparse.csr_array((ones, (rows, cells)), (CLIP_PERMUTATIONS, n_clips**2))
     p = np.empty(n_voxels)
-    for first in range(0, n_voxels, BLOCK):
-        part = matches[first : first + BLOCK]
-        chance = picks @ part.reshape(len(part), -1).T
-        reached = (chance >= np.trace(part, axis1=1, axis2=2) - 1e-6).sum(0)
-        p[first : first + BLOCK] = (1 + reached) / (1 + PERMUTATIONS)
+    for first in range(0, n_voxels, VOXELS_AT_ONCE):
+        block = matches[first : first + VOXELS_AT_ONCE]
+        chance = picks @ block.reshape(len(block), -1).T
+        reached = (chance >= np.trace(block, axis1=1, axis2=2) - 1e-6).sum(0)
+        p[first : first + VOXELS_AT_ONCE] = (1 + reached) / (1 + CLIP_PERMUTATIONS)
     return p

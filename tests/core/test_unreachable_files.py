@@ -1,4 +1,4 @@
-"""Commands that read from a file system that stalls, fails or vanishes in the middle of a file."""
+"""Commands whose input disk stalls, fails or vanishes in the middle of a file."""
 
 import errno
 import json
@@ -17,16 +17,16 @@ import pytest
 import stalling
 
 STALL_S = 2.0  # how long reads wait
-END_S = 10.0  # in which a command ends once it can
+END_S = 10.0  # within which a command must end once it can
 SLOW = pytest.mark.slow
 
-# Of each step what it reads lies far away, and what it writes near.
+# Each step reads from the file system that stalls, and writes to a local disk.
 STEPS = {
     name: replace(faults.STEPS[name], arguments=arguments)
     for name, arguments in {
         "lists": ("lists", "--from-folder", "../far/tree", *faults.STEPS["lists"].arguments[3:]),
         "prepare": ("prepare", "../far/lists", "--out", "set"),
-        "augment": ("augment", "copy"),  # lists of links to what is far away
+        "augment": ("augment", "copy"),  # lists of links to remote clips
         "train": ("train", "tiny.toml", "--prepared", "../far/prepared", "--out", "run"),
         "export": ("export", "../far/trained", "--lists", "../far/order",
                    *faults.STEPS["export"].arguments[4:]),
@@ -34,8 +34,8 @@ STEPS = {
 }  # fmt: skip
 
 
-class Far:
-    """`stalling`, mounted."""
+class RemoteDisk:
+    """The mounted file system of `stalling`."""
 
     def __init__(self, source: Path, place: Path) -> None:
         self.source, self.place = source, place
@@ -43,18 +43,18 @@ class Far:
         self.mount()
 
     def mount(self) -> None:
-        """Mount it, again where it has vanished."""
+        """Mount it, also after it has vanished."""
         self.process = subprocess.Popen(
             [sys.executable, stalling.__file__, self.source, self.place],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
         if not self.process.stdout.readline():
             reason = self.process.stderr.read().strip().splitlines()[-1]
-            pytest.skip(f"no file system of FUSE can be mounted: {reason}")
+            pytest.skip(f"a FUSE file system cannot be mounted: {reason}")
 
-    def tell(self, order="tell"):
-        """Give an order; return its answer."""
-        self.process.stdin.write(f"{order}\n")
+    def send(self, command="status"):
+        """Send a command and return the answer."""
+        self.process.stdin.write(f"{command}\n")
         self.process.stdin.flush()
         return json.loads(self.process.stdout.readline())
 
@@ -64,9 +64,9 @@ class Far:
         self.process.wait()
 
     def come_back(self):
-        """Answer everything, as if nothing had been."""
+        """Answer all reads again."""
         if self.process.poll() is None:
-            self.tell("go")
+            self.send("go")
         else:
             stalling.unmount(self.place)
             self.mount()
@@ -84,69 +84,69 @@ def far(tmp_path_factory):
         pytest.skip("/dev/fuse cannot be opened here")
     root = tmp_path_factory.mktemp("stall")
     (root / "source").mkdir()
-    mounted = Far(root / "source", root / "far")
+    mounted = RemoteDisk(root / "source", root / "far")
     yield mounted
     mounted.end()
 
 
 @pytest.fixture(scope="module")
 def place(far):
-    """Where commands are typed; all that they read was moved to the source of ``far``."""
+    """Working directory of the commands; their inputs are moved to the source of ``far``."""
     root = far.source.parent / "place"
     faults.make_place(root)
     for path in root.iterdir():
         path.rename(far.source / path.name)
     shutil.copy(far.source / "tiny.toml", root)
     linked = [*STEPS["lists"].arguments[:-1], "lists", "--link", "sym"]
-    assert faults.finish(root, linked) == 0, faults.said(root)
+    assert faults.finish(root, linked) == 0, faults.messages(root)
     return root
 
 
 @pytest.fixture(autouse=True)
-def is_back(far):
+def come_back_afterwards(far):
     yield
     far.come_back()
 
 
 @pytest.fixture(scope="module")
-def normal(place, far):
-    """Return a function: step -> what it writes undisturbed, and the bytes that it reads."""
-    done = {}
+def undisturbed(place, far):
+    """Return a function: step -> what it writes undisturbed, and how many bytes it reads."""
+    results = {}
 
     def get(step):
-        if step.name not in done:
-            before = far.tell()["served"]
+        if step.name not in results:
+            before = far.send()["served"]
             faults.clear(place, step)
-            assert faults.finish(place, step.command()) == 0, faults.said(place)
-            n_bytes = far.tell()["served"] - before
-            done[step.name] = faults.result(place, step), n_bytes
-        return done[step.name]
+            assert faults.finish(place, step.command()) == 0, faults.messages(place)
+            n_bytes = far.send()["served"] - before
+            results[step.name] = faults.result(place, step), n_bytes
+        return results[step.name]
 
     return get
 
 
 def stall(place, far, step, n_bytes, workers=1):
-    """Start a step whose reads wait after so many bytes; return it."""
+    """Start a step, let its reads wait after ``n_bytes``, and return it once one waits."""
     faults.clear(place, step)
-    far.tell(f"stall {n_bytes}")
+    far.send(f"stall {n_bytes}")
     process = faults.start(place, step.command(workers))
-    waits = lambda: far.tell()["waiting"] or process.code() is not None  # noqa: E731
-    assert commands.wait_until(waits, 60)
-    assert far.tell()["waiting"], f"it was over before: {faults.said(place)}"
+    waits_or_ended = lambda: far.send()["waiting"] or process.code() is not None  # noqa: E731
+    assert commands.wait_until(waits_or_ended, 60)
+    assert far.send()["waiting"], f"it ended before: {faults.messages(place)}"
     return process
 
 
-def check_goes_on(place, far, step, whole):
-    """Assert that nothing looks finished, and that the next start gives the same."""
+def check_can_continue(place, far, step, whole):
+    """Assert that nothing looks finished, and that the next start gives the same result."""
     assert not (place / step.out / step.complete).exists()
     far.come_back()
-    assert faults.finish(place, step.command(again=True)) == 0, faults.said(place)
+    assert faults.finish(place, step.command(again=True)) == 0, faults.messages(place)
     assert faults.result(place, step) == whole
     faults.check_tidy(place, step)
 
 
-# Which share of what a step reads comes before the stall: sounds are hashed, their heads are read,
-# then each is read and hashed once more; a prepared set is opened, then mapped.
+# ``share`` of the bytes that a step reads come before the stall: sounds are hashed, their headers
+# are read, then each is read and hashed once more; a prepared set is opened, then mapped.
 @pytest.mark.parametrize(
     ("name", "share", "workers"),
     [
@@ -162,19 +162,19 @@ def check_goes_on(place, far, step, whole):
         pytest.param("export", 0.7, 1, marks=SLOW),
     ],
 )
-def test_reads_that_wait_and_go_on(place, far, normal, name, share, workers):
+def test_a_stall_only_delays_a_command(place, far, undisturbed, name, share, workers):
     step = STEPS[name]
-    whole, n_bytes = normal(step)
+    whole, n_bytes = undisturbed(step)
     process = stall(place, far, step, int(share * n_bytes), workers)
     time.sleep(STALL_S)
     assert process.code() is None
-    far.tell("go")
-    assert process.wait(60) == 0, faults.said(place)
+    far.send("go")
+    assert process.wait(60) == 0, faults.messages(place)
     assert faults.result(place, step) == whole
     faults.check_tidy(place, step)
 
 
-# The kernel lets who waits for a cached page, as on NFS, hear of nothing but SIGKILL.
+# As over NFS, a process that waits for a cached page reacts to no signal but SIGKILL.
 @pytest.mark.parametrize(
     ("name", "share", "workers", "how"),
     [
@@ -192,22 +192,22 @@ def test_reads_that_wait_and_go_on(place, far, normal, name, share, workers):
         pytest.param("export", 0.7, 1, signal.SIGTERM, marks=SLOW),
     ],
 )
-def test_a_signal_while_reads_wait(place, far, normal, name, share, workers, how):
+def test_a_signal_during_a_stall_ends_the_command_cleanly(
+    place, far, undisturbed, name, share, workers, how
+):
     step = STEPS[name]
-    whole, n_bytes = normal(step)
+    whole, n_bytes = undisturbed(step)
     process = stall(place, far, step, int(share * n_bytes), workers)
     os.kill(process.pid, how)
-    at_once = process.wait(1.0) is not None
-    far.tell("go")
-    began = time.monotonic()
+    process.wait(1.0)
+    far.send("go")
     code = process.wait(END_S)
-    print(f"{name}, {how.name}: at once {at_once}, else {time.monotonic() - began:.2f} s after")
-    assert code == {signal.SIGINT: 130, signal.SIGTERM: 143}[how], faults.said(place)
+    assert code == {signal.SIGINT: 130, signal.SIGTERM: 143}[how], faults.messages(place)
     assert commands.wait_until(lambda: not commands.living(process.pid), END_S)
-    said = faults.said(place)
-    assert said.count("stopped; ") == 1 and "Traceback" not in said
-    assert "\n" not in said[said.index("stopped; ") :].strip()
-    check_goes_on(place, far, step, whole)
+    output = faults.messages(place)
+    assert output.count("stopped; ") == 1 and "Traceback" not in output
+    assert "\n" not in output[output.index("stopped; ") :].strip()
+    check_can_continue(place, far, step, whole)
 
 
 @pytest.mark.parametrize(
@@ -218,14 +218,16 @@ def test_a_signal_while_reads_wait(place, far, normal, name, share, workers, how
         pytest.param("train", 0.3, 1, marks=SLOW),
     ],
 )
-def test_a_kill_while_reads_wait(place, far, normal, name, share, workers):
+def test_a_kill_during_a_stall_leaves_nothing_running(
+    place, far, undisturbed, name, share, workers
+):
     step = STEPS[name]
-    whole, n_bytes = normal(step)
+    whole, n_bytes = undisturbed(step)
     process = stall(place, far, step, int(share * n_bytes), workers)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait(END_S) == -signal.SIGKILL
     assert commands.wait_until(lambda: not commands.living(process.pid), END_S)
-    check_goes_on(place, far, step, whole)
+    check_can_continue(place, far, step, whole)
 
 
 @pytest.mark.parametrize("how", ["fails", "vanishes"])
@@ -245,28 +247,30 @@ def test_a_kill_while_reads_wait(place, far, normal, name, share, workers):
         pytest.param("export", 0.4, 1, marks=SLOW),
     ],
 )
-def test_reads_that_fail(place, far, normal, name, share, workers, how):
+def test_a_failed_read_names_the_file_and_the_command_can_be_repeated(
+    place, far, undisturbed, name, share, workers, how
+):
     step = STEPS[name]
-    whole, n_bytes = normal(step)
+    whole, n_bytes = undisturbed(step)
     process = stall(place, far, step, int(share * n_bytes), workers)
-    far.tell("fail 0") if how == "fails" else far.vanish()
-    code, said = process.wait(END_S), faults.said(place)
-    assert code == 2, (code, said)
+    far.send("fail 0") if how == "fails" else far.vanish()
+    code, output = process.wait(END_S), faults.messages(place)
+    assert code == 2, (code, output)
     assert commands.wait_until(lambda: not commands.living(process.pid), END_S)
-    assert "Traceback" not in said and said.count("Error: ") == 1
-    (line,) = (line for line in said.splitlines() if line.startswith("Error: "))
+    assert "Traceback" not in output and output.count("Error: ") == 1
+    (line,) = (line for line in output.splitlines() if line.startswith("Error: "))
     named = place / line.removeprefix("Error: ").partition(": ")[0]
-    # What the kernel says of what was being read when all vanished is one of the first and last.
+    # If the disk vanishes, pending reads give EIO or ECONNABORTED, later ones ENOTCONN.
     aborted = [errno.EIO, errno.ENOTCONN, errno.ECONNABORTED]
     numbers = [errno.EIO] if how == "fails" else aborted
     assert any(os.strerror(number) in line for number in numbers)
-    assert "type the same again" in line
-    check_goes_on(place, far, step, whole)
+    assert "run the same command again" in line
+    check_can_continue(place, far, step, whole)
     assert named.is_file() and named.resolve().is_relative_to(far.place)
 
 
-# What is mapped into memory cannot fail: the kernel ends the process instead (mmap(2), SIGBUS).
-# So it is read once before.
+# A read from mapped memory cannot fail: the kernel kills the process instead (mmap(2), SIGBUS).
+# Therefore mapped files are read once before.
 @pytest.mark.parametrize("how", ["fails", "vanishes"])
 @pytest.mark.parametrize(
     ("name", "share"),
@@ -277,14 +281,14 @@ def test_reads_that_fail(place, far, normal, name, share, workers, how):
         pytest.param("export", 0.8, marks=SLOW),
     ],
 )
-def test_a_page_of_a_map_that_cannot_be_read(place, far, normal, name, share, how):
+def test_a_failed_read_of_a_mapped_file_names_the_file(place, far, undisturbed, name, share, how):
     step = STEPS[name]
-    whole, n_bytes = normal(step)
+    whole, n_bytes = undisturbed(step)
     process = stall(place, far, step, int(share * n_bytes))
-    far.tell("fail 0") if how == "fails" else far.vanish()
-    code, said = process.wait(END_S), faults.said(place)
-    assert code == 2, (code, said)
-    (line,) = (line for line in said.splitlines() if line.startswith("Error: "))
+    far.send("fail 0") if how == "fails" else far.vanish()
+    code, output = process.wait(END_S), faults.messages(place)
+    assert code == 2, (code, output)
+    (line,) = (line for line in output.splitlines() if line.startswith("Error: "))
     assert any(f"/{file}: " in line for file in ("features.npy", "model.safetensors"))
-    assert "type the same again" in line
-    check_goes_on(place, far, step, whole)
+    assert "run the same command again" in line
+    check_can_continue(place, far, step, whole)
