@@ -1,1 +1,1 @@
-"""TODO."""
+"""What was presented when: experiment, orders, events, time grid, lists, splits and leaks."""

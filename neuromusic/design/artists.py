@@ -1,70 +1,78 @@
-"""TODO: docstring."""
+"""Artist tables: which tracks are by the same artist, and which are known to be faulty.
+
+An artist table is a TSV with one row per track and the columns ``track artist_group fault``. A
+track whose artist is unknown has a group of its own.
+"""
 
 from pathlib import Path
 
 import pandas as pd
 
 from neuromusic.core.errors import InputError
-from neuromusic.core.files import text_table
+from neuromusic.core.files import read_table
 from neuromusic.stimuli.corpora.gtzan import TRACKS
 
 ARTIST_COLUMNS = ("track", "artist_group", "fault")
+EMPTY = ("", "n/a")
 
 
 def read_artists(path: Path) -> pd.DataFrame:
-    """Read an artist table: a row a track; track, artist (str), fault (bool).
+    """Read an artist table; return one row per track: track (str), artist (str), fault (bool).
 
-    Raises InputError, with the row, for a track or an artist group that is empty and for a track
-    that is there twice.
+    Raises InputError, with the row, for an empty track or artist group and for a track that occurs
+    twice.
     """
     path = Path(path)
+    columns = " ".join(ARTIST_COLUMNS)
     try:
-        table = text_table(path)
+        table = read_table(path, as_text=True, remedy=f"expected a TSV with the columns {columns}")
     except FileNotFoundError:
         raise InputError(
-            f"{path}: no such file; expected a TSV with the columns {' '.join(ARTIST_COLUMNS)}"
+            f"{path}: no such file; expected a TSV with the columns {columns}"
         ) from None
-    except ValueError as error:
-        raise InputError(f"{path}: is no readable table ({error})") from None
-    lacking = [name for name in ARTIST_COLUMNS if name not in table]
-    if lacking:
+    missing = [name for name in ARTIST_COLUMNS if name not in table]
+    if missing:
         raise InputError(
-            f"{path}: has no column {', '.join(lacking)}; expected {' '.join(ARTIST_COLUMNS)}, "
-            "parted by tabs"
+            f"{path}: has no column {', '.join(missing)}; expected {columns}, separated by tabs"
         )
     table = table[list(ARTIST_COLUMNS)].apply(lambda column: column.str.strip())
-    for name in ("track", "artist_group"):
-        empty = table.index[table[name].isin(["", "n/a"])]
-        if len(empty):
-            raise InputError(
-                f"{path}, row {empty[0] + 2}: has no {name}; a track of an unknown artist gets a "
-                "group of its own"
-            )
-    twice = table.index[table["track"].duplicated()]
-    if len(twice):
-        name = table["track"][twice[0]]
-        first = table.index[table["track"] == name][0]
-        raise InputError(f"{path}, row {twice[0] + 2}: {name} is in row {first + 2} already")
+    _check_cells(table, path)
     return pd.DataFrame(
         {
             "track": table["track"],
             "artist": table["artist_group"],
-            "fault": ~table["fault"].isin(["", "n/a"]),
+            "fault": ~table["fault"].isin(EMPTY),
         }
     )
 
 
-def with_artists(clips: pd.DataFrame, artists: pd.DataFrame, path: Path | None) -> pd.DataFrame:
-    """Return clips (clip, track) with the columns artist and fault of `read_artists`.
+def _check_cells(table: pd.DataFrame, path: Path) -> None:
+    """Raise InputError for empty cells and repeated tracks; row 1 is the header."""
+    for name in ("track", "artist_group"):
+        empty = table.index[table[name].isin(EMPTY)]
+        if len(empty):
+            raise InputError(
+                f"{path}, row {empty[0] + 2}: has no {name}; give a track of an unknown artist a "
+                "group of its own"
+            )
+    repeated = table.index[table["track"].duplicated()]
+    if len(repeated):
+        name = table["track"][repeated[0]]
+        first = table.index[table["track"] == name][0]
+        raise InputError(f"{path}, row {repeated[0] + 2}: {name} is in row {first + 2} already")
 
-    Raises InputError where a track is not in the table (read from ``path``).
+
+def with_artists(clips: pd.DataFrame, artists: pd.DataFrame, path: Path | None) -> pd.DataFrame:
+    """Return clips (clip, track, ...) with the columns artist and fault of `read_artists`.
+
+    Raises InputError if a track is missing from the table, which was read from ``path``.
     """
-    absent = sorted(set(clips["track"]) - set(artists["track"]))
-    if absent:
-        more = f" and {len(absent) - 1} others" if len(absent) > 1 else ""
+    missing = sorted(set(clips["track"]) - set(artists["track"]))
+    if missing:
+        more = f" and {len(missing) - 1} others" if len(missing) > 1 else ""
         raise InputError(
-            f"{path}: lacks the track {absent[0]}{more}; add a row for each, with an artist group "
-            "of its own where the artist is unknown"
+            f"{path}: has no row for the track {missing[0]}{more}; add one row per track, with an "
+            "artist group of its own if the artist is unknown"
         )
     return clips.merge(artists, on="track", how="left", validate="many_to_one")
 
@@ -72,8 +80,8 @@ def with_artists(clips: pd.DataFrame, artists: pd.DataFrame, path: Path | None) 
 def gtzan_faults() -> frozenset[str]:
     """Return the tracks of GTZAN that torchaudio's fault-filtered split leaves out.
 
-    Where two tracks are one recording it leaves out one of them, not always the one that an artist
-    table marks.
+    Of two tracks that are the same recording it leaves out one, which is not always the one that
+    an artist table marks.
     """
     from torchaudio.datasets import gtzan
 

@@ -1,6 +1,7 @@
 """The events and images of a BIDS dataset, and whether they agree with an order."""
 
 import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,246 +10,292 @@ import numpy as np
 import pandas as pd
 
 from neuromusic.core.errors import InputError, did_you_mean
-from neuromusic.core.files import check_reachable, check_size, read_json, text_table
+from neuromusic.core.files import read_json, read_table, readable
 from neuromusic.design import grid
+from neuromusic.design.bids import parse_bids_name
 from neuromusic.design.orders import GENRES, TASK, Order, Split, presentations
 
-EVENTS_NAME = re.compile(
-    r"sub-(?P<subject>[A-Za-z0-9]+)_task-(?P<task>Training|Test)_run-(?P<run>\d+)_events\.tsv"
-)
+COLUMNS_IN_FILE = ("onset", "duration", "genre", "track", "start", "end")
 EVENTS_COLUMNS = ("onset_s", "duration_s", "genre", "track", "start_s", "end_s", "clip")
 MOST_BYTES = 32_000_000
-MOST_ROWS = 100_000  # a scanner run has some tens
+MOST_ROWS = 100_000  # a scanner run has a few dozen
 MOST_TRACK_S = 86_400.0
+ONSET_TOLERANCE_S = 1e-3
+DURATION_TOLERANCE_S = 0.05
+HEADER_TOLERANCE = 1e-3  # of the TR in s, and of the number of volumes
+
+# What a header value is, in messages.
+HEADER_TEXTS = {"TR": "a TR of {} s", "volumes": "{} volumes"}
 
 
 @dataclass(frozen=True)
 class EventsFile:
-    """Where the events of one subject and run lie."""
+    """The events of one subject in one run."""
 
     subject: str
     split: Split
     run: int
     path: Path
 
+    @property
+    def label(self) -> str:
+        """Subject, task and run for messages, such as "sub-001 task-Test run-02"."""
+        return run_label(self.subject, self.split, self.run)
+
+
+def run_label(subject: str, split: Split, run: int) -> str:
+    """Return subject, task and run for messages, such as "sub-001 task-Test run-02"."""
+    return f"sub-{subject} task-{TASK[split]} run-{run:02d}"
+
 
 def find_events(bids: Path) -> list[EventsFile]:
-    """Return the events.tsv files of a BIDS dataset, sorted; raise InputError if there is none."""
+    """Return the events files of a BIDS dataset, by subject, training before test, and run.
+
+    Raises InputError if there are none.
+    """
     bids = Path(bids)
-    found = []
-    for path in sorted(bids.glob("sub-*/**/func/*_events.tsv")):
-        match = EVENTS_NAME.fullmatch(path.name)
-        if match:
-            split: Split = "train" if match["task"] == TASK["train"] else "test"
-            found.append(EventsFile(match["subject"], split, int(match["run"]), path))
-    if not found:
+    files = []
+    for path in bids.glob("sub-*/**/func/*_events.tsv"):
+        name = parse_bids_name(path)
+        if name is None or list(name.entities) != ["sub", "task", "run"] or not name.scanner_run:
+            continue
+        files.append(EventsFile(name.subject, *name.scanner_run, path))
+    if not files:
         raise InputError(
             f"{bids}: has no events; expected sub-X/func/sub-X_task-Training_run-NN_events.tsv"
         )
-    return sorted(found, key=lambda e: (e.subject, TASK[e.split] != "Training", e.run))
+    return sorted(
+        files, key=lambda file: (file.subject, file.split != "train", file.run, file.path)
+    )
+
+
+# --- Reading --------------------------------------------------------------------------------------
 
 
 def read_events(path: Path) -> pd.DataFrame:
-    """Read an events.tsv as ds003720 has it, the dummy row included.
+    """Read the events of a run in the format of ds003720.
 
-    Columns out: onset_s, duration_s, genre, track, start_s, end_s (seconds in the track), clip.
-    Raises InputError with the row (from 1, the header not counted).
+    Returns one row per presentation, including the dummy in the first row: onset_s, duration_s,
+    genre, track, start_s, end_s (seconds in the track), clip.
+
+    Raises InputError with the row, counted from 1 without the header.
     """
     path = Path(path)
-    wanted = ("onset", "duration", "genre", "track", "start", "end")
-    try:
-        check_size(path, MOST_BYTES, "the events of a run")
-        table = text_table(path, quoting=3, nrows=MOST_ROWS + 1)
-    except InputError:
-        raise
-    except (OSError, ValueError) as error:
-        check_reachable(path)
-        raise InputError(f"{path}: cannot be read as a tab-separated table ({error})") from None
+    table = read_table(
+        path, as_text=True, most_bytes=MOST_BYTES, quoting=3, nrows=MOST_ROWS + 1,
+        remedy="expected the events of a run, separated by tabs",
+    )  # fmt: skip
     if len(table) > MOST_ROWS:
-        raise InputError(f"{path}: has over {MOST_ROWS} rows; expected one a presentation of a run")
-    lacking = [column for column in wanted if column not in table]
-    if lacking:
-        raise InputError(f"{path}: has no column {', '.join(lacking)}; expected {' '.join(wanted)}")
-    if table.empty:
-        raise InputError(f"{path}: has no rows; expected one a presentation")
-    rows = []
-    for number, row in enumerate(table[list(wanted)].itertuples(index=False), start=1):
-        where = f"{path}, row {number}"
-        genre = row.genre.strip().strip("'\"")
-        if genre not in GENRES:
-            raise InputError(
-                f"{where}: unknown genre {genre!r}; expected one of {', '.join(GENRES)}"
-                f"{did_you_mean(genre, GENRES)}"
-            )
-        try:
-            onset_s, duration_s, start_s, end_s = (
-                float(row[wanted.index(c)]) for c in ("onset", "duration", "start", "end")
-            )
-            if "_" in "".join(row):  # which Python takes for a part of a number
-                raise ValueError("'_' is no digit")
-        except ValueError as error:
-            raise InputError(f"{where}: expected numbers ({error})") from None
-        track = row.track.strip()
-        if not re.fullmatch("[0-9]{1,5}", track):
-            raise InputError(f"{where}: expected numbers (track {track!r}, from 0 to 99999)")
-        in_track = 0 <= start_s < end_s <= MOST_TRACK_S
-        if not (np.isfinite([onset_s, duration_s, start_s, end_s]).all() and in_track):
-            raise InputError(f"{where}: start {start_s} and end {end_s} name no part of a track")
-        length_s = round(end_s - start_s)
-        rows.append(
-            {
-                "onset_s": onset_s,
-                "duration_s": duration_s,
-                "genre": genre,
-                "track": f"{genre}.{track:0>5}",
-                "start_s": start_s,
-                "end_s": end_s,
-                "clip": f"{genre}.{track:0>5}_{length_s}s.wav",
-            }
+        raise InputError(f"{path}: has over {MOST_ROWS} rows; expected one row per presentation")
+    missing = [column for column in COLUMNS_IN_FILE if column not in table]
+    if missing:
+        raise InputError(
+            f"{path}: has no column {', '.join(missing)}; expected {' '.join(COLUMNS_IN_FILE)}"
         )
+    if table.empty:
+        raise InputError(f"{path}: has no rows; expected one row per presentation")
+    rows = [
+        _parse_event(row, f"{path}, row {number}")
+        for number, row in enumerate(
+            table[list(COLUMNS_IN_FILE)].itertuples(index=False, name=None), start=1
+        )
+    ]
     return pd.DataFrame(rows, columns=list(EVENTS_COLUMNS))
+
+
+def _parse_event(cells: tuple[str, ...], where: str) -> tuple[float | str, ...]:
+    """Return a row with the columns EVENTS_COLUMNS from one with COLUMNS_IN_FILE."""
+    onset, duration, genre, track, start, end = cells
+    genre = genre.strip().strip("'\"")
+    if genre not in GENRES:
+        raise InputError(
+            f"{where}: unknown genre {genre!r}; expected one of {', '.join(GENRES)}"
+            f"{did_you_mean(genre, GENRES)}"
+        )
+    try:
+        onset_s, duration_s, start_s, end_s = map(float, (onset, duration, start, end))
+        if "_" in "".join(cells):  # Python reads 1_5 as 15
+            raise ValueError("'_' is not a digit")
+    except ValueError as error:
+        raise InputError(f"{where}: expected numbers ({error})") from None
+    track = track.strip()
+    if not re.fullmatch("[0-9]{1,5}", track):
+        raise InputError(f"{where}: expected numbers (track {track!r}, from 0 to 99999)")
+    is_in_track = 0 <= start_s < end_s <= MOST_TRACK_S
+    if not (np.isfinite([onset_s, duration_s, start_s, end_s]).all() and is_in_track):
+        raise InputError(
+            f"{where}: start {start_s} and end {end_s} are not a part of a track; expected seconds "
+            f"with 0 <= start < end <= {MOST_TRACK_S:g}"
+        )
+    name = f"{genre}.{track:0>5}"
+    clip = f"{name}_{round(end_s - start_s)}s.wav"
+    return onset_s, duration_s, genre, name, start_s, end_s, clip
+
+
+# --- Orders and cuts ------------------------------------------------------------------------------
 
 
 def orders_from_bids(bids: Path) -> tuple[Order, Order]:
     """Rebuild the training and the test order from the events of a BIDS dataset.
 
-    Raises InputError where runs are missing or two subjects heard different clips.
+    Raises InputError if runs are missing or two subjects were presented different clips.
     """
     files = find_events(bids)
-    orders = []
-    for split in ("train", "test"):
-        runs: dict[int, tuple[list[str], Path]] = {}
-        for file in files:
-            if file.split != split:
-                continue
-            clips = read_events(file.path)["clip"].tolist()[1:]
-            if not clips:
-                raise InputError(f"{file.path}: has one row; expected the dummy and trials")
-            first = runs.setdefault(file.run, (clips, file.path))
-            if clips != first[0]:
-                trial = next(
-                    (i for i, (a, b) in enumerate(zip(clips, first[0], strict=False), 1) if a != b),
-                    min(len(clips), len(first[0])) + 1,
-                )
-                raise InputError(
-                    f"{file.path}: trial {trial} differs from {first[1].name}; "
-                    "an order can only be rebuilt if all subjects heard the same"
-                )
-        if sorted(runs) != list(range(1, len(runs) + 1)) or not runs:
-            raise InputError(
-                f"{bids}: {TASK[split]} runs found: {sorted(runs)}; expected 1, 2, ... without gaps"
-            )
-        if len({len(clips) for clips, _ in runs.values()}) > 1:
-            raise InputError(f"{bids}: {TASK[split]} runs differ in their number of trials")
-        orders.append(Order(split, np.array([runs[run][0] for run in sorted(runs)])))
-    return orders[0], orders[1]
+    return _rebuild_order(files, "train", bids), _rebuild_order(files, "test", bids)
 
 
-def check_events(order: Order, file: EventsFile) -> list[str]:
-    """Compare one events.tsv with an order; return one line a mismatch, empty if they agree."""
-    where = f"sub-{file.subject} task-{TASK[file.split]} run-{file.run:02d}"
-    if file.run > order.n_runs:
-        return [f"{where}: the order file has {order.n_runs} runs only"]
-    events = read_events(file.path)
-    expected = presentations(order).query("run == @file.run").reset_index(drop=True)
-    faults = []
-    if len(events) != len(expected):
-        faults.append(
-            f"{where}: {len(events)} rows; expected {len(expected)} ({order.n_trials} trials "
-            "and the dummy)"
-        )
-    pairs = zip(events.itertuples(), expected.itertuples(), strict=False)
-    for trial, (got, want) in enumerate(pairs):
-        label = f"{where} trial {trial}{' (dummy)' if trial == 0 else ''}"
-        if got.clip != want.clip:
-            faults.append(f"{label}: events {got.clip}; order file {want.clip}")
-        if abs(got.onset_s - want.onset_s) > 1e-3:
-            faults.append(f"{label}: onset {got.onset_s:g} s; expected {want.onset_s:g} s")
-        if abs(got.duration_s - grid.CLIP_S) > 0.05:
-            faults.append(f"{label}: duration {got.duration_s:g} s; expected {grid.CLIP_S:g} s")
-    return faults
-
-
-def check_images(order: Order, file: EventsFile) -> tuple[list[str], list[str]]:
-    """Compare the image or the JSON beside an events.tsv with the grid.
-
-    Returns (mismatches, what was compared: "TR" and "volumes" as far as files are there).
-    """
-    import nibabel
-
-    where = f"sub-{file.subject} task-{TASK[file.split]} run-{file.run:02d}"
-    stem = str(file.path).removesuffix("_events.tsv")
-    want_vol = grid.n_volumes(order.n_trials)
-    found: list[tuple[str, str, Any]] = []
-    sidecar = Path(f"{stem}_bold.json")
-    if sidecar.is_file():
-        header = read_json(sidecar, "expected the JSON of an image")
-        if not isinstance(header, dict):
-            raise InputError(f"{sidecar}: is no JSON object; expected the JSON of an image")
-        found += [(sidecar.name, "TR", header.get("RepetitionTime"))]
-        found += [(sidecar.name, "volumes", header.get("NumberOfVolumes"))]
-    for image in (Path(f"{stem}_bold.nii.gz"), Path(f"{stem}_bold.nii")):
-        if image.is_file():
-            try:
-                shape = nibabel.load(image).shape
-                tr_s = float(nibabel.load(image).header.get_zooms()[3])
-            except Exception as error:  # nibabel raises several kinds for a broken header
-                raise InputError(f"{image}: is no readable 4-D image ({error})") from None
-            found += [(image.name, "TR", tr_s), (image.name, "volumes", shape[3])]
-    faults, compared = [], set()
-    for name, what, value in found:
-        if value is None:
+def _rebuild_order(files: Iterable[EventsFile], split: Split, bids: Path) -> Order:
+    runs: dict[int, tuple[list[str], Path]] = {}
+    for file in files:
+        if file.split != split:
             continue
-        compared.add(what)
-        want = grid.TR_S if what == "TR" else want_vol
-        if not isinstance(value, int | float) or abs(value - want) > 1e-3:
-            faults.append(f"{where}: {name} has {what} {value}; expected {want}")
-    return faults, sorted(compared)
-
-
-def check_dataset(orders: dict[Split, Order], bids: Path) -> tuple[list[str], list[str]]:
-    """Compare every subject and run of a BIDS dataset with the orders.
-
-    Returns (a line for each subject, saying how much agrees; the mismatches). A run that is
-    missing is a mismatch.
-    """
-    files = find_events(bids)
-    agreeing, faults = [], []
-    for subject in sorted({file.subject for file in files}):
-        own = [file for file in files if file.subject == subject]
-        good, compared = 0, {"TR": 0, "volumes": 0}
-        for file in own:
-            found = check_events(orders[file.split], file)
-            image_faults, what = check_images(orders[file.split], file)
-            for name in what:
-                compared[name] += 1
-            good += not (found or image_faults)
-            faults += found + image_faults
-        expected = 0
-        for split, order in orders.items():
-            there = {file.run for file in own if file.split == split}
-            expected += order.n_runs
-            for run in sorted(set(range(1, order.n_runs + 1)) - there):
-                faults.append(f"sub-{subject} task-{TASK[split]} run-{run:02d}: has no events.tsv")
-        agreeing.append(
-            f"sub-{subject}: {good} of {expected} runs agree in every trial (TR compared in "
-            f"{compared['TR']}, number of volumes in {compared['volumes']})"
+        clips = read_events(file.path)["clip"].tolist()[1:]
+        if not clips:
+            raise InputError(f"{file.path}: has one row; expected the dummy and trials")
+        first_clips, first_path = runs.setdefault(file.run, (clips, file.path))
+        if clips != first_clips:
+            trial = _first_difference(clips, first_clips) + 1
+            raise InputError(
+                f"{file.path}: trial {trial} differs from {first_path.name}; an order can only be "
+                "rebuilt if all subjects were presented the same clips"
+            )
+    if not runs or sorted(runs) != list(range(1, len(runs) + 1)):
+        raise InputError(
+            f"{bids}: has the {TASK[split]} runs {sorted(runs)}; expected 1, 2, ... without gaps"
         )
-    return agreeing, faults
+    if len({len(clips) for clips, _ in runs.values()}) > 1:
+        raise InputError(f"{bids}: {TASK[split]} runs differ in their number of trials")
+    return Order(split, np.array([runs[run][0] for run in sorted(runs)]))
 
 
-pass
-pass
+def _first_difference(left: Sequence[str], right: Sequence[str]) -> int:
+    pairs = enumerate(zip(left, right, strict=False))
+    return next((index for index, (a, b) in pairs if a != b), min(len(left), len(right)))
 
 
 def cut_list(bids: Path) -> pd.DataFrame:
-    """Return what the events say to cut: a row a clip; genre, track, start_s, end_s, clip.
+    """Return where the events start and end each clip: genre, track, start_s, end_s, clip.
 
-    Raises InputError where two events files cut the same clip at different places.
+    One row per clip. Raises InputError if two events files cut the same clip at different places.
     """
     rows = pd.concat([read_events(file.path) for file in find_events(bids)])
     cuts = rows[["genre", "track", "start_s", "end_s", "clip"]].drop_duplicates()
-    twice = cuts[cuts["clip"].duplicated()]["clip"]
-    if len(twice):
-        raise InputError(f"{bids}: the events cut {twice.iloc[0]} at more than one place")
+    ambiguous = cuts["clip"][cuts["clip"].duplicated()]
+    if len(ambiguous):
+        raise InputError(f"{bids}: the events cut {ambiguous.iloc[0]} at more than one place")
     return cuts.sort_values("clip").reset_index(drop=True)
+
+
+# --- Comparison with an order ---------------------------------------------------------------------
+
+
+def check_dataset(orders: dict[Split, Order], bids: Path) -> tuple[list[str], list[str]]:
+    """Compare the events and images of a BIDS dataset with both orders.
+
+    Returns (agreements, one line per subject; mismatches, one line each). A missing run is a
+    mismatch.
+    """
+    files = find_events(bids)
+    agreements, mismatches = [], []
+    for subject in sorted({file.subject for file in files}):
+        own = [file for file in files if file.subject == subject]
+        agreement, differences = _check_subject(orders, subject, own)
+        agreements.append(agreement)
+        mismatches += differences
+    return agreements, mismatches
+
+
+def _check_subject(
+    orders: dict[Split, Order], subject: str, files: Sequence[EventsFile]
+) -> tuple[str, list[str]]:
+    """Return the subject's line of agreement and their mismatches."""
+    n_agreeing, compared = 0, {"TR": 0, "volumes": 0}
+    mismatches: list[str] = []
+    for file in files:
+        differences = check_events(orders[file.split], file)
+        image_differences, kinds = check_images(orders[file.split], file)
+        for kind in kinds:
+            compared[kind] += 1
+        n_agreeing += not (differences or image_differences)
+        mismatches += differences + image_differences
+    for split, order in orders.items():
+        present = {file.run for file in files if file.split == split}
+        for run in sorted(set(range(1, order.n_runs + 1)) - present):
+            mismatches.append(f"{run_label(subject, split, run)}: has no events.tsv")
+    n_runs = sum(order.n_runs for order in orders.values())
+    agreement = (
+        f"sub-{subject}: {n_agreeing} of {n_runs} runs agree in every trial (TR compared in "
+        f"{compared['TR']}, number of volumes in {compared['volumes']})"
+    )
+    return agreement, mismatches
+
+
+def check_events(order: Order, file: EventsFile) -> list[str]:
+    """Compare the events of a run with an order; return one line per mismatch."""
+    if file.run > order.n_runs:
+        return [f"{file.label}: the order file has only {order.n_runs} runs"]
+    events = read_events(file.path)
+    expected = presentations(order).query("run == @file.run").reset_index(drop=True)
+    mismatches = []
+    if len(events) != len(expected):
+        mismatches.append(
+            f"{file.label}: {len(events)} rows; expected {len(expected)} ({order.n_trials} trials "
+            "and the dummy)"
+        )
+    pairs = zip(events.itertuples(), expected.itertuples(), strict=False)
+    for trial, (event, planned) in enumerate(pairs):
+        label = f"{file.label} trial {trial}{' (dummy)' if trial == 0 else ''}"
+        if event.clip != planned.clip:
+            mismatches.append(f"{label}: events {event.clip}; order file {planned.clip}")
+        if abs(event.onset_s - planned.onset_s) > ONSET_TOLERANCE_S:
+            mismatches.append(f"{label}: onset {event.onset_s:g} s; expected {planned.onset_s:g} s")
+        if abs(event.duration_s - grid.CLIP_S) > DURATION_TOLERANCE_S:
+            mismatches.append(
+                f"{label}: duration {event.duration_s:g} s; expected {grid.CLIP_S:g} s"
+            )
+    return mismatches
+
+
+def check_images(order: Order, file: EventsFile) -> tuple[list[str], list[str]]:
+    """Compare the image next to an events file, or its JSON sidecar, with the time grid.
+
+    Returns (mismatches, which of "TR" and "volumes" could be compared, sorted). Raises InputError
+    if a file is not readable.
+    """
+    expected = {"TR": grid.TR_S, "volumes": grid.n_volumes(order.n_trials)}
+    mismatches, compared = [], set()
+    for name, kind, value in _header_values(str(file.path).removesuffix("_events.tsv")):
+        if value is None:
+            continue
+        compared.add(kind)
+        is_number = isinstance(value, int | float)
+        if not is_number or abs(value - expected[kind]) > HEADER_TOLERANCE:
+            text = HEADER_TEXTS[kind]
+            mismatches.append(
+                f"{file.label}: {name} has {text.format(value)}; "
+                f"expected {text.format(expected[kind])}"
+            )
+    return mismatches, sorted(compared)
+
+
+def _header_values(stem: str) -> Iterator[tuple[str, str, Any]]:
+    """Yield (file name, "TR" or "volumes", value) from the sidecar and the images of a run.
+
+    A value from a sidecar may be anything, and is None if the sidecar does not give it.
+    """
+    import nibabel
+
+    sidecar = Path(f"{stem}_bold.json")
+    if sidecar.is_file():
+        header = read_json(sidecar, "expected the sidecar of an image")
+        if not isinstance(header, dict):
+            raise InputError(f"{sidecar}: is not a JSON object; expected the sidecar of an image")
+        yield sidecar.name, "TR", header.get("RepetitionTime")
+        yield sidecar.name, "volumes", header.get("NumberOfVolumes")
+    for path in (Path(f"{stem}_bold.nii.gz"), Path(f"{stem}_bold.nii")):
+        if path.is_file():
+            with readable(path, "4-D image"):
+                image = nibabel.load(path)
+                tr_s, n_volumes = float(image.header.get_zooms()[3]), image.shape[3]
+            yield path.name, "TR", tr_s
+            yield path.name, "volumes", n_volumes

@@ -1,17 +1,22 @@
-"""The scanner's time grid: volumes, presentations and the frames that fall into them."""
+"""The scanner's time grid: the onset and the first volume of every trial.
 
-TR_S = 1.5  # repetition time of ds003720
-CLIP_S = 15.0  # length of one presentation
-VOLUMES_PER_CLIP = 10  # CLIP_S / TR_S
+Constants are those of the experiment (`neuromusic.design.experiment`).
+"""
+
+from neuromusic.design.experiment import DS003720
+
+TR_S = DS003720.tr_s
+CLIP_S = DS003720.clip_s
+VOLUMES_PER_CLIP = DS003720.volumes_per_clip
 
 
 def n_volumes(n_trials: int) -> int:
-    """Return the volumes of a run of ``n_trials`` trials and its dummy lead-in (410 for 40)."""
-    return (n_trials + 1) * VOLUMES_PER_CLIP
+    """Return the number of volumes of a run: ``n_trials`` trials and the dummy (410 for 40)."""
+    return DS003720.n_volumes(n_trials)
 
 
 def trial_onset_s(trial: int) -> float:
-    """Return the onset in seconds after the first volume; trial 0 is the dummy."""
+    """Return the onset of a trial in seconds after the first volume; trial 0 is the dummy."""
     return trial * CLIP_S
 
 

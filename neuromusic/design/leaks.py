@@ -1,10 +1,13 @@
-"""What the sides of a split share: clips, tracks, artists, known repetitions and distortions.
+"""Leaks: what the sides of a split share, such as clips, tracks, artists and copies of recordings.
 
-An artist table is a TSV with a row a track: ``track artist_group fault``. A track whose artist is
-unknown has a group of its own. For GTZAN (Sturm 2013, "The GTZAN dataset: its contents, its faults,
-their effects on evaluation, and its future use") ``fault`` marks a repetition or a distortion of
-another track; it does not say of which, so two tracks of one artist of which either is marked are
-taken for replicas of each other.
+Artists and known faults come from an artist table (`neuromusic.design.artists`). For GTZAN, a fault
+marks a repetition or a distortion of another track, but not of which one. Two tracks of the same
+artist of which at least one has a fault are therefore counted as replicas of each other.
+
+References
+----------
+Sturm (2013). The GTZAN dataset: its contents, its faults, their effects on evaluation, and its
+future use. arXiv 1306.1461.
 """
 
 import hashlib
@@ -20,26 +23,74 @@ from numpy.typing import NDArray
 from neuromusic.core.errors import InputError
 from neuromusic.core.progress import track
 from neuromusic.design.artists import gtzan_faults, read_artists, with_artists
-from neuromusic.design.splits import Held
-from neuromusic.stimuli import audio, fingerprint
+from neuromusic.design.splits import HeldOutRuns
+from neuromusic.stimuli import audio
 from neuromusic.stimuli.corpora.gtzan import TRACKS
+from neuromusic.stimuli.fingerprint import NEAR, fingerprint
+from neuromusic.stimuli.fingerprint import compare as compare_fingerprints
 
 KINDS = ("clips", "tracks", "replicas", "artists")
 COPIES = ("copies", "near copies")  # of the samples; of the recording
 Level = Literal["track", "replica", "artist"]
-DROPPED_FOR: dict[Level, tuple[str, ...]] = {  # each level drops what those before it drop
+DROPPED_KINDS: dict[Level, tuple[str, ...]] = {  # each level includes the levels before it
     "track": KINDS[:2],
     "replica": KINDS[:3],
     "artist": KINDS,
 }
 
 
-def shared_pairs(left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
-    """Return every pair of clips that share something: kind, shared, clip, other.
+@dataclass(frozen=True)
+class DropLeaks:
+    """Which training clips are dropped because they share something with the test clips.
 
-    ``left`` and ``right`` have a row a clip: clip, track and, where artists are known, artist and
-    fault. A pair has a row for each of `KINDS` that it shares; what it shares is the name of the
-    clip, the track or the artist.
+    Parameters
+    ----------
+    level : {"track", "replica", "artist"}
+        What must not be shared. Each level includes those before it.
+    artists : str or Path, optional
+        Artist table; required by the levels "replica" and "artist".
+
+    Raises
+    ------
+    InputError
+        If ``artists`` is missing.
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> lists = nm.make_lists(
+    ...     train_order="orders/ExpTrnOrder.mat", test_order="orders/ExpValOrder.mat",
+    ...     clips="clips", out="lists_without_leaks", link="sym",
+    ...     drop_leaks=nm.DropLeaks("track"))
+    """
+
+    level: Level
+    artists: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.artists is not None:
+            object.__setattr__(self, "artists", Path(self.artists))
+        elif self.level != "track":
+            raise InputError(f"drop_leaks: level {self.level!r} needs artists, an artist table")
+
+
+# --- Pairs of clips -------------------------------------------------------------------------------
+
+
+def shared_pairs(left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
+    """Return all pairs of clips that share something.
+
+    Parameters
+    ----------
+    left, right : DataFrame
+        One row per clip: clip, track and, if artists are known, artist and fault.
+
+    Returns
+    -------
+    DataFrame
+        kind, shared, clip, other: one row per pair and kind, sorted by kind in the order of
+        `KINDS`. ``shared`` is the name of the clip, the track or the artist; ``other`` is the clip
+        in ``right``.
     """
     parts = []
     for kind, column in (("clips", "clip"), ("tracks", "track"), ("artists", "artist")):
@@ -56,53 +107,71 @@ def shared_pairs(left: pd.DataFrame, right: pd.DataFrame) -> pd.DataFrame:
     return pairs[["kind", "shared", "clip", "other"]].reset_index(drop=True)
 
 
-def reasons(left: pd.DataFrame, right: pd.DataFrame, level: Level) -> dict[str, str]:
-    """Return clip -> why, for the clips of ``left`` that are to be dropped beside ``right``.
+def drop_reasons(left: pd.DataFrame, right: pd.DataFrame, level: Level) -> dict[str, str]:
+    """Return clip -> reason for the clips of ``left`` that share something with ``right``.
 
-    The first reason in the order of `KINDS`, such as "artist rock-12".
+    The reason is the first in the order of `KINDS`, such as "artist rock-12".
     """
     pairs = shared_pairs(left, right)
-    pairs = pairs[pairs["kind"].isin(DROPPED_FOR[level])].drop_duplicates("clip")
+    pairs = pairs[pairs["kind"].isin(DROPPED_KINDS[level])].drop_duplicates("clip")
     return {row.clip: f"{row.kind.removesuffix('s')} {row.shared}" for row in pairs.itertuples()}
 
 
-def mark_dropped(
-    tables: dict[str, pd.DataFrame], level: Level, artists: Path | None
-) -> dict[str, pd.DataFrame]:
-    """Return stimulus lists with the column ``dropped`` where clips go for the sake of others.
+def mark_dropped(tables: dict[str, pd.DataFrame], drop: DropLeaks) -> dict[str, pd.DataFrame]:
+    """Return stimulus lists in which the column ``dropped`` gives the reason for dropping a clip.
 
-    The test stays whole. Validation clips that share with it are dropped, and training clips that
-    share with it or with the validation clips that stay; ``dropped`` says why, and is missing for
-    the others. ``tables``: split -> list, as `stimuli.write_lists` takes them; ``artists``: the
-    artist table, without which only the level "track" is known.
+    No test clip is dropped. Validation clips are dropped if they share something with the test
+    clips, training clips if they share something with the test clips or with the validation clips
+    that are kept. ``dropped`` is missing (NaN) for clips that are kept.
 
-    Raises InputError where no training clip is left or the artist table is not usable.
+    Parameters
+    ----------
+    tables : dict of DataFrame
+        Split -> stimulus list, as for `neuromusic.design.lists.write_lists`.
+    drop : DropLeaks
+        What must not be shared.
+
+    Raises
+    ------
+    InputError
+        If no training clip is left or the artist table cannot be used.
     """
-    known = read_artists(artists) if artists else None
-    sides = {}
+    known = read_artists(drop.artists) if drop.artists else None
+    clips = {}
     for split, table in tables.items():
-        side = table[table["trial"].fillna(1) > 0].drop_duplicates("clip")[["clip", "track"]]
-        sides[split] = with_artists(side, known, artists) if known is not None else side
+        played = table[table["trial"].fillna(1) > 0].drop_duplicates("clip")[["clip", "track"]]
+        clips[split] = with_artists(played, known, drop.artists) if known is not None else played
     marked = dict(tables)
-    others = [sides["test"]]
+    kept = [clips["test"]]
     for split in ("valid", "train"):
-        if split in sides:
-            why = reasons(sides[split], pd.concat(others), level)
-            marked[split] = tables[split].assign(dropped=tables[split]["clip"].map(why))
-            others.append(sides[split][~sides[split]["clip"].isin(list(why))])
-    if others[-1].empty:
-        raise InputError(f"--drop-leaks {level}: leaves no training clip; choose another level")
+        if split in clips:
+            reasons = drop_reasons(clips[split], pd.concat(kept), drop.level)
+            marked[split] = tables[split].assign(dropped=tables[split]["clip"].map(reasons))
+            kept.append(clips[split][~clips[split]["clip"].isin(list(reasons))])
+    if kept[-1].empty:
+        raise InputError(
+            f"drop_leaks={drop.level!r} leaves no training clips; choose another level"
+        )
     return marked
 
 
-# --- Lists --------------------------------------------------------------------------------------
+# --- The sides of a split -------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two sides of a split, a row a clip each, and the pairs that share something.
+    """Two sides of a split, and the pairs of clips that share something.
 
-    ``pairs`` as `shared_pairs` returns them; ``kinds`` are those that were looked for.
+    Parameters
+    ----------
+    names : tuple of str
+        Names of the two sides, such as ("training", "test").
+    left, right : DataFrame
+        The clips of each side, one row per clip.
+    pairs : DataFrame
+        As `shared_pairs` returns them.
+    kinds : tuple of str
+        The kinds of pairs that were searched for.
     """
 
     names: tuple[str, str]
@@ -112,55 +181,76 @@ class Comparison:
     kinds: tuple[str, ...]
 
 
-def unique_rows(lists: pd.DataFrame) -> pd.DataFrame:
-    """Return a row a clip and split of stimulus lists, without dummies and dropped clips."""
-    played = lists[(lists["trial"].fillna(1) > 0) & lists["dropped"].isna()]
-    return played.drop_duplicates(["split", "clip"]).reset_index(drop=True)
+Side = tuple[str, pd.DataFrame]  # name, clips
 
 
 def compare_sides(
-    lists: pd.DataFrame, held: Held, artists: pd.DataFrame | None, path: Path | None
+    lists: pd.DataFrame, held_out: HeldOutRuns, artists: pd.DataFrame | None, path: Path | None
 ) -> list[Comparison]:
-    """Compare the sides of stimulus lists (`stimuli.read_lists`), two at a time.
+    """Compare the sides of stimulus lists, two at a time.
 
-    Training with test; the validation clips with both. Where the lists have no validation clips of
-    their own, these are the runs of the training order that ``held`` names, which are compared with
-    the other training runs (they are training clips in the comparison with the test). Where
-    ``held`` has runs to be scored, these are the test instead of the lists' test clips.
+    Training clips are compared with test clips, and validation clips with both. If the lists have
+    no validation clips, the validation runs of ``held_out`` take their place: they are compared
+    with the other training runs, and count as training clips in the comparison with the test. Test
+    runs of ``held_out`` replace the test clips of the lists.
+
+    Parameters
+    ----------
+    lists : DataFrame
+        Stimulus lists, as `neuromusic.design.lists.read_lists` returns them.
+    held_out : HeldOutRuns
+        Runs that are not trained on.
+    artists : DataFrame or None
+        As `read_artists` returns it; without it, artists and replicas are not compared.
+    path : Path or None
+        Where the artist table is, for error messages.
     """
-    clips = unique_rows(lists)
+    clips = _unique_clips(lists)
     if artists is not None:
         clips = with_artists(clips, artists, path)
     elif set(clips["track"]) <= set(TRACKS):
         clips = clips.assign(fault=clips["track"].isin(gtzan_faults()))
-    train, valid, test = (clips[clips["split"] == name] for name in ("train", "valid", "test"))
-    runs = sorted(int(run) for run in train["run"].dropna().unique())
-    chosen = held.runs(runs) if runs and valid.empty else []
-    tested = "test"
-    if runs and held.test:
-        tested = _run_names(held.test)
-        is_scored = train["run"].isin(held.test)
-        train, test = train[~is_scored], train[is_scored]
-    sides = [(("training", tested), train, test)]
-    if len(valid):
-        sides += [(("validation", tested), valid, test), (("training", "validation"), train, valid)]
-    elif chosen:
-        is_valid = train["run"].isin(chosen)
-        sides.append((("other runs", _run_names(chosen)), train[~is_valid], train[is_valid]))
     kinds = KINDS if artists is not None else KINDS[:2]
     return [
-        Comparison(names, left, right, shared_pairs(left, right), kinds)
-        for names, left, right in sides
-        if len(left) and len(right)
+        Comparison((left[0], right[0]), left[1], right[1], shared_pairs(left[1], right[1]), kinds)
+        for left, right in _sides(clips, held_out)
+        if len(left[1]) and len(right[1])
     ]
+
+
+def _unique_clips(lists: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per clip and split, without dummies and dropped clips."""
+    played = lists[(lists["trial"].fillna(1) > 0) & lists["dropped"].isna()]
+    return played.drop_duplicates(["split", "clip"]).reset_index(drop=True)
+
+
+def _sides(clips: pd.DataFrame, held_out: HeldOutRuns) -> list[tuple[Side, Side]]:
+    """Return the pairs of sides to compare; sides may be empty."""
+    train, valid, test = (clips[clips["split"] == name] for name in ("train", "valid", "test"))
+    runs = sorted(int(run) for run in train["run"].dropna().unique())
+    valid_runs = held_out.runs(runs) if runs and valid.empty else []
+    test_name = "test"
+    if runs and held_out.test:
+        test_name = _run_names(held_out.test)
+        in_test = train["run"].isin(held_out.test)
+        train, test = train[~in_test], train[in_test]
+    sides = [(("training", train), (test_name, test))]
+    if len(valid):
+        sides.append((("validation", valid), (test_name, test)))
+        sides.append((("training", train), ("validation", valid)))
+    elif valid_runs:
+        in_valid = train["run"].isin(valid_runs)
+        name = _run_names(valid_runs)
+        sides.append((("other runs", train[~in_valid]), (name, train[in_valid])))
+    return sides
 
 
 def _run_names(runs: Sequence[int]) -> str:
     return f"run {', '.join(str(run) for run in runs)}"
 
 
-def as_text(comparison: Comparison) -> str:
-    """Return how many clips of each side share what with the other side, a line a kind."""
+def format_counts(comparison: Comparison) -> str:
+    """Return a text table: one line per kind with the number of clips that share it, per side."""
     left, right = comparison.left, comparison.right
     lines = [("", *comparison.names)]
     for kind in comparison.kinds:
@@ -172,57 +262,81 @@ def as_text(comparison: Comparison) -> str:
     return "\n".join(f"{a:<11}{b:>14}{c:>14}" for a, b, c in lines)
 
 
-Sound = tuple[str, NDArray[np.int8]]  # SHA-256 of the samples, fingerprint
-
-
-def listen(directory: Path, comparisons: list[Comparison]) -> dict[str, Sound]:
-    """Return path -> digest and fingerprint of every clip of the sides that is there.
-
-    The digest is that of the samples, mono at audio.RATE_HZ, whatever file they come from. Raises
-    InputError for an unusable sound file, and where none is there.
-    """
-    paths = pd.concat([side["path"] for c in comparisons for side in (c.left, c.right)])
-    heard = {}
-    there = sorted(set(paths.dropna()))
-    if not there:
-        raise InputError(f"{directory}: has no sound of any clip (path n/a), which --audio needs")
-    for path in track(there, "listen", len(there)):
-        wave = audio.read(directory / path)
-        digest = hashlib.sha256(wave.tobytes()).hexdigest()
-        heard[path] = (digest, fingerprint.fingerprint(wave))
-    return heard
-
-
-def with_copies(comparison: Comparison, heard: dict[str, Sound]) -> Comparison:
-    """Return a comparison with the pairs of clips that are exact or near copies of each other.
-
-    Near: less than `fingerprint.NEAR` of the bits differ at some shift, but some samples do too.
-    """
-    left, right = (side[side["path"].notna()] for side in (comparison.left, comparison.right))
-    error, lag_s = fingerprint.compare(
-        [heard[path][1] for path in left["path"]], [heard[path][1] for path in right["path"]]
-    )
-    digests = [np.array([heard[path][0] for path in side["path"]]) for side in (left, right)]
-    same = digests[0][:, None] == digests[1][None]
-    rows = []
-    for i, j in np.argwhere(same | (error < fingerprint.NEAR)):
-        kind = COPIES[0] if same[i, j] else COPIES[1]
-        what = f"{error[i, j]:.2f} of the bits differ, {lag_s[i, j]:+.2f} s"
-        what = digests[0][i] if same[i, j] else what
-        rows.append((kind, what, left["clip"].iloc[i], right["clip"].iloc[j]))
-    found = pd.DataFrame(rows, columns=list(comparison.pairs.columns))
-    found = found.sort_values(["kind", "clip", "other"])
-    pairs = pd.concat([comparison.pairs, found], ignore_index=True)
-    return replace(comparison, pairs=pairs, kinds=(*comparison.kinds, *COPIES))
-
-
-def as_table(comparisons: list[Comparison]) -> pd.DataFrame:
+def pairs_table(comparisons: list[Comparison]) -> pd.DataFrame:
     """Return all pairs: kind, shared, side, clip, other_side, other_clip."""
     parts = [
-        c.pairs.assign(side=c.names[0], other_side=c.names[1]).rename(
-            columns={"other": "other_clip"}
-        )
-        for c in comparisons
-    ]
+        comparison.pairs.assign(
+            side=comparison.names[0], other_side=comparison.names[1]
+        ).rename(columns={"other": "other_clip"})
+        for comparison in comparisons
+    ]  # fmt: skip
     columns = ["kind", "shared", "side", "clip", "other_side", "other_clip"]
     return pd.concat(parts, ignore_index=True)[columns]
+
+
+# --- Copies of sounds -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class SoundIdentity:
+    """What identifies a sound: equal samples, or bits that survive gain, shifts and coding.
+
+    Parameters
+    ----------
+    sha256 : str
+        Hash of the samples, mono at audio.RATE_HZ, whatever file they come from.
+    bits : ndarray of int8, shape (n_frames, 32)
+        Fingerprint.
+    """
+
+    sha256: str
+    bits: NDArray[np.int8]
+
+
+def identify_sounds(directory: Path, comparisons: list[Comparison]) -> dict[str, SoundIdentity]:
+    """Return path -> identity for all clips of the comparisons that are not missing.
+
+    Raises InputError if a sound file cannot be used, or if all clips are missing.
+    """
+    sides = [side for each in comparisons for side in (each.left, each.right)]
+    paths = sorted(set(pd.concat([side["path"] for side in sides]).dropna()))
+    if not paths:
+        raise InputError(
+            f"{directory}: has no sound of any clip (path n/a); sounds cannot be compared"
+        )
+    identities = {}
+    for path in track(paths, "fingerprint", len(paths)):
+        wave = audio.read(directory / path)
+        identities[path] = SoundIdentity(
+            hashlib.sha256(wave.tobytes()).hexdigest(), fingerprint(wave)
+        )
+    return identities
+
+
+def with_copies(comparison: Comparison, sounds: dict[str, SoundIdentity]) -> Comparison:
+    """Return a comparison with the pairs of clips that are exact or near copies of each other.
+
+    Near copies differ in some samples, but in less than `NEAR` of the bits of their fingerprints at
+    some shift.
+    """
+    left, right = (side[side["path"].notna()] for side in (comparison.left, comparison.right))
+    left_sounds, right_sounds = ([sounds[path] for path in side["path"]] for side in (left, right))
+    error, lag_s = compare_fingerprints(
+        [sound.bits for sound in left_sounds], [sound.bits for sound in right_sounds]
+    )
+    left_hashes, right_hashes = (
+        np.array([sound.sha256 for sound in each]) for each in (left_sounds, right_sounds)
+    )
+    is_equal = left_hashes[:, None] == right_hashes[None]
+    rows = []
+    for i, j in np.argwhere(is_equal | (error < NEAR)):
+        if is_equal[i, j]:
+            kind, shared = COPIES[0], left_hashes[i]
+        else:
+            kind = COPIES[1]
+            shared = f"{error[i, j]:.2f} of the bits differ, {lag_s[i, j]:+.2f} s"
+        rows.append((kind, shared, left["clip"].iloc[i], right["clip"].iloc[j]))
+    copies = pd.DataFrame(rows, columns=list(comparison.pairs.columns))
+    copies = copies.sort_values(["kind", "clip", "other"])
+    pairs = pd.concat([comparison.pairs, copies], ignore_index=True)
+    return replace(comparison, pairs=pairs, kinds=(*comparison.kinds, *COPIES))

@@ -1,13 +1,13 @@
-"""The order in which clips were played: read, write, check and design order files.
+"""The order in which clips were presented: read, write, check and design order files.
 
-An `Order` comes from a MATLAB cell array (v5 or v7.3), from the events of a BIDS dataset
-(`neuromusic.events`), or from a new design. `presentations` lays it on the scanner's time grid.
+An `Order` comes from a MATLAB cell array (version 5 or 7.3), from the events of a BIDS dataset
+(`neuromusic.design.events`) or from a new design. `presentations` puts it on the scanner's time
+grid; `dummy_clip` derives the dummy that opens each run.
 """
 
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -17,27 +17,48 @@ from neuromusic.core.errors import InputError, did_you_mean
 from neuromusic.core.files import reading
 from neuromusic.core.matlab import read_cells
 from neuromusic.design import grid
-from neuromusic.stimuli.corpora.gtzan import GENRES
+from neuromusic.design.experiment import DS003720, Split
 
 CLIP_NAME = re.compile(r"(?P<genre>[a-z]+)\.(?P<number>[0-9]{5})_(?P<length>[0-9]+)s\.wav")
-REPEATS = 4  # times that a test clip is played in its run
-TRIALS_PER_GENRE = 4  # training clips of a genre in one run
+GENRES = DS003720.genres
+REPEATS = DS003720.test_repeats
+TRIALS_PER_GENRE = DS003720.trials_per_genre
+VARIABLE = DS003720.order_variables
+ORDER_FILES = DS003720.order_files
+TASK = DS003720.tasks
 
-Split = Literal["train", "test"]
-VARIABLE: dict[Split, str] = {"train": "TrnOrd", "test": "ValOrd"}
-ORDER_FILES: dict[Split, str] = {"train": "ExpTrnOrder.mat", "test": "ExpValOrder.mat"}
-TASK: dict[Split, str] = {"train": "Training", "test": "Test"}
 
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Order:
-    """The clips of one task; ``clips[run - 1, trial - 1]`` is a name such as reggae.00013_15s.wav.
+    """The clips of all runs of one task, in the order of presentation.
 
     The dummy that opens each run is not part of an order; `dummy_clip` derives it.
+
+    Parameters
+    ----------
+    split : {"train", "test"}
+        Which task it is.
+    clips : ndarray of str, shape (n_runs, n_trials)
+        Names of clips; ``clips[run - 1, trial - 1]`` is a name such as "reggae.00013_15s.wav".
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> nm.Order("test", [["blues.00001_15s.wav", "rock.00002_15s.wav"] * 4])
+    Order('test', 1 run x 8 trials, 2 unique clips)
     """
 
     split: Split
-    clips: NDArray[np.str_]  # (runs, trials)
+    clips: NDArray[np.str_]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "clips", np.asarray(self.clips))
+
+    def __repr__(self) -> str:
+        runs = f"{self.n_runs} run{'s' if self.n_runs != 1 else ''}"
+        return (
+            f"Order({self.split!r}, {runs} x {self.n_trials} trials, {self.n_clips} unique clips)"
+        )
 
     @property
     def n_runs(self) -> int:
@@ -46,16 +67,24 @@ class Order:
 
     @property
     def n_trials(self) -> int:
-        """Number of trials in a run, the dummy not counted."""
+        """Number of trials per run, without the dummy."""
         return self.clips.shape[1]
+
+    @property
+    def n_clips(self) -> int:
+        """Number of different clips."""
+        return len(set(self.clips.flat))
 
 
 def check_clip_name(name: object, where: str) -> re.Match[str]:
-    """Return the parts of a clip name; raise InputError, naming ``where``, if it is none."""
+    """Return the parts of a clip name: genre, number, length.
+
+    Raises InputError, which starts with ``where``, if it is not a clip name or of an unknown genre.
+    """
     match = CLIP_NAME.fullmatch(name) if isinstance(name, str) else None
     if match is None:
         raise InputError(
-            f"{where}: {name!r} is no clip name; expected genre.NNNNN_15s.wav, "
+            f"{where}: {name!r} is not a clip name; expected genre.NNNNN_15s.wav, "
             "such as reggae.00013_15s.wav"
         )
     if match["genre"] not in GENRES:
@@ -67,28 +96,33 @@ def check_clip_name(name: object, where: str) -> re.Match[str]:
 
 
 def dummy_clip(order: Order, run: int) -> str:
-    """Return the clip of trial 0 of a run (from 1).
+    """Return the clip of the dummy, trial 0, that opens a run (counted from 1).
 
-    Training: the last clip of the run before (of the last run for run 1). Test: of the same run.
+    Rule of ds003720, checked against its events: in a training run the dummy is the last clip of
+    the previous run (for run 1, of the last run); in a test run it is the last clip of the run
+    itself.
     """
     return str(order.clips[run - 2 if order.split == "train" else run - 1, -1])
 
 
 def presentations(order: Order) -> pd.DataFrame:
-    """Lay an order on the time grid: one row a presentation, the dummies included as trial 0.
+    """Put an order on the time grid: one row per presentation, with the dummies as trial 0.
 
-    Columns: split, run, trial, repeat (1.. within the run; 0 for the dummy), onset_s, volume
-    (index from 0 of the first volume), genre, track, clip.
+    Returns
+    -------
+    DataFrame
+        split, run, trial, repeat (counted from 1 within the run; 0 for the dummy), onset_s (after
+        the first volume of the run), volume (index from 0 of its first volume), genre, track, clip.
     """
     rows = []
     for run in range(1, order.n_runs + 1):
-        heard: dict[str, int] = {}
+        n_repeats: dict[str, int] = {}
         for trial in range(order.n_trials + 1):
             if trial == 0:
                 clip, repeat = dummy_clip(order, run), 0
             else:
                 clip = str(order.clips[run - 1, trial - 1])
-                repeat = heard[clip] = heard.get(clip, 0) + 1
+                repeat = n_repeats[clip] = n_repeats.get(clip, 0) + 1
             genre, number, _ = check_clip_name(clip, f"run {run}, trial {trial}").groups()
             rows.append(
                 {
@@ -106,14 +140,35 @@ def presentations(order: Order) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-# --- MATLAB files -------------------------------------------------------------------------------
+# --- MATLAB files ---------------------------------------------------------------------------------
 
 
-def read_order(path: Path, split: Split) -> Order:
-    """Read ``TrnOrd`` or ``ValOrd``, a cell array (trials, runs) of clip names, from a .mat file.
+def read_order(path: str | Path, split: Split) -> Order:
+    """Read an order from a MATLAB file (version 5 or 7.3).
 
-    MATLAB 5 and 7.3 (HDF5). Raises InputError for anything that is not such a cell array, and for
-    an entry that is no clip name (with its row and column, from 1).
+    Parameters
+    ----------
+    path : str or Path
+        File with a cell array of clip names, trials x runs, named TrnOrd or ValOrd.
+    split : {"train", "test"}
+        Which of the two: TrnOrd for "train", ValOrd for "test".
+
+    Returns
+    -------
+    Order
+        The order, runs x trials.
+
+    Raises
+    ------
+    InputError
+        If the file does not exist or has no such cell array, or an entry is not a clip name; the
+        message gives the row and column, counted from 1.
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> nm.read_order("orders/ExpValOrder.mat", "test")
+    Order('test', 1 run x 40 trials, 10 unique clips)
     """
     path = Path(path)
     name = VARIABLE[split]
@@ -129,32 +184,32 @@ def read_order(path: Path, split: Split) -> Order:
 
 
 def write_order(order: Order, path: Path) -> None:
-    """Write an order as MATLAB 5, a cell array (trials, runs) as the laboratory's files have it."""
+    """Write an order to a MATLAB 5 file: a cell array (trials, runs), as the originals."""
     import scipy.io
 
     scipy.io.savemat(path, {VARIABLE[order.split]: order.clips.T.astype(object)}, oned_as="column")
 
 
-# --- A new design -------------------------------------------------------------------------------
+# --- A new design ---------------------------------------------------------------------------------
 
 
 def design_orders(clips: list[str], seed: int) -> tuple[Order, Order]:
-    """Design a training and a test order for the clips at hand, after ds003720.
+    """Design a training and a test order for a set of clips, following ds003720.
 
-    The published design has 48 + 6 clips a genre: 12 training runs of 40 trials with 4 clips of
-    each genre, and 6 test runs of one clip a genre, each played 4 times in the same sequence. With
-    fewer clips there are fewer runs in the same proportion; with fewer than 4 training clips a
-    genre one run has them all. Clips beyond what fills whole runs are left out.
+    The published design has 48 + 6 clips per genre: 12 training runs of 40 trials with 4 clips of
+    each genre, and 6 test runs of one clip per genre, each presented 4 times in the same sequence.
+    Fewer clips give fewer runs in the same proportion; with fewer than 4 training clips per genre,
+    one run contains them all. Clips that do not fill a whole run are left out.
 
-    Raises InputError for a name that is no clip name, and where a genre has under 2 clips.
+    Raises InputError if a name is not a clip name or a genre has fewer than 2 clips.
     """
     by_genre: dict[str, list[str]] = {}
     for clip in sorted(clips):
         by_genre.setdefault(check_clip_name(clip, "clips")["genre"], []).append(clip)
     n_clips = min(map(len, by_genre.values()), default=0)
     if n_clips < 2:
-        few = min(by_genre, key=lambda g: len(by_genre[g]), default="any genre")
-        raise InputError(f"clips: {n_clips} of {few}; a design needs at least 2 clips a genre")
+        genre = min(by_genre, key=lambda name: len(by_genre[name]), default="any genre")
+        raise InputError(f"clips: {n_clips} of {genre}; a design needs at least 2 clips per genre")
     n_test = max(1, round(n_clips * 6 / 54))
     per_run = min(TRIALS_PER_GENRE, n_clips - n_test)
     n_runs = (n_clips - n_test) // per_run
@@ -162,41 +217,48 @@ def design_orders(clips: list[str], seed: int) -> tuple[Order, Order]:
     train: list[list[str]] = [[] for _ in range(n_runs)]
     test: list[list[str]] = [[] for _ in range(n_test)]
     for genre in sorted(by_genre):
-        drawn = [str(clip) for clip in rng.permutation(by_genre[genre])]
+        shuffled = [str(clip) for clip in rng.permutation(by_genre[genre])]
         for run in range(n_test):
-            test[run].append(drawn.pop())
+            test[run].append(shuffled.pop())
         for run in range(n_runs):
-            train[run] += [drawn.pop() for _ in range(per_run)]
+            train[run] += [shuffled.pop() for _ in range(per_run)]
     return (
         Order("train", np.array([rng.permutation(run) for run in train])),
         Order("test", np.array([np.tile(rng.permutation(run), REPEATS) for run in test])),
     )
 
 
-# --- Comparison ---------------------------------------------------------------------------------
+# --- Comparison with the design -------------------------------------------------------------------
 
 
 def check_design(order: Order) -> list[str]:
-    """Return what in an order departs from the published design; empty if nothing does."""
-    faults = []
+    """Return how an order differs from the published design, one line per difference."""
     name = VARIABLE[order.split]
-    unique, count = np.unique(order.clips, return_counts=True)
-    expected = 1 if order.split == "train" else REPEATS
-    for clip, times in zip(unique[count != expected], count[count != expected], strict=True):
-        faults.append(f"{name}: {clip} is played {times} times; expected {expected}")
+    n_expected = 1 if order.split == "train" else REPEATS
+    unique, counts = np.unique(order.clips, return_counts=True)
+    differences = [
+        f"{name}: {clip} is presented {n} times; expected {n_expected}"
+        for clip, n in zip(unique, counts, strict=True)
+        if n != n_expected
+    ]
     if order.split == "test":
         for run, clips in enumerate(order.clips, start=1):
-            first = clips[: len(clips) // REPEATS]
-            for trial, clip in enumerate(clips, start=1):
-                if len(clips) % REPEATS or clip != first[(trial - 1) % len(first)]:
-                    faults.append(
-                        f"{name}: run {run}, trial {trial}: {clip}; expected the {len(first)} "
-                        f"clips of the run {REPEATS} times in the same sequence"
-                    )
-                    break
+            differences += _check_sequence(clips, f"{name}: run {run}")
     for run, clips in enumerate(order.clips, start=1):
-        genres, n = np.unique([clip.split(".")[0] for clip in clips], return_counts=True)
-        if len(set(n)) > 1:
-            counts = ", ".join(f"{g} {k}" for g, k in zip(genres, n, strict=True))
-            faults.append(f"{name}: run {run} is not balanced over genres ({counts})")
-    return faults
+        genres, counts = np.unique([clip.split(".")[0] for clip in clips], return_counts=True)
+        if len(set(counts)) > 1:
+            listed = ", ".join(f"{genre} {n}" for genre, n in zip(genres, counts, strict=True))
+            differences.append(f"{name}: run {run} is not balanced over genres ({listed})")
+    return differences
+
+
+def _check_sequence(clips: NDArray[np.str_], where: str) -> list[str]:
+    """Return the first trial at which a test run does not repeat one sequence REPEATS times."""
+    first = clips[: len(clips) // REPEATS]
+    for trial, clip in enumerate(clips, start=1):
+        if len(clips) % REPEATS or clip != first[(trial - 1) % len(first)]:
+            return [
+                f"{where}, trial {trial}: {clip}; expected the {len(first)} clips of the run "
+                f"{REPEATS} times in the same sequence"
+            ]
+    return []

@@ -1,1 +1,1 @@
-"""TODO."""
+"""Sounds on disk: audio files, clips, corpora, synthetic sounds and fingerprints."""

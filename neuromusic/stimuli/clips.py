@@ -1,4 +1,4 @@
-"""TODO: docstring."""
+"""Clips and tracks: find them on disk, cut clips out of tracks, check their lengths."""
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,25 +10,23 @@ from neuromusic.core.errors import InputError
 from neuromusic.stimuli import audio
 
 FADE_S = 2.0
-
-
-SET_RMS = 0.1321  # the mean over the laboratory's set
+SET_RMS = 0.1321  # mean over the original clips of ds003720
 
 
 def fade(wave: NDArray[np.floating], fade_s: float = FADE_S) -> NDArray[np.float64]:
     """Apply quarter-sine fades to both ends of a wave (n_samples,) at audio.RATE_HZ."""
     n = round(fade_s * audio.RATE_HZ)
     ramp = np.sin(0.5 * np.pi * np.arange(n) / n)
-    out = np.array(wave, dtype=np.float64)
-    out[:n] *= ramp
-    out[-n:] *= ramp[::-1]
-    return out
+    faded = np.array(wave, dtype=np.float64)
+    faded[:n] *= ramp
+    faded[-n:] *= ramp[::-1]
+    return faded
 
 
 def set_rms(wave: NDArray[np.floating], rms: float) -> tuple[NDArray[np.float64], bool]:
-    """Scale a wave to an RMS; where its peak would clip, only as far as the peak allows.
+    """Scale a wave to an RMS, or to a lower one if its peak would clip.
 
-    Returns (wave, whether the RMS had to stay lower).
+    Returns (scaled wave, whether its RMS is lower).
     """
     wave = np.asarray(wave, dtype=np.float64)
     gain = rms / np.sqrt(np.mean(wave**2))
@@ -37,41 +35,43 @@ def set_rms(wave: NDArray[np.floating], rms: float) -> tuple[NDArray[np.float64]
 
 
 def find_tracks(directory: Path) -> dict[str, Path]:
-    """Return track name (reggae.00013) -> sound file for every track below a directory."""
+    """Return track name (reggae.00013) -> sound file for all tracks in a directory, at any depth.
+
+    Raises InputError if the directory does not exist or two files have the same name.
+    """
     return _index(directory, lambda path: path.stem)
 
 
 def find_clips(directory: Path) -> dict[str, Path]:
-    """Return clip name (reggae.00013_15s.wav) -> sound file for every clip below a directory."""
+    """Return clip name (reggae.00013_15s.wav) -> sound file for all clips, as `find_tracks`."""
     return _index(directory, lambda path: f"{path.stem}.wav")
 
 
-def _index(directory: Path, key: Callable[[Path], str]) -> dict[str, Path]:
+def _index(directory: Path, name_of: Callable[[Path], str]) -> dict[str, Path]:
     if not Path(directory).is_dir():
         raise InputError(f"{directory}: no such directory; expected a folder of sound files")
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in audio.sound_files(directory):
-        other = found.setdefault(key(path), path)
-        if other != path:
-            raise InputError(f"{path}: {other} has the same name; keep one of them")
-    return found
+        first = files.setdefault(name_of(path), path)
+        if first != path:
+            raise InputError(f"{path}: has the same name as {first}; keep one of them")
+    return files
 
 
 def cut_clip(track: Path, start_s: float, end_s: float) -> NDArray[np.float64]:
-    """Return one clip of a track with its fades, before the RMS is set.
+    """Return a clip of a track with its fades, before its RMS is set.
 
-    Raises InputError, naming the track, where it ends before ``end_s``, and for a clip with no
-    room for its fades.
+    Raises InputError if the track ends before ``end_s``, or the clip is shorter than its fades.
     """
     if end_s - start_s < 2 * FADE_S:
         raise InputError(
-            f"{track}: the events cut {end_s - start_s:g} s of it; the fades alone take "
+            f"{track}: the clip from {start_s:g} to {end_s:g} s is too short; its fades alone take "
             f"{2 * FADE_S:g} s"
         )
     wave = audio.read(track)
     length_s = len(wave) / audio.RATE_HZ
     if length_s < end_s - audio.LENGTH_TOLERANCE_S:
-        raise InputError(f"{track}: lasts {length_s:.2f} s; the events cut it up to {end_s:g} s")
+        raise InputError(f"{track}: lasts {length_s:.2f} s, but a clip of it ends at {end_s:g} s")
     first = round(start_s * audio.RATE_HZ)
     clip = wave[first : first + round((end_s - start_s) * audio.RATE_HZ)]
     audio.check_sound(clip, track)
@@ -79,7 +79,10 @@ def cut_clip(track: Path, start_s: float, end_s: float) -> NDArray[np.float64]:
 
 
 def check_clips(paths: Iterable[Path], least_s: float, remedy: str = "") -> None:
-    """Raise InputError, naming the file, for a clip that is unreadable or too short."""
+    """Raise InputError for a clip that is not readable, too short or too long.
+
+    ``remedy`` is added to the message for a clip shorter than ``least_s``.
+    """
     for path in paths:
         length_s = audio.duration_s(path)
         if length_s < least_s - audio.LENGTH_TOLERANCE_S:

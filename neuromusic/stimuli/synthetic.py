@@ -1,7 +1,7 @@
-"""A small synthetic corpus for the demo: ten families of clips, from a seed.
+"""Synthetic clips for the demo: ten families of rhythm, harmony and timbre, from a seed.
 
-The families differ in tempo, rhythm, harmony and timbre and carry the names of the ten genres that
-they caricature; within a family tempo, key, pattern, balance and melody vary from clip to clip.
+The families differ in tempo, rhythm, harmony and timbre, and have the names of the ten genres that
+they caricature. Within a family, tempo, key, pattern, balance and melody vary from clip to clip.
 """
 
 import hashlib
@@ -14,27 +14,32 @@ from numpy.typing import NDArray
 from neuromusic.stimuli.audio import RATE_HZ
 from neuromusic.stimuli.clips import SET_RMS, fade, set_rms
 
-CLIP_S = 15.0  # length of a synthetic clip
+CLIP_S = 15.0
+STEPS_PER_BAR = 16
+REST_PROBABILITY = 0.06  # that an instrument leaves out a note of its pattern
 Wave = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Family:
-    """What the clips of a family share; rhythms have 16 steps a bar, chords a root each bar."""
+    """What the clips of a family have in common.
+
+    A rhythm is a string of 16 steps per bar, with "x" where a note begins.
+    """
 
     tempo_bpm: float
     kick: str
     snare: str
     hat: str
     bass: str
-    comp: str  # steps on which the chord is struck
-    roots: tuple[int, ...]  # semitones above the key, one a bar
-    chord: tuple[int, ...]
-    partials: tuple[float, ...]  # of the chord's timbre
-    decay_s: float
+    comp: str  # rhythm of the chord
+    roots: tuple[int, ...]  # semitones above the key, one per bar
+    chord: tuple[int, ...]  # semitones above the root
+    partials: tuple[float, ...]  # amplitudes, of the chord and the melody
+    decay_s: float  # of the chord
     drive: float = 0.0  # distortion
-    lead: float = 0.3  # loudness of the melody
-    vibrato: float = 0.0
+    lead: float = 0.3  # twice the probability of a melody note on a step
+    vibrato: float = 0.0  # of the melody, in radians
 
 
 FAMILIES: dict[str, Family] = {
@@ -61,70 +66,83 @@ FAMILIES: dict[str, Family] = {
 }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class Performance:
+    """What varies from clip to clip."""
+
+    key_hz: float
+    step_s: float
+    level: dict[str, float]  # of drums, bass, chord and lead
+    swing: float  # delay of every second step, in steps
+    vibrato_hz: float
+
+
 def clip_name(genre: str, number: int) -> str:
-    """Return the name of a demo clip, as the experiment names its own."""
+    """Return the name of a synthetic clip, in the format of the experiment's own clips."""
     return f"{genre}.{number:05d}_15s.wav"
 
 
 def make_clip(genre: str, number: int, seed: int) -> Wave:
-    """Synthesise one 15-s clip (n_samples,) at audio.RATE_HZ, faded and at the set's RMS."""
+    """Synthesise a 15-s clip (n_samples,) at audio.RATE_HZ, with fades and an RMS of SET_RMS."""
     family = FAMILIES[genre]
     digest = hashlib.sha256(f"{seed}/{genre}/{number}".encode()).digest()
     rng = np.random.default_rng(np.frombuffer(digest, dtype=np.uint32))
-    step_s = 15 / (family.tempo_bpm * rng.uniform(0.9, 1.1))
+    performance = _draw_performance(family, rng)
+    step_s = performance.step_s
+    wave = np.zeros(round(CLIP_S * RATE_HZ))
+    for step in range(int(CLIP_S / step_s)):
+        begin = round((step + performance.swing * (step % 2)) * step_s * RATE_HZ)
+        for sound in _sounds_on_step(family, performance, step, rng):
+            end = min(len(wave), begin + len(sound))
+            wave[begin:end] += sound[: end - begin]
+    if family.drive:
+        wave = np.tanh(family.drive * wave / np.abs(wave).max() * 3)
+    noise_level = 10 ** (-rng.uniform(2.2, 3.2))
+    wave += noise_level * np.abs(wave).max() * rng.standard_normal(len(wave))
+    _note.cache_clear()
+    return set_rms(fade(wave), SET_RMS)[0]
+
+
+def _draw_performance(family: Family, rng: np.random.Generator) -> Performance:
+    step_s = 15 / (family.tempo_bpm * rng.uniform(0.9, 1.1))  # a quarter of a beat
     key_hz = 110 * 2 ** (rng.integers(-5, 7) / 12)
     level = dict(zip(("drums", "bass", "chord", "lead"), rng.uniform(0.5, 1.3, 4), strict=True))
     swing, vibrato_hz = rng.uniform(0, 0.1), rng.uniform(4.5, 6.5)
-    out = np.zeros(round(CLIP_S * RATE_HZ))
-    for step in range(int(CLIP_S / step_s)):
-        at = round((step + swing * (step % 2)) * step_s * RATE_HZ)
-        for sound in _step(family, step, key_hz, step_s, level, vibrato_hz, rng):
-            end = min(len(out), at + len(sound))
-            out[at:end] += sound[: end - at]
-    if family.drive:
-        out = np.tanh(family.drive * out / np.abs(out).max() * 3)
-    out += 10 ** (-rng.uniform(2.2, 3.2)) * np.abs(out).max() * rng.standard_normal(len(out))
-    _note.cache_clear()
-    return set_rms(fade(out), SET_RMS)[0]
+    return Performance(key_hz, step_s, level, swing, vibrato_hz)
 
 
-def _step(
-    family: Family,
-    step: int,
-    key_hz: float,
-    step_s: float,
-    level: dict[str, float],
-    vibrato_hz: float,
-    rng: np.random.Generator,
+def _sounds_on_step(
+    family: Family, performance: Performance, step: int, rng: np.random.Generator
 ) -> list[Wave]:
-    """Return the sounds that begin on one step; one in seventeen is left out."""
-    bar, beat = divmod(step, 16)
-    root = key_hz * 2 ** (family.roots[bar % len(family.roots)] / 12)
-    played = {
-        part: getattr(family, part)[beat] == "x" and rng.random() > 0.06
+    """Return the sounds that begin on a step."""
+    bar, step_in_bar = divmod(step, STEPS_PER_BAR)
+    root_hz = performance.key_hz * 2 ** (family.roots[bar % len(family.roots)] / 12)
+    level, step_s = performance.level, performance.step_s
+    is_played = {
+        part: getattr(family, part)[step_in_bar] == "x" and rng.random() > REST_PROBABILITY
         for part in ("kick", "snare", "hat", "bass", "comp")
     }
     sounds: list[Wave] = []
-    if played["kick"]:
+    if is_played["kick"]:
         sounds.append(level["drums"] * _kick())
-    if played["snare"]:
+    if is_played["snare"]:
         sounds.append(level["drums"] * 0.5 * _noise(rng, 0.12, 1))
-    if played["hat"]:
+    if is_played["hat"]:
         sounds.append(level["drums"] * 0.2 * _noise(rng, 0.04, 2))
-    if played["bass"]:
-        sounds.append(level["bass"] * 0.6 * _note(root / 2, (1, 0.4, 0.1), 2 * step_s, 0.3))
-    if played["comp"]:
+    if is_played["bass"]:
+        sounds.append(level["bass"] * 0.6 * _note(root_hz / 2, (1, 0.4, 0.1), 2 * step_s, 0.3))
+    if is_played["comp"]:
         for tone in family.chord:
-            note = _note(root * 2 ** (tone / 12), family.partials, 1.2, family.decay_s)
+            note = _note(root_hz * 2 ** (tone / 12), family.partials, 1.2, family.decay_s)
             sounds.append(level["chord"] * 0.25 * note)
     if rng.random() < family.lead * 0.5:
-        hz = 2 * root * 2 ** (rng.choice(family.chord) / 12)
-        note = _note(hz, family.partials, 0.6, 0.4, family.vibrato, vibrato_hz)
+        hz = 2 * root_hz * 2 ** (rng.choice(family.chord) / 12)
+        note = _note(hz, family.partials, 0.6, 0.4, family.vibrato, performance.vibrato_hz)
         sounds.append(level["lead"] * 0.5 * note)
     return sounds
 
 
-@lru_cache(maxsize=256)  # a clip strikes few notes many times
+@lru_cache(maxsize=256)  # a clip repeats a few notes many times
 def _note(
     hz: float,
     partials: tuple[float, ...],
@@ -144,11 +162,13 @@ def _note(
 
 
 def _kick() -> Wave:
+    """Return a bass drum: a sine whose frequency falls from 150 to 50 Hz."""
     t = np.arange(round(0.2 * RATE_HZ)) / RATE_HZ
     return np.sin(2 * np.pi * (50 * t + 100 * 0.03 * (1 - np.exp(-t / 0.03)))) * np.exp(-t / 0.07)
 
 
 def _noise(rng: np.random.Generator, length_s: float, brightness: int) -> Wave:
+    """Return decaying white noise, differentiated ``brightness`` - 1 times."""
     t = np.arange(round(length_s * RATE_HZ)) / RATE_HZ
     noise = rng.standard_normal(len(t) + brightness)
     for _ in range(brightness - 1):

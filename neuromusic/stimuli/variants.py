@@ -1,4 +1,4 @@
-"""The names of the ten variants of a training clip, for what lists them without making them."""
+"""Names of the ten variants of a training clip, without the code that makes them."""
 
 from pathlib import PurePosixPath
 
@@ -6,10 +6,10 @@ VARIANTS = (
     "original",  # 0
     "noise",  # white noise at a signal-to-noise ratio
     "shift",  # circular shift in time
-    "stretch",  # tempo, pitch kept (phase vocoder)
-    "pitch",  # pitch, tempo kept
+    "stretch",  # tempo; pitch is kept (phase vocoder)
+    "pitch",  # pitch; tempo is kept
     "speed",  # pitch and tempo together
-    "resample",  # down to a lower rate and back: the treble is gone
+    "resample",  # to a lower rate and back, which removes high frequencies
     "gain",  # softer, so that nothing can clip
     "percussive",  # percussive part
     "harmonic",  # harmonic part
@@ -17,7 +17,7 @@ VARIANTS = (
 
 
 def variant_file_name(path: str, variant: int) -> str:
-    """Return the wav name of a variant: a.wav -> a_v3-stretch.wav; the original keeps its own."""
+    """Return the wav name of a variant: a.wav -> a_v3-stretch.wav; variant 0 keeps its name."""
     if variant == 0:
         return path
     pure = PurePosixPath(path)

@@ -1,4 +1,4 @@
-"""The events and images of a dataset against an order."""
+"""Events and images of a BIDS dataset, compared with an order."""
 
 import json
 import shutil
@@ -36,50 +36,52 @@ def bids(shared, tmp_path):
 
 
 def test_real_events_agree_in_five_subjects_and_18_runs(orders, shared):
-    agreeing, faults = check_dataset(orders, shared / "data/ds003720")
-    assert faults == []
+    agreeing, mismatches = check_dataset(orders, shared / "data/ds003720")
+    assert mismatches == []
     assert len(agreeing) == 5
     assert all("18 of 18 runs agree" in line for line in agreeing)
 
 
-def test_a_changed_row_is_named(orders, bids):
+def test_a_changed_row_is_a_mismatch(orders, bids):
     path = bids / NAME
     rows = path.read_text().splitlines()
     rows[8] = rows[8].replace("105\t", "106\t", 1)
     rows[11] = "150\t15\t'rock'\t99\t0\t15"
     path.write_text("\n".join(rows))
-    _, faults = check_dataset(orders, bids)
-    assert len(faults) == 2
-    assert "sub-001 task-Test run-02 trial 7: onset 106 s; expected 105 s" in faults
-    assert any("run-02 trial 10: events rock.00099_15s.wav; order file" in f for f in faults)
+    _, mismatches = check_dataset(orders, bids)
+    assert len(mismatches) == 2
+    assert "sub-001 task-Test run-02 trial 7: onset 106 s; expected 105 s" in mismatches
+    assert any("run-02 trial 10: events rock.00099_15s.wav; order file" in f for f in mismatches)
 
 
-def test_missing_runs_rows_and_another_tr_are_named(orders, bids):
+def test_missing_runs_missing_rows_and_another_tr_are_mismatches(orders, bids):
     (bids / NAME).unlink()
     other = bids / NAME.replace("run-02", "run-03")
     other.write_text("\n".join(other.read_text().splitlines()[:-1]))
     sidecar = bids / NAME.replace("run-02_events.tsv", "run-04_bold.json")
     header = json.loads(sidecar.read_text())
     sidecar.write_text(json.dumps({**header, "RepetitionTime": 2.0, "NumberOfVolumes": 400}))
-    _, faults = check_dataset(orders, bids)
-    assert "sub-001 task-Test run-02: has no events.tsv" in faults
-    assert any("run-03: 40 rows; expected 41" in f for f in faults)
-    assert any("run-04" in f and "has TR 2.0; expected 1.5" in f for f in faults)
-    assert any("run-04" in f and "has volumes 400; expected 410" in f for f in faults)
-    assert len(faults) == 4
+    _, mismatches = check_dataset(orders, bids)
+    assert "sub-001 task-Test run-02: has no events.tsv" in mismatches
+    assert any("run-03: 40 rows; expected 41" in f for f in mismatches)
+    assert any(
+        "run-04" in f and "has a TR of 2.0 s; expected a TR of 1.5 s" in f for f in mismatches
+    )
+    assert any("run-04" in f and "has 400 volumes; expected 410 volumes" in f for f in mismatches)
+    assert len(mismatches) == 4
 
 
 @pytest.mark.parametrize(("n_vol", "agrees"), [(410, True), (409, False)])
-def test_volumes_of_an_image_are_compared(orders, bids, n_vol, agrees):
+def test_the_number_of_volumes_of_an_image_is_compared(orders, bids, n_vol, agrees):
     image = nibabel.Nifti1Image(np.zeros((2, 2, 2, n_vol), np.int16), np.eye(4))
     image.header.set_zooms((2, 2, 2, 1.5))
     image.header.set_xyzt_units("mm", "sec")
     nibabel.save(image, bids / NAME.replace("events.tsv", "bold.nii.gz"))
-    agreeing, faults = check_dataset(orders, bids)
+    agreeing, mismatches = check_dataset(orders, bids)
     assert "number of volumes in 1" in agreeing[0]
-    assert (faults == []) is agrees
+    assert (mismatches == []) is agrees
     if not agrees:
-        assert "has volumes 409; expected 410" in faults[0]
+        assert "has 409 volumes; expected 410 volumes" in mismatches[0]
 
 
 @pytest.mark.parametrize(
@@ -90,14 +92,14 @@ def test_volumes_of_an_image_are_compared(orders, bids, n_vol, agrees):
         ("0\t15\t'pop'\t1\t20\t15", "row 2: start 20.0 and end 15.0"),
     ],
 )
-def test_bad_rows_are_named(tmp_path, row, message):
+def test_bad_rows_are_refused_with_their_number(tmp_path, row, message):
     path = tmp_path / "e.tsv"
     path.write_text(f"onset\tduration\tgenre\ttrack\tstart\tend\n0\t15\t'pop'\t1\t0\t15\n{row}\n")
     with pytest.raises(InputError, match=message):
         read_events(path)
 
 
-def test_quotes_crlf_and_a_short_clip(tmp_path):
+def test_quotes_crlf_and_a_short_clip_are_read(tmp_path):
     path = tmp_path / "e.tsv"
     text = "onset\tduration\tgenre\ttrack\tstart\tend\r\n480\t15\t'pop'\t49\t9.59\t24.58"
     path.write_bytes(text.encode())
@@ -116,7 +118,7 @@ ROWS = st.tuples(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(ROWS, min_size=1, max_size=8), st.sampled_from(["", "'", '"']), st.booleans())
-def test_any_good_rows_are_read_as_python_reads_them(tmp_path_factory, rows, quote, crlf):
+def test_valid_rows_are_read_as_python_reads_them(tmp_path_factory, rows, quote, crlf):
     path = tmp_path_factory.mktemp("events") / "事件 e.tsv"
     lines = [
         f"{onset!r}\t{duration!r}\t{quote}{genre}{quote}\t{track}\t{start!r}\t{start + more!r}"
@@ -138,7 +140,7 @@ FIELDS = st.one_of(
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.lists(FIELDS, max_size=8), max_size=4))
-def test_any_other_rows_are_refused_by_name(tmp_path_factory, rows):
+def test_other_rows_are_refused_or_read_correctly(tmp_path_factory, rows):
     path = tmp_path_factory.mktemp("events") / "e.tsv"
     text = HEADER + "\n".join("\t".join(row) for row in rows)
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
@@ -155,14 +157,14 @@ def test_any_other_rows_are_refused_by_name(tmp_path_factory, rows):
 
 @pytest.mark.parametrize(
     ("row", "message"),
-    [("0\t15\t'pop'\t1\t0\t15\t7", "more fields|saw 7"), ("0\t15\t'pop'", "expected numbers"),
+    [("0\t15\t'pop'\t1\t0\t15\t7", "more cells|saw 7"), ("0\t15\t'pop'", "expected numbers"),
      ("0\t15\t'pop'\t-1\t0\t15", "track '-1'"), ("0\t15\t'pop'\t123456\t0\t15", "track '123456'"),
      ("0\t1_5\t'pop'\t1\t0\t15", "expected numbers"), ("0\t15\t'pop'\t1\t0\tinf", "end inf"),
-     ("0\t15\t'pop'\t1\t0\t1e9", "name no part of a track"),
+     ("0\t15\t'pop'\t1\t0\t1e9", "are not a part of a track"),
      ("0\t15\t'po\x1b[31mp'\t1\t0\t15", "unknown genre")],
 )  # fmt: skip
-def test_rows_that_pandas_or_python_would_take_are_named(tmp_path, row, message):
-    """With a field too many pandas moves all columns by one; Python reads 1_5 as 15."""
+def test_rows_that_pandas_or_python_would_accept_are_refused(tmp_path, row, message):
+    """With one cell too many, pandas moves all columns by one; Python reads 1_5 as 15."""
     path = tmp_path / "e.tsv"
     for text in (f"{HEADER}{row}\n", f"{HEADER}0\t15\t'pop'\t1\t0\t15\n{row}\n"):
         path.write_text(text)
@@ -172,7 +174,7 @@ def test_rows_that_pandas_or_python_would_take_are_named(tmp_path, row, message)
 
 
 @pytest.mark.parametrize(("rows", "message"), [(0, "has no rows"), (1, "has one row")])
-def test_no_row_or_the_dummy_alone_is_no_run(bids, rows, message):
+def test_a_run_without_trials_is_refused(bids, rows, message):
     for path in bids.rglob("*_events.tsv"):
         path.write_text("".join(path.read_text().splitlines(keepends=True)[: 1 + rows]))
     with pytest.raises(InputError, match=message):
@@ -180,7 +182,7 @@ def test_no_row_or_the_dummy_alone_is_no_run(bids, rows, message):
 
 
 def test_ninety_thousand_rows_are_read(tmp_path):
-    """Far beyond a run; a million are refused, see test_bombs.py."""
+    """Far more than a run has; a million are refused, see test_size_limits.py."""
     path = tmp_path / "e.tsv"
     path.write_text(HEADER + "0\t15\t'pop'\t1\t0\t15\n" * 90_000)
     began = time.process_time()
@@ -189,12 +191,12 @@ def test_ninety_thousand_rows_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "3", "[" * 100_000, "{", '{"RepetitionTime": "x"}'])
-def test_a_sidecar_that_is_none_is_named(orders, bids, text):
+def test_a_sidecar_that_is_not_a_json_object_is_refused(orders, bids, text):
     sidecar = bids / NAME.replace("events.tsv", "bold.json")
     sidecar.write_text(text)
     if text.endswith("}"):
-        _, faults = check_dataset(orders, bids)
-        assert any("has TR x; expected 1.5" in fault for fault in faults)
+        _, mismatches = check_dataset(orders, bids)
+        assert any("has a TR of x s; expected a TR of 1.5 s" in mismatch for mismatch in mismatches)
     else:
-        with pytest.raises(InputError, match=r"run-02_bold\.json: is no (readable )?JSON"):
+        with pytest.raises(InputError, match=r"run-02_bold\.json: is not a (readable )?JSON"):
             check_dataset(orders, bids)

@@ -1,4 +1,4 @@
-"""Cutting, staging and lists."""
+"""Stimulus lists, splits by track, and cutting clips."""
 
 import re
 import tempfile
@@ -50,7 +50,7 @@ def test_cutting_takes_the_seconds_that_the_events_name(tmp_path):
     first = round(9.59 * 22050) + 2 * 22050
     middle = slice(2 * 22050, -2 * 22050)
     np.testing.assert_allclose(clip[middle], whole[first : first + len(clip[middle])], atol=1e-6)
-    with pytest.raises(InputError, match=r"pop\.00049\.wav: lasts 30\.00 s.*up to 31 s"):
+    with pytest.raises(InputError, match=r"pop\.00049\.wav: lasts 30\.00 s.*ends at 31 s"):
         clips.cut_clip(path, 16, 31)
 
 
@@ -72,11 +72,11 @@ def test_the_real_events_cut_every_clip_of_the_orders_once(shared):
         ("train", 12, 1, "Train_run-12-01_reggae.00013_15s.wav"),
     ],
 )
-def test_staged_names_are_the_laboratorys(split, run, trial, name):
-    assert lists.staged_name(split, run, trial, "reggae.00013_15s.wav") == name
+def test_presentation_names_are_those_of_the_original_files(split, run, trial, name):
+    assert lists.presentation_name(split, run, trial, "reggae.00013_15s.wav") == name
 
 
-def test_lists_of_the_real_orders(shared, tmp_path):
+def test_lists_of_the_real_orders_have_all_presentations(shared, tmp_path):
     tables = {
         split: lists.list_order(read_order(shared / "data/orders" / name, split))
         for split, name in (("train", "ExpTrnOrder.mat"), ("test", "ExpValOrder.mat"))
@@ -133,30 +133,30 @@ def test_a_folder_is_split_by_track_in_every_class(tmp_path, split, expected):
 
 @settings(max_examples=25, deadline=None)
 @given(st.tuples(*[st.integers(0, 9)] * 3).filter(any), st.integers(1, 12), st.integers(0, 99))
-def test_every_share_is_within_one_track_of_its_proportion(parts, n_tracks, seed):
+def test_every_part_is_within_one_track_of_its_proportion(parts, n_tracks, seed):
     with tempfile.TemporaryDirectory() as directory:
         make_tree(Path(directory), {"blues": n_tracks})
         table = splits.split_tracks(folder.table(Path(directory)), parts, seed)
     assert len(table) == n_tracks
-    for side, part in zip(("train", "valid", "test"), parts, strict=True):
-        count = (table["split"] == side).sum()
+    for name, part in zip(("train", "valid", "test"), parts, strict=True):
+        count = (table["split"] == name).sum()
         assert abs(count - n_tracks * part / sum(parts)) < 1
         assert part or not count
 
 
 @pytest.mark.parametrize("link", ["hard", "sym", "copy"])
-def test_staging(tmp_path, link):
+def test_a_clip_is_linked_or_copied(tmp_path, link):
     source = tmp_path / "a.wav"
     source.write_bytes(b"sound")
     target = tmp_path / "x" / "b.wav"
-    assert lists.stage(source, target, link) == link
+    assert lists.link_or_copy(source, target, link) == link
     assert target.read_bytes() == b"sound"
     assert target.is_symlink() is (link == "sym")
     assert (target.stat().st_ino == source.stat().st_ino) is (link != "copy")
 
 
 @pytest.mark.parametrize("entry", ["../secret.wav", "pop/../../secret.wav", "/secret.wav"])
-def test_a_list_that_leaves_its_directory_is_refused(tmp_path, entry):
+def test_a_path_that_leaves_the_directory_is_refused(tmp_path, entry):
     order, test = design_orders(
         [f"{g}.{i:05d}_15s.wav" for g in ("pop", "rock") for i in range(9)], 0
     )
@@ -167,7 +167,7 @@ def test_a_list_that_leaves_its_directory_is_refused(tmp_path, entry):
         lists.read_lists(tmp_path)
 
 
-def test_two_files_of_one_name_are_named(tmp_path):
+def test_two_clips_with_the_same_name_are_refused(tmp_path):
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "blues.00001_15s.wav").touch()

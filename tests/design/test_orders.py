@@ -1,4 +1,4 @@
-"""Order files: the real ones, MATLAB's two formats, designs, and everything that is wrong."""
+"""Order files: the real ones, both MATLAB formats, new designs, and damaged files."""
 
 from collections import Counter
 
@@ -34,7 +34,7 @@ GOOD = [["blues.00001_15s.wav", "rock.00002_15s.wav"], ["pop.00003_15s.wav", "ja
 
 
 def write_hdf5(path, name, rows):
-    """As MATLAB 7.3 writes a cell array: references, column by column, behind a user block."""
+    """Write a cell array as MATLAB 7.3 does: references, column by column, after a user block."""
     with h5py.File(path, "w", userblock_size=512) as file:
         table = file.create_dataset(name, (len(rows[0]), len(rows)), dtype=h5py.ref_dtype)
         table.attrs["MATLAB_class"] = np.bytes_("cell")
@@ -59,7 +59,7 @@ def test_the_real_orders_are_as_published(shared):
     assert test.clips[5, 39] == "reggae.00013_15s.wav"
 
 
-def test_events_of_all_subjects_give_the_real_orders(shared):
+def test_events_of_all_subjects_rebuild_the_real_orders(shared):
     train, test = orders_from_bids(shared / "data/ds003720")
     real = [
         read_order(shared / "data/orders" / f"Exp{name}Order.mat", split)
@@ -69,13 +69,13 @@ def test_events_of_all_subjects_give_the_real_orders(shared):
     assert (test.clips == real[1].clips).all()
 
 
-def test_dummies_are_those_of_the_real_events(shared):
+def test_dummies_match_the_real_events(shared):
     orders = dict(zip(("train", "test"), orders_from_bids(shared / "data/ds003720"), strict=True))
     for file in find_events(shared / "data/ds003720"):
         assert read_events(file.path)["clip"][0] == dummy_clip(orders[file.split], file.run)
 
 
-def test_scipy_reads_what_was_written(tmp_path):
+def test_scipy_reads_a_written_order(tmp_path):
     order = Order("train", np.array(GOOD).T)
     write_order(order, tmp_path / "o.mat")
     table = scipy.io.loadmat(tmp_path / "o.mat")["TrnOrd"]
@@ -83,7 +83,7 @@ def test_scipy_reads_what_was_written(tmp_path):
     assert (read_order(tmp_path / "o.mat", "train").clips == order.clips).all()
 
 
-def test_matlab_73(tmp_path):
+def test_version_7_3_files_are_read(tmp_path):
     write_hdf5(tmp_path / "o.mat", "ValOrd", GOOD)
     assert (read_order(tmp_path / "o.mat", "test").clips == np.array(GOOD).T).all()
 
@@ -92,13 +92,15 @@ def test_matlab_73(tmp_path):
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ("../x.wav", "row 2, column 1: '../x.wav' is no clip name"),
+        ("../x.wav", "row 2, column 1: '../x.wav' is not a clip name"),
         ("/etc/blues.00001_15s.wav", "row 2, column 1"),
         ("polka.00001_15s.wav", "unknown genre 'polka'.*expected one of blues"),
         ("", "row 2, column 1"),
     ],
 )
-def test_an_entry_that_is_no_clip_is_named(tmp_path, version, entry, message):
+def test_an_entry_that_is_not_a_clip_name_is_refused_with_its_row(
+    tmp_path, version, entry, message
+):
     rows = [GOOD[0], [entry, GOOD[1][1]]]
     path = tmp_path / "o.mat"
     if version == "5":
@@ -117,39 +119,39 @@ def truncate(path, share):
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 @pytest.mark.parametrize("version", ["5", "7.3"])
-def test_a_file_that_is_cut_short_is_named(tmp_path, version, share):
+def test_a_truncated_order_file_is_refused(tmp_path, version, share):
     path = tmp_path / "o.mat"
     if version == "5":
         scipy.io.savemat(path, {"TrnOrd": cells(GOOD)})
     else:
         write_hdf5(path, "TrnOrd", GOOD)
     truncate(path, share)
-    with pytest.raises(InputError, match=r"o\.mat: is no readable MATLAB"):
+    with pytest.raises(InputError, match=r"o\.mat: is not a readable MATLAB"):
         read_order(path, "train")
 
 
-def test_73_files_that_are_no_order(tmp_path):
+def test_version_7_3_files_without_an_order_are_refused(tmp_path):
     path = tmp_path / "o.mat"
     write_hdf5(path, "ValOrd", GOOD)
-    with pytest.raises(InputError, match=r"o\.mat: has no variable TrnOrd; it holds ValOrd"):
+    with pytest.raises(InputError, match=r"o\.mat: has no variable TrnOrd; it contains ValOrd"):
         read_order(path, "train")
     with h5py.File(path, "w", userblock_size=512) as file:
         file["TrnOrd"] = np.ones((3, 3))
     with pytest.raises(InputError, match=r"o\.mat: TrnOrd is not a cell array"):
         read_order(path, "train")
     write_hdf5(path, "TrnOrd", GOOD)
-    with h5py.File(path, "r+") as file:  # a number, [1.0], where row 1 has its second name
+    with h5py.File(path, "r+") as file:  # a number, [1.0], in place of the second name of row 1
         file["TrnOrd"][1, 0] = file.create_dataset("#refs#/number", data=np.ones((1, 1))).ref
-    with pytest.raises(InputError, match=r"row 1, column 2: .* is no clip name"):
+    with pytest.raises(InputError, match=r"row 1, column 2: .* is not a clip name"):
         read_order(path, "train")
 
 
-def test_files_that_are_no_order(tmp_path):
+def test_files_without_an_order_are_refused(tmp_path):
     path = tmp_path / "o.mat"
     with pytest.raises(InputError, match="no such file"):
         read_order(path, "train")
     scipy.io.savemat(path, {"TrnOrdr": cells(GOOD)})
-    with pytest.raises(InputError, match="no variable TrnOrd; it holds TrnOrdr"):
+    with pytest.raises(InputError, match="no variable TrnOrd; it contains TrnOrdr"):
         read_order(path, "train")
     scipy.io.savemat(path, {"TrnOrd": np.ones((3, 3))})
     with pytest.raises(InputError, match="not a cell array"):
@@ -158,13 +160,13 @@ def test_files_that_are_no_order(tmp_path):
     with pytest.raises(InputError, match="row 1, column 1"):
         read_order(path, "train")
     path.write_text("hello")
-    with pytest.raises(InputError, match=r"o\.mat: is no readable MATLAB file"):
+    with pytest.raises(InputError, match=r"o\.mat: is not a readable MATLAB file"):
         read_order(path, "train")
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.integers(2, 60), st.integers(1, 10), st.integers(0, 2**31))
-def test_a_design_keeps_the_published_rules(n_clips, n_genres, seed):
+def test_a_new_design_follows_the_published_rules(n_clips, n_genres, seed):
     clips = [f"{g}.{i:05d}_15s.wav" for g in GENRES[:n_genres] for i in range(n_clips)]
     train, test = design_orders(clips, seed)
     assert check_design(train) == check_design(test) == []
@@ -192,14 +194,14 @@ def test_the_design_of_the_full_set_is_the_published_one():
 
 
 @pytest.mark.parametrize("clips", [[], ["pop.00001_15s.wav"], ["pop.00001_15s.wav", "x.wav"]])
-def test_too_few_clips_or_other_files_are_no_design(clips):
-    with pytest.raises(InputError, match=r"clips: .*(at least 2|no clip name)"):
+def test_too_few_clips_and_other_files_are_refused(clips):
+    with pytest.raises(InputError, match=r"clips: .*(at least 2|not a clip name)"):
         design_orders(clips, 0)
 
 
-def test_departures_from_the_design_are_found():
+def test_differences_from_the_design_are_listed():
     twice = np.array([["blues.00001_15s.wav", "blues.00001_15s.wav"]])
-    assert "played 2 times" in check_design(Order("train", twice))[0]
+    assert "presented 2 times" in check_design(Order("train", twice))[0]
     _, test = design_orders([f"{g}.{i:05d}_15s.wav" for g in GENRES for i in range(9)], 0)
     assert "run 1 is not balanced over genres" in " ".join(
         check_design(
@@ -211,7 +213,7 @@ def test_departures_from_the_design_are_found():
     assert "run 1, trial 11" in check_design(Order("test", swapped))[0]
 
 
-def test_presentations_lie_on_the_grid():
+def test_presentations_are_on_the_time_grid():
     train, test = design_orders([f"{g}.{i:05d}_15s.wav" for g in GENRES for i in range(14)], 1)
     table = presentations(test)
     one = table[table["run"] == 1]
@@ -221,3 +223,8 @@ def test_presentations_lie_on_the_grid():
     table = presentations(train)
     assert table.query("run == 1 and trial == 0")["clip"].item() == train.clips[-1, -1]
     assert table.query("run == 2 and trial == 0")["clip"].item() == train.clips[0, -1]
+
+
+def test_the_representation_gives_split_size_and_unique_clips():
+    order = Order("test", np.tile(["pop.00001_15s.wav", "rock.00001_15s.wav"], (3, 4)))
+    assert repr(order) == "Order('test', 3 runs x 8 trials, 2 unique clips)"

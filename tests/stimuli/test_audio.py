@@ -1,4 +1,4 @@
-"""Reading sound: formats, rates and channels against librosa; everything that is no sound."""
+"""Sound files: formats, rates and channels against librosa; damaged files; writing."""
 
 import fractions
 
@@ -23,7 +23,7 @@ def chirp(rate_hz, seconds=2.0):
      ("wav", "FLOAT", 1e-7), ("au", "PCM_16", 1e-4), ("flac", "PCM_16", 1e-4),
      ("mp3", None, 0.05), ("ogg", None, 0.1)],
 )  # fmt: skip
-def test_formats(tmp_path, suffix, subtype, tolerance):
+def test_every_format_is_read(tmp_path, suffix, subtype, tolerance):
     path = tmp_path / f"a song.{suffix}"
     wave = chirp(22050)
     soundfile.write(path, wave, 22050, subtype=subtype)
@@ -33,23 +33,23 @@ def test_formats(tmp_path, suffix, subtype, tolerance):
     if suffix not in ("mp3", "ogg"):
         np.testing.assert_allclose(out, wave, atol=tolerance)
     else:
-        theirs, _ = librosa.load(path, sr=None)
-        np.testing.assert_allclose(out, theirs, atol=1e-6)
+        expected, _ = librosa.load(path, sr=None)
+        np.testing.assert_allclose(out, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 16000, 44100, 48000, 96000])
 @pytest.mark.parametrize("channels", [1, 2, 6])
-def test_rates_and_channels(tmp_path, rate_hz, channels):
+def test_rates_and_channels_match_librosa(tmp_path, rate_hz, channels):
     wave = chirp(rate_hz)[:, None] * np.linspace(1, 0.2, channels)
     soundfile.write(tmp_path / "a.wav", wave, rate_hz, subtype="FLOAT")
-    theirs, _ = librosa.load(tmp_path / "a.wav", sr=22050, mono=True, res_type="soxr_hq")
+    expected, _ = librosa.load(tmp_path / "a.wav", sr=22050, mono=True, res_type="soxr_hq")
     out = audio.read(tmp_path / "a.wav")
-    assert abs(len(out) - len(theirs)) <= 1
-    n = min(len(out), len(theirs))
-    np.testing.assert_allclose(out[:n], theirs[:n], atol=1e-4)
+    assert abs(len(out) - len(expected)) <= 1
+    n = min(len(out), len(expected))
+    np.testing.assert_allclose(out[:n], expected[:n], atol=1e-4)
 
 
-def test_pieces_are_the_whole(tmp_path):
+def test_blocks_concatenate_to_the_whole(tmp_path):
     soundfile.write(tmp_path / "a.wav", chirp(48000, 5), 48000, subtype="FLOAT")
     pieces = list(audio.blocks(tmp_path / "a.wav", block_s=0.7))
     assert len(pieces) == 8
@@ -73,11 +73,11 @@ def bad(name, folder):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("empty", "expected at least 15 s"), ("silent", "is silent"), ("NaN", "holds NaN"),
-     ("short", "lasts 14.00 s"), ("corrupt", "no readable sound file"),
-     ("text", "no readable sound file"), ("missing", "no such file")],
+    [("empty", "expected at least 15 s"), ("silent", "is silent"), ("NaN", "contains NaN"),
+     ("short", "lasts 14.00 s"), ("corrupt", "not a readable sound file"),
+     ("text", "not a readable sound file"), ("missing", "no such file")],
 )  # fmt: skip
-def test_what_is_no_sound_is_named(tmp_path, name, message):
+def test_a_file_without_usable_sound_is_refused_by_name(tmp_path, name, message):
     path = bad(name, tmp_path)
     with pytest.raises(InputError, match=message) as caught:
         audio.read(path, least_s=15)
@@ -86,7 +86,7 @@ def test_what_is_no_sound_is_named(tmp_path, name, message):
 
 @pytest.mark.parametrize("suffix", audio.SUFFIXES)
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.9])
-def test_a_file_that_is_cut_short_is_named(tmp_path, suffix, share):
+def test_a_truncated_file_is_refused_by_name(tmp_path, suffix, share):
     path = tmp_path / f"a{suffix}"
     noise = 0.1 * np.random.default_rng(0).standard_normal(15 * 22050)
     soundfile.write(path, noise, 22050)
@@ -99,15 +99,15 @@ def test_a_file_that_is_cut_short_is_named(tmp_path, suffix, share):
 
 
 @pytest.mark.parametrize("suffix", ["flac", "mp3"])
-def test_samples_that_the_header_promises_are_missed_at_any_length(tmp_path, suffix):
+def test_missing_samples_are_noticed_whatever_length_is_expected(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, chirp(22050, 5), 22050)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(InputError, match=rf"a\.{suffix}: is (cut short|no readable sound)"):
+    with pytest.raises(InputError, match=rf"a\.{suffix}: is (truncated|not a readable sound)"):
         audio.read(path)
 
 
-def test_what_is_written_is_16_bit_mono(tmp_path):
+def test_written_files_are_16_bit_mono(tmp_path):
     path = tmp_path / "a.wav"
     audio.write(path, chirp(22050))
     info = soundfile.info(path)
@@ -118,7 +118,7 @@ def test_what_is_written_is_16_bit_mono(tmp_path):
     assert not (tmp_path / "b.wav").exists()
 
 
-def test_the_laboratorys_clip_of_14_99_s_is_taken(tmp_path):
+def test_the_clip_of_14_99_s_is_accepted(tmp_path):
     soundfile.write(tmp_path / "a.wav", chirp(22050, 14.99), 22050)
     assert len(audio.read(tmp_path / "a.wav", least_s=15)) == round(14.99 * 22050)
 
@@ -128,22 +128,24 @@ def test_the_laboratorys_clip_of_14_99_s_is_taken(tmp_path):
     ("subtype", "tolerance"),
     [("PCM_U8", 0.02), ("PCM_24", 1e-5), ("PCM_32", 1e-5), ("FLOAT", 1e-5), ("DOUBLE", 1e-5)],
 )
-def test_widths_of_six_channels_against_scipy(tmp_path, rate_hz, subtype, tolerance):
-    """5.1 as one mean, with the rate changed by another library's filter."""
+def test_sample_formats_with_six_channels_match_scipy(tmp_path, rate_hz, subtype, tolerance):
+    """The mean of six channels, resampled by the filter of another library."""
     path = tmp_path / "环绕 声.wav"
     t = np.arange(rate_hz) / rate_hz
     wave = np.stack([0.5 * np.sin(2 * np.pi * f * t) for f in range(200, 800, 100)], axis=1)
     soundfile.write(path, wave, rate_hz, subtype=subtype)
     out = audio.read(path)
     ratio = fractions.Fraction(audio.RATE_HZ, rate_hz)
-    theirs = scipy.signal.resample_poly(wave.mean(1), ratio.numerator, ratio.denominator)
-    assert abs(len(out) - len(theirs)) <= 1
-    middle = slice(2000, -2000)  # both ring at the ends
-    np.testing.assert_allclose(out[: len(theirs)][middle], theirs[middle], atol=tolerance + 1e-3)
+    expected = scipy.signal.resample_poly(wave.mean(1), ratio.numerator, ratio.denominator)
+    assert abs(len(out) - len(expected)) <= 1
+    middle = slice(2000, -2000)  # both filters ring at the ends
+    np.testing.assert_allclose(
+        out[: len(expected)][middle], expected[middle], atol=tolerance + 1e-3
+    )
 
 
 @pytest.mark.parametrize("suffix", ["wav", "au", "flac"])
-def test_a_constant_and_a_clipped_sound_stay_what_they_are(tmp_path, suffix):
+def test_constant_and_clipped_sounds_are_read_unchanged(tmp_path, suffix):
     for name, wave in (("dc", np.full(3000, 0.25)), ("clipped", np.sign(chirp(22050)))):
         path = tmp_path / f"{name}.{suffix}"
         soundfile.write(path, wave, 22050, subtype="PCM_16")
@@ -151,20 +153,20 @@ def test_a_constant_and_a_clipped_sound_stay_what_they_are(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("form", ["wav", "au", "flac", "mp3", "ogg"])
-def test_a_file_of_no_samples_is_empty(tmp_path, form):
+def test_a_file_without_samples_is_refused(tmp_path, form):
     path = tmp_path / f"a.{form}"
     soundfile.write(path, np.zeros(0), 22050)
-    with pytest.raises(InputError, match=r"is empty|no readable sound file|is silent"):
+    with pytest.raises(InputError, match=r"is empty|not a readable sound file|is silent"):
         audio.read(path)
     path.write_bytes(b"")
-    with pytest.raises(InputError, match=r"is empty|no readable sound file"):
+    with pytest.raises(InputError, match=r"is empty|not a readable sound file"):
         audio.read(path)
 
 
-def test_not_a_number_throughout(tmp_path):
+def test_only_nan_or_infinity_is_refused(tmp_path):
     for value in (np.nan, np.inf, -np.inf):
         soundfile.write(tmp_path / "a.wav", np.full(500, value), 22050, subtype="DOUBLE")
-        with pytest.raises(InputError, match="holds NaN or infinite"):
+        with pytest.raises(InputError, match="contains NaN or infinite"):
             audio.read(tmp_path / "a.wav")
 
 
@@ -174,8 +176,8 @@ def test_not_a_number_throughout(tmp_path):
      ("AU", "LITTLE"), ("OGG", "FILE")],
 )  # fmt: skip
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.97])
-def test_a_file_shorter_than_its_header_says_is_cut_short(tmp_path, form, endian, share):
-    """libsndfile takes what is there for the whole."""
+def test_a_file_shorter_than_its_header_declares_is_truncated(tmp_path, form, endian, share):
+    """libsndfile itself reads it as a shorter file."""
     path = tmp_path / "a.x"
     noise = 0.1 * np.random.default_rng(0).standard_normal(3 * 22050)
     subtype = "VORBIS" if form == "OGG" else "PCM_16"
@@ -183,26 +185,26 @@ def test_a_file_shorter_than_its_header_says_is_cut_short(tmp_path, form, endian
     assert len(audio.read(path)) == 3 * 22050
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
-    with pytest.raises(InputError, match=r"a\.x: is (cut short|no readable sound file)"):
+    with pytest.raises(InputError, match=r"a\.x: is (truncated|not a readable sound file)"):
         audio.duration_s(path)
 
 
 @pytest.mark.parametrize("size", [(8, 0), *[(n, n) for n in (0xFFFFFFFF, 0x7FFFF000, 0x7FFFFFFF)]])
-def test_wavs_of_programs_that_could_not_go_back_are_whole(tmp_path, size):
-    """As ffmpeg and SoX write them into a pipe, and libsndfile before it closes a file."""
+def test_wavs_with_an_open_length_are_complete(tmp_path, size):
+    """ffmpeg and SoX write them to a pipe, and libsndfile until it closes a file."""
     path = tmp_path / "a.wav"
     soundfile.write(path, chirp(22050), 22050, subtype="PCM_16")
     content = bytearray(path.read_bytes())
     content[4:8], content[40:44] = (n.to_bytes(4, "little") for n in size)
     path.write_bytes(content)
     np.testing.assert_allclose(audio.read(path), chirp(22050), atol=1e-4)
-    content[4:8] = content[40:44] = bytes(4)  # which libsndfile takes for an empty file
+    content[4:8] = content[40:44] = bytes(4)  # libsndfile reads it as an empty file
     path.write_bytes(content)
-    with pytest.raises(InputError, match="declares no sound, and 88200 bytes follow"):
+    with pytest.raises(InputError, match="declares no sound, but 88200 bytes follow"):
         audio.read(path)
 
 
-def test_streamed_au_and_chunks_behind_and_before_the_sound(tmp_path):
+def test_streamed_au_and_extra_wav_chunks_are_read(tmp_path):
     path = tmp_path / "a.au"
     soundfile.write(path, chirp(22050), 22050, subtype="PCM_16")
     content = bytearray(path.read_bytes())
@@ -219,7 +221,7 @@ def test_streamed_au_and_chunks_behind_and_before_the_sound(tmp_path):
     assert len(audio.read(path)) == 2 * 22050
 
 
-def test_the_real_sounds_are_whole(shared):
+def test_the_real_sounds_are_complete(shared):
     paths = audio.sound_files(shared / "data")
     assert len(paths) > 500
     for path in paths:
@@ -227,13 +229,13 @@ def test_the_real_sounds_are_whole(shared):
 
 
 @pytest.mark.parametrize(("rate_hz", "channels"), [(100, 1), (2_000_000, 1), (8000, 65)])
-def test_what_no_sound_has_is_refused(tmp_path, rate_hz, channels):
+def test_impossible_rates_and_channels_are_refused(tmp_path, rate_hz, channels):
     soundfile.write(tmp_path / "a.wav", 0.1 * np.ones((50, channels)), rate_hz)
     with pytest.raises(InputError, match=rf"declares {rate_hz} Hz and {channels} channels"):
         audio.read(tmp_path / "a.wav")
 
 
-def test_large_pieces_are_decoded_in_small_ones(tmp_path, monkeypatch):
+def test_large_blocks_are_decoded_in_small_parts(tmp_path, monkeypatch):
     soundfile.write(tmp_path / "a.wav", np.stack([chirp(48000, 5)] * 2, 1), 48000, subtype="FLOAT")
     whole = audio.read(tmp_path / "a.wav")
     monkeypatch.setattr(audio, "MOST_VALUES", 5000)

@@ -1,7 +1,9 @@
-"""Sets of sound files: one test over all layouts, tiny real files; then each layout's own ways."""
+"""Corpora: the same tests for every layout on tiny files, then what each layout adds."""
 
+import logging
 import re
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,22 +14,19 @@ from helpers import TINY_TOML
 
 from neuromusic.cli.main import cli
 from neuromusic.core.errors import InputError
+from neuromusic.core.parallel import Machine
 from neuromusic.design.lists import read_lists
 from neuromusic.evaluation.crossval import fold_runs
 from neuromusic.features.prepared import open_prepared
-from neuromusic.pipeline import prepare
 from neuromusic.pipeline.lists import make_file_lists
-from neuromusic.stimuli.corpora import fma, folder, gtzan
+from neuromusic.pipeline.prepare import prepare
+from neuromusic.stimuli.corpora import Corpus, fma, folder, gtzan
 from neuromusic.training.config import make_config
 from neuromusic.training.selection import select
 
 
-def quiet(text):
-    pass
-
-
 def write(path, number, seconds=1.0, rate_hz=22050):
-    """Write noise that no other number gives."""
+    """Write noise that depends on the number."""
     path.parent.mkdir(parents=True, exist_ok=True)
     wave = np.random.default_rng(number).uniform(-0.3, 0.3, round(seconds * rate_hz))
     soundfile.write(path, wave, rate_hz)
@@ -35,7 +34,7 @@ def write(path, number, seconds=1.0, rate_hz=22050):
 
 
 def write_tracks(path, rows):
-    """Write a tracks.csv with FMA's header of three lines; rows of (id, subset, split, genre)."""
+    """Write a tracks.csv with the three header lines of FMA; rows of (id, subset, split, genre)."""
     columns = pd.MultiIndex.from_tuples(
         [("album", "title"), ("set", "split"), ("set", "subset"), ("track", "genre_top")]
     )
@@ -49,7 +48,7 @@ def write_tracks(path, rows):
 
 
 class Folder:
-    """Any names of classes and files, blanks included."""
+    """Arbitrary names of classes and files, with spaces."""
 
     names = ("Dog bark/1-7 a.ogg", "Dog bark/2-8.ogg", "rain/1-9.wav", "rain/2-7.flac")
     genres = ("Dog bark", "rain")
@@ -58,11 +57,8 @@ class Folder:
     def make(self, root):
         (root / "hail").mkdir()
 
-    def table(self, root):
-        return folder.table(root)
-
-    def validate(self, root, least_s):
-        return folder.validate(root, least_s)
+    def corpus(self, root):
+        return Corpus("folder", root)
 
 
 class Gtzan:
@@ -78,11 +74,8 @@ class Gtzan:
     def make(self, root):
         pass
 
-    def table(self, root):
-        return gtzan.table(root)
-
-    def validate(self, root, least_s):
-        return gtzan.validate(root, least_s)
+    def corpus(self, root):
+        return Corpus("gtzan", root)
 
 
 class Fma:
@@ -98,11 +91,8 @@ class Fma:
         ]  # fmt: skip
         write_tracks(root / "tracks.csv", rows)
 
-    def table(self, root):
-        return fma.table(root, root / "tracks.csv")
-
-    def validate(self, root, least_s):
-        return fma.validate(root, root / "tracks.csv", least_s)
+    def corpus(self, root):
+        return Corpus("fma", root, root / "tracks.csv")
 
 
 LAYOUTS = [Folder(), Gtzan(), Fma()]
@@ -116,8 +106,8 @@ def layout(request, tmp_path):
     return request.param
 
 
-def test_every_layout_lists_what_is_there(layout, tmp_path):
-    files = layout.table(tmp_path)
+def test_every_layout_lists_the_files_that_exist(layout, tmp_path):
+    files = layout.corpus(tmp_path).table()
     assert list(files)[:4] == ["genre", "track", "clip", "source"]
     assert sorted(files["source"]) == sorted(str(tmp_path / name) for name in layout.names)
     assert tuple(sorted(set(files["genre"]))) == layout.genres
@@ -125,77 +115,76 @@ def test_every_layout_lists_what_is_there(layout, tmp_path):
     assert files["track"].is_unique
 
 
-def test_every_layout_names_what_is_wrong(layout, tmp_path):
-    def found(least_s=0.9):
-        problems = layout.validate(tmp_path, least_s)
+def test_every_layout_reports_problems(layout, tmp_path):
+    def validate(least_s=0.9):
+        problems = layout.corpus(tmp_path).validate(least_s)
         others = [p for p in problems if p.kind != "missing"]
         return problems, {(p.kind, p.file) for p in others}
 
-    problems, others = found()
+    problems, others = validate()
     assert not others
     assert str(tmp_path / layout.absent) in {p.file for p in problems if p.kind == "missing"}
     short, corrupt, copy = (tmp_path / name for name in layout.names[:3])
     write(short, 9, seconds=0.5)
     corrupt.write_bytes(corrupt.read_bytes()[:20])
     copy.write_bytes((tmp_path / layout.names[3]).read_bytes())
-    _, others = found()
+    _, others = validate()
     # Of two equal files the later one is the copy.
-    twins = {("duplicate", str(tmp_path / name)) for name in layout.names[2:]}
-    assert others - twins == {("short", str(short)), ("corrupt", str(corrupt))}
-    assert len(others & twins) == 1
-    # Half of the samples are gone though the header is whole.
+    duplicates = {("duplicate", str(tmp_path / name)) for name in layout.names[2:]}
+    assert others - duplicates == {("short", str(short)), ("corrupt", str(corrupt))}
+    assert len(others & duplicates) == 1
+    # Half of the samples are missing, but the header is intact.
     if short.suffix != ".mp3":
         whole = write(short, 9).read_bytes()
         short.write_bytes(whole[: len(whole) // 2])
-        assert any(file == str(short) for _, file in found()[1])
+        assert any(file == str(short) for _, file in validate()[1])
 
 
-def test_every_layout_makes_lists(layout, tmp_path):
-    said = []
-    files = layout.table(tmp_path)
+def test_every_layout_makes_lists(layout, tmp_path, tmp_path_factory, caplog):
+    caplog.set_level(logging.INFO, "neuromusic")
+    corpus = layout.corpus(tmp_path)
+    files = corpus.table()
     split = None if "split" in files else "1:0:1"
-    out = tmp_path / "lists"
+    out = tmp_path_factory.mktemp("lists") / "out"  # not inside the corpus
     for _ in range(2):
-        make_file_lists(files, split, 0, 0.9, out, "copy", said.append)
-    assert "unchanged" in said[-1]
+        make_file_lists(corpus, split=split, clip_s=0.9, out=out, link="copy")
+    assert "unchanged" in caplog.messages[-1]
     table = read_lists(out)
-    known = files[files["fault"].notna()] if "fault" in files else files[:0]
-    assert len(table) == len(files) - len(known)
+    faulty = files[files["fault"].notna()] if "fault" in files else files[:0]
+    assert len(table) == len(files) - len(faulty)
     assert all((out / path).is_file() for path in table["path"])
     assert table[["run", "trial", "onset_s", "volume"]].isna().all(axis=None)
-    for source in known["source"]:
-        assert any(line.startswith(f"warning: {source}: ") for line in said)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    for source in faulty["source"]:
+        assert any(line.startswith(f"{source}: ") for line in warnings)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: type(layout).__name__)
-def test_every_layout_refuses_what_it_is_not(layout, tmp_path):
+def test_every_layout_refuses_other_directories(layout, tmp_path):
     for place in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(InputError, match=r"expected|such as"):
-            layout.table(place)
+            layout.corpus(place).table()
 
 
-def test_the_corrupt_track_of_gtzan_is_named_and_left_out(tmp_path):
-    def make_lists(name, say):
-        files = gtzan.table(tmp_path / "genres")
-        return make_file_lists(files, "1:0:1", 0, 0.9, tmp_path / name, "copy", say)
-
+def test_the_corrupt_track_of_gtzan_is_reported_and_left_out(tmp_path, caplog):
+    corpus = Corpus("gtzan", tmp_path / "genres")
+    options = {"split": "1:0:1", "clip_s": 0.9, "link": "copy"}
     paths = [write(tmp_path / f"genres/jazz/jazz.{n:05d}.wav", n) for n in (53, 54, 55)]
     paths[1].write_bytes(b"RIFF")
-    said = []
-    table = read_lists(make_lists("lists", said.append))
-    assert said[0] == f"warning: {paths[1]}: is corrupt in the distributed set; left out"
+    table = read_lists(make_file_lists(corpus, out=tmp_path / "lists", **options))
+    assert f"{paths[1]}: is corrupt in the distributed set; left out" in caplog.messages
     assert sorted(table["track"]) == ["jazz.00053", "jazz.00055"]
     paths[2].write_bytes(b"RIFF")
-    with pytest.raises(InputError, match=r"jazz\.00055\.wav: is no readable sound file"):
-        make_lists("new", said.append)
+    with pytest.raises(InputError, match=r"jazz\.00055\.wav: is not a readable sound file"):
+        make_file_lists(corpus, out=tmp_path / "new", **options)
     assert not (tmp_path / "new").exists()
 
 
-def test_fma_keeps_its_split(tmp_path):
+def test_fma_keeps_its_published_split(tmp_path):
     Fma().make(tmp_path)
     for number, name in enumerate(Fma.names):
         write(tmp_path / name, number)
-    files = Fma().table(tmp_path).set_index("track")
+    files = Fma().corpus(tmp_path).table().set_index("track")
     assert files["split"].to_dict() == {
         "000002": "train", "000005": "valid", "099134": "train", "155066": "test",
     }  # fmt: skip
@@ -208,14 +197,14 @@ def test_fma_keeps_its_split(tmp_path):
     ("rows", "message"),
     [
         ([(2, "medium", "training", "Rock")], "has no clip of the subset 'small'"),
-        ([("../2", "small", "training", "Rock")], "holds other things than numbers"),
-        ([(-2, "small", "training", "Rock")], "holds other things than numbers"),
-        ([(2, "small", "training", None)], "track 2: lacks its genre_top or its split"),
-        ([(2, "small", "train", "Rock")], "track 2: lacks its genre_top or its split"),
+        ([("../2", "small", "training", "Rock")], "must be track numbers"),
+        ([(-2, "small", "training", "Rock")], "must be track numbers"),
+        ([(2, "small", "training", None)], "track 2: has no genre_top or no split"),
+        ([(2, "small", "train", "Rock")], "track 2: has no genre_top or no split"),
         ([], "has no clip"),
     ],
 )
-def test_a_wrong_tracks_csv_is_named(tmp_path, rows, message):
+def test_a_wrong_tracks_csv_is_refused(tmp_path, rows, message):
     write_tracks(tmp_path / "tracks.csv", rows)
     with pytest.raises(InputError, match=message):
         fma.table(tmp_path, tmp_path / "tracks.csv")
@@ -225,20 +214,23 @@ def test_a_wrong_tracks_csv_is_named(tmp_path, rows, message):
             fma.table(tmp_path, tmp_path / "plain.csv")
 
 
-def test_how_much_of_a_set_is_there_is_said(tmp_path, monkeypatch):
+def test_the_number_of_files_and_known_faults_are_reported(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Fma().make(tmp_path)
     for number, name in enumerate(Fma.names):
         write(tmp_path / name, number)
     done = command("lists --from-fma . --tracks tracks.csv --clip-s 0.9 --out lists")
     assert done.exit_code == 0, done.output
-    said = done.stdout.splitlines()
-    assert said[0] == ".: has 4 of 8000 files"
-    assert said[1] == "warning: 099/099134.mp3: is corrupt in the distributed set; left out"
-    assert said[2] == "wrote lists: 1 train, 1 valid, 1 test clips in 2 classes, split as published"
+    lines = done.stdout.splitlines()
+    assert lines[0] == ".: has 4 of 8000 files"
+    assert (
+        lines[1] == "wrote lists: 1 train, 1 valid, 1 test clips in 2 classes, split as published"
+    )
+    warning = "warning: 099/099134.mp3: is corrupt in the distributed set; left out"
+    assert warning in done.stderr.splitlines()
 
 
-def test_files_of_one_name_in_two_classes_stay_two(tmp_path):
+def test_files_of_the_same_name_in_two_classes_get_different_names(tmp_path):
     for number, name in enumerate(("cat/01.wav", "dog/01.wav", "dog/02.wav")):
         write(tmp_path / name, number)
     files = folder.table(tmp_path)
@@ -262,9 +254,10 @@ def folds(tmp_path_factory):
                 wave[len(wave) // 2 :] = 0
                 soundfile.write(path, wave, 22050)
     lists = make_file_lists(
-        folder.table(root / "tree", folds=True), None, 0, 2.9, root / "lists", "copy", quiet
-    )
-    prepare.make_prepared(lists, root / "prepared", 0, 1, quiet)
+        Corpus("folder", root / "tree", folds=True), split=None, clip_s=2.9, out=root / "lists",
+        link="copy",
+    )  # fmt: skip
+    prepare(lists, out=root / "prepared", machine=Machine(workers=1))
     return root
 
 
@@ -283,7 +276,7 @@ def test_a_fold_is_a_run_without_a_time_grid(folds):
     assert len(chosen.valid) == 0
 
 
-def test_a_file_without_a_fold_is_named(tmp_path):
+def test_a_file_without_a_fold_is_refused(tmp_path):
     write(tmp_path / "dog/1-1.wav", 1)
     write(tmp_path / "dog/bark.wav", 2)
     with pytest.raises(InputError, match=r"bark\.wav: has no fold"):
@@ -314,20 +307,20 @@ def test_folds_are_cross_validated_and_not_exported(folds, monkeypatch):
     assert re.search(r"window .* 24\n", done.output), done.output
     refused = command("export cv/fold-1 --lists lists --out new")
     assert refused.exit_code == 2
-    assert "has no scanner runs to export to" in refused.output
+    assert "has no scanner runs" in refused.output
     assert not (folds / "new").exists()
 
 
 @pytest.mark.parametrize(
-    ("line", "code", "said"),
+    ("line", "code", "message"),
     [
         ("stimuli validate folder tree --least-s 3", 0, "no problems"),
         ("stimuli validate folder tree --least-s 4", 1, "8 problems"),
         ("stimuli validate folder nowhere", 2, "nowhere: no such directory"),
-        ("stimuli validate fma tree", 2, "fma and --tracks go together"),
+        ("stimuli validate fma tree", 2, "fma needs --tracks"),
         ("stimuli validate gtzan tree", 2, "tree: has no track of GTZAN"),
-        ("lists --from-folder tree --folds --clip-s 15 --out new", 2, "--clip-s sets the shortest"),
-        ("lists --from-folder tree --folds --split 1:1:1 --out new", 2, "goes without --split"),
+        ("lists --from-folder tree --folds --clip-s 15 --out new", 2, "clip_s sets the shortest"),
+        ("lists --from-folder tree --folds --split 1:1:1 --out new", 2, "excludes --split"),
         ("lists --from-gtzan tree --out new", 2, "has no track of GTZAN"),
         ("lists --from-fma tree --out new", 2, "--from-fma and --tracks go together"),
         ("lists --from-fma tree --tracks x.csv --out new", 2, "x.csv: no such file"),
@@ -336,28 +329,34 @@ def test_folds_are_cross_validated_and_not_exported(folds, monkeypatch):
         ("lists --from-folder tree --folds --clip-s 3 --out listed", 0, "unchanged"),
     ],
 )
-def test_exit_codes(folds, monkeypatch, line, code, said):
+def test_exit_codes_and_messages(folds, monkeypatch, line, code, message):
     monkeypatch.chdir(folds)
     done = command(line)
     assert done.exit_code == code, done.output
-    assert said in " ".join(done.output.split())
+    assert message in " ".join(done.output.split())
     assert not (folds / "new").exists()
 
 
-def test_the_real_esc10(shared, tmp_path):
+def test_esc10_is_listed_with_its_folds(shared, tmp_path):
     root = shared / "data/esc10"
     files = folder.table(root, folds=True)
     assert len(files) == 320
     assert set(Counter(zip(files["genre"], files["run"], strict=True)).values()) == {8}
     assert files["clip"].is_unique
-    some = files.groupby(["genre", "run"]).head(1)
-    lists = make_file_lists(some, None, 0, 3.6, tmp_path / "lists", "sym", quiet)
+    for path in files.groupby(["genre", "run"]).head(1)["source"]:
+        link = tmp_path / "some" / Path(path).relative_to(root)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        link.symlink_to(path)
+    some = Corpus("folder", tmp_path / "some", folds=True)
+    lists = make_file_lists(some, split=None, clip_s=3.6, out=tmp_path / "lists", link="sym")
     assert len(read_lists(lists)) == 40
     with pytest.raises(InputError, match=r"4-164661-B\.ogg: lasts 3\.64 s"):
-        make_file_lists(files, None, 0, 4.9, tmp_path / "new", "sym", quiet)
+        make_file_lists(
+            Corpus("folder", root, folds=True), split=None, clip_s=4.9, out=tmp_path / "new"
+        )
 
 
-def test_the_real_gtzan(shared):
+def test_real_gtzan_tracks_are_found(shared):
     root = shared / "data/gtzan/genres"
     files = gtzan.table(root)
     assert Counter(files["genre"]) == dict.fromkeys(files["genre"], 8)

@@ -1,4 +1,4 @@
-"""Fingerprints: what they survive, what they tell apart, and the search against plain loops."""
+"""Fingerprints: copies, different sounds, silence, and the search against plain loops."""
 
 import io
 
@@ -48,7 +48,7 @@ def waves():
     ],
     ids=["gain", "later", "earlier", "mp3", "all"],
 )
-def test_copies_are_near_and_others_are_not(waves, change):
+def test_copies_are_near_and_different_sounds_are_not(waves, change):
     known = [fingerprint.fingerprint(wave) for wave in waves]
     changed = [fingerprint.fingerprint(change(wave)) for wave in waves]
     error, _ = fingerprint.compare(known, changed)
@@ -56,7 +56,7 @@ def test_copies_are_near_and_others_are_not(waves, change):
     assert (error[~np.eye(len(waves), dtype=bool)] > fingerprint.NEAR + 0.05).all()
 
 
-def test_the_shift_is_told(waves):
+def test_the_lag_is_returned(waves):
     known = [fingerprint.fingerprint(waves[0])]
     for seconds in (-2.0, 0.0, 3.5):
         n = round(abs(seconds) * RATE_HZ)
@@ -65,8 +65,8 @@ def test_the_shift_is_told(waves):
         assert lag_s[0, 0] == pytest.approx(seconds, abs=0.03)
 
 
-def test_the_search_is_that_of_plain_loops():
-    """Random bits of unequal lengths, some frames silent; more than one block."""
+def test_the_search_matches_plain_loops():
+    """Random bits of different lengths in more than one block, with some silent frames."""
     rng = np.random.default_rng(0)
     sounds = [
         rng.choice([-1, 1], (n, fingerprint.N_BITS)).astype(np.int8)
@@ -90,26 +90,26 @@ def test_the_search_is_that_of_plain_loops():
             assert lag_s[i, j] == pytest.approx(best[1] * fingerprint.HOP_S)
 
 
-def test_silence_and_what_is_too_short_are_near_nothing(waves):
+def test_silent_and_short_sounds_are_near_nothing(waves):
     tick = np.zeros(5 * RATE_HZ, np.float32)
     tick[:3000] = waves[0][:3000]
     short = fingerprint.fingerprint(waves[0][:5000])
     assert len(short) == 0
     error, _ = fingerprint.compare([short, fingerprint.fingerprint(waves[0])], [short])
     assert (error == 1).all()
-    # A window is silent or not, and a silent one has no bits.
+    # A silent window has no bits, any other has all of them.
     bits = fingerprint.fingerprint(tick)
     assert (bits[-50:] == 0).all()
     assert set(np.unique(np.abs(bits).sum(1))) <= {0, fingerprint.N_BITS}
 
 
-def test_real_excerpts_are_told_apart(shared):
+def test_real_excerpts_are_distinguished(shared):
     paths = audio.sound_files(shared / "data/gtzan/genres")[::4]
     waves = [audio.read(path) for path in paths]
     known = [fingerprint.fingerprint(wave) for wave in waves]
     changed = [fingerprint.fingerprint(mp3(0.1 * wave[RATE_HZ + 137 :])) for wave in waves]
     error, lag_s = fingerprint.compare(known, changed)
-    own = np.eye(len(paths), dtype=bool)
-    assert error[own].max() < 0.2
-    assert error[~own].min() > 0.4
-    assert lag_s[own] == pytest.approx(-1.006, abs=0.02)
+    is_same = np.eye(len(paths), dtype=bool)
+    assert error[is_same].max() < 0.2
+    assert error[~is_same].min() > 0.4
+    assert lag_s[is_same] == pytest.approx(-1.006, abs=0.02)

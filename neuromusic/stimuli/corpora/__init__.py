@@ -1,1 +1,91 @@
-"""Sets of sound files: one module a layout, each with `table` and `validate`."""
+"""Sets of sound files on disk: a class/file tree, GTZAN, FMA.
+
+Each kind has a module with the same two functions: ``table`` lists the files that exist (one row
+per file: genre, track, clip, source, and split, run or fault if the set defines them), ``validate``
+returns their problems.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from neuromusic.core.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from neuromusic.stimuli.corpora.checks import Problem
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A set of sound files.
+
+    Parameters
+    ----------
+    kind : {"folder", "gtzan", "fma"}
+        Layout: ``class/file``, GTZAN's ``genres``, or FMA with its ``tracks.csv``.
+    path : str or Path
+        Directory of the files.
+    tracks : str or Path, optional
+        FMA only: ``tracks.csv`` of ``fma_metadata``.
+    folds : bool
+        Folder only: file names start with their fold, as in ESC-50 (``1-100032-A-0.ogg``).
+
+    Raises
+    ------
+    InputError
+        If ``tracks`` or ``folds`` does not go with ``kind``.
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> corpus = nm.Corpus("folder", "genres")
+    >>> corpus.table()[["genre", "track", "clip"]].iloc[0].tolist()
+    ['blues', 'blues.00000', 'blues.00000_15s.wav']
+    """
+
+    kind: Literal["folder", "gtzan", "fma"]
+    path: Path
+    tracks: Path | None = None
+    folds: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+        if self.tracks is not None:
+            object.__setattr__(self, "tracks", Path(self.tracks))
+        if (self.kind == "fma") != (self.tracks is not None):
+            raise InputError(f"{self.path}: a corpus of kind fma needs tracks; others have none")
+        if self.folds and self.kind != "folder":
+            raise InputError(f"{self.path}: folds go with a corpus of kind folder only")
+
+    def table(self) -> "pd.DataFrame":
+        """Return one row per file that exists: genre, track, clip, source; see the module.
+
+        Raises InputError if there are no files.
+        """
+        from neuromusic.stimuli.corpora import fma, folder, gtzan
+
+        if self.kind == "folder":
+            return folder.table(self.path, self.folds)
+        if self.kind == "gtzan":
+            return gtzan.table(self.path)
+        assert self.tracks is not None
+        return fma.table(self.path, self.tracks)
+
+    def size(self) -> int | None:
+        """Return how many files the complete set has; None if that is not known."""
+        from neuromusic.stimuli.corpora import fma, gtzan
+
+        return {"gtzan": gtzan.SIZE, "fma": fma.SIZE}.get(self.kind)
+
+    def validate(self, least_s: float) -> "list[Problem]":
+        """Decode every file; return which are missing, corrupt, short (< least_s) or duplicate."""
+        from neuromusic.stimuli.corpora import fma, folder, gtzan
+
+        if self.kind == "folder":
+            return folder.validate(self.path, least_s)
+        if self.kind == "gtzan":
+            return gtzan.validate(self.path, least_s)
+        assert self.tracks is not None
+        return fma.validate(self.path, self.tracks, least_s)

@@ -1,4 +1,4 @@
-"""What is wrong with sound files: missing, corrupt, short, duplicate."""
+"""Problems of sound files: missing, corrupt, short, duplicate."""
 
 import hashlib
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from neuromusic.stimuli import audio
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing that is wrong with one file of a set."""
+    """One problem of one file in a corpus; ``what`` describes it."""
 
     kind: Literal["missing", "corrupt", "short", "duplicate"]
     file: str
@@ -21,19 +21,19 @@ class Problem:
 
 
 def missing(files: Sequence[Path]) -> list[Problem]:
-    """Return a problem for every file that is not there."""
+    """Return a problem for each file that does not exist."""
     return [Problem("missing", str(path), "no such file") for path in files if not path.is_file()]
 
 
 def examine(files: Sequence[Path], least_s: float) -> list[Problem]:
-    """Decode files to the last sample and return what is wrong with them, in their order.
+    """Decode files to the last sample and return their problems, in the order of the files.
 
-    corrupt: cannot be decoded, or holds no sound; short: lasts less than ``least_s`` (within
-    audio.LENGTH_TOLERANCE_S); duplicate: its samples (mono, at audio.RATE_HZ) have the SHA-256 of
-    another file before it.
+    corrupt: cannot be decoded or contains no sound; short: lasts less than ``least_s`` (within
+    audio.LENGTH_TOLERANCE_S); duplicate: its samples (mono, at audio.RATE_HZ) have the same SHA-256
+    as those of an earlier file.
     """
     problems = []
-    first: dict[str, Path] = {}
+    first_with: dict[str, Path] = {}
     for path in track(files, "validate", len(files)):
         try:
             wave = audio.read(path)
@@ -45,7 +45,7 @@ def examine(files: Sequence[Path], least_s: float) -> list[Problem]:
         if length_s < least_s - audio.LENGTH_TOLERANCE_S:
             what = f"lasts {length_s:.2f} s; expected at least {least_s:g} s"
             problems.append(Problem("short", str(path), what))
-        same = first.setdefault(hashlib.sha256(wave.tobytes()).hexdigest(), path)
-        if same != path:
-            problems.append(Problem("duplicate", str(path), f"holds the same samples as {same}"))
+        first = first_with.setdefault(hashlib.sha256(wave.tobytes()).hexdigest(), path)
+        if first != path:
+            problems.append(Problem("duplicate", str(path), f"has the same samples as {first}"))
     return problems

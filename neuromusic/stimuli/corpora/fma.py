@@ -1,13 +1,14 @@
-"""FMA small (Defferrard et al. 2017): eight genres of a thousand 30-s clips, with their split."""
+"""FMA small (Defferrard et al. 2017): 8 genres of 1000 clips of 30 s, with a published split."""
 
 from pathlib import Path
 
 import pandas as pd
 
 from neuromusic.core.errors import InputError
+from neuromusic.core.files import read_table
 from neuromusic.stimuli.corpora.checks import Problem, examine, missing
 
-FAULTS = {  # from the set's own list of known errors
+FAULTS = {  # from the list of known errors that is published with the set
     "098565": "lasts 1.6 s in the distributed set",
     "098567": "lasts 0.5 s in the distributed set",
     "098569": "lasts 1.5 s in the distributed set",
@@ -21,21 +22,32 @@ HEADER = (("set", "subset"), ("set", "split"), ("track", "genre_top"))
 
 
 def table(directory: Path, tracks: Path) -> pd.DataFrame:
-    """Return a row a clip that is there: genre, track, clip, source, split, and fault.
+    """Return one row per clip that exists: genre, track, clip, source, split, fault.
 
-    ``directory`` holds ``000/000002.mp3``; ``tracks`` is the ``tracks.csv`` of fma_metadata, which
-    has the genre and the published split. ``fault`` says what is wrong with the clips that are
-    known to be damaged, else None.
+    Parameters
+    ----------
+    directory : Path
+        Contains the clips, such as ``000/000002.mp3``.
+    tracks : Path
+        ``tracks.csv`` of fma_metadata, with the genres and the published split.
 
-    Raises InputError for a tracks.csv of another form, and where none of its clips is there.
+    Returns
+    -------
+    DataFrame
+        ``fault`` describes known damage of a clip, otherwise it is None.
+
+    Raises
+    ------
+    InputError
+        If ``tracks`` has another format or none of its clips exists.
     """
     files = _listed(directory, tracks)
-    there = [Path(path).is_file() for path in files["source"]]
-    return files[there].reset_index(drop=True)
+    exists = [Path(path).is_file() for path in files["source"]]
+    return files[exists].reset_index(drop=True)
 
 
 def validate(directory: Path, tracks: Path, least_s: float) -> list[Problem]:
-    """Return which clips of tracks.csv are missing, and what is wrong with the others.
+    """Return the clips of tracks.csv that are missing, and the problems of the others.
 
     Raises InputError as `table` does.
     """
@@ -46,27 +58,7 @@ def validate(directory: Path, tracks: Path, least_s: float) -> list[Problem]:
 def _listed(directory: Path, tracks: Path) -> pd.DataFrame:
     if not Path(directory).is_dir():
         raise InputError(f"{directory}: no such directory; expected fma_small, as 000/000002.mp3")
-    try:
-        # Three lines of header: two of column names, one that names the index.
-        whole = pd.read_csv(tracks, header=[0, 1], index_col=0, low_memory=False)
-    except FileNotFoundError:
-        raise InputError(f"{tracks}: no such file; expected tracks.csv of fma_metadata") from None
-    except (ValueError, pd.errors.ParserError) as error:
-        raise InputError(f"{tracks}: is no readable table ({error})") from None
-    lacking = [" ".join(column) for column in HEADER if column not in whole]
-    if lacking:
-        raise InputError(f"{tracks}: has no column {', '.join(lacking)}; expected FMA's tracks.csv")
-    small = whole[whole["set", "subset"] == "small"]
-    if small.empty:
-        raise InputError(f"{tracks}: has no clip of the subset 'small'")
-    unknown = small[~small["set", "split"].isin(SPLITS) | small["track", "genre_top"].isna()]
-    if len(unknown):
-        raise InputError(
-            f"{tracks}, track {unknown.index[0]}: lacks its genre_top or its split; expected one "
-            f"of {', '.join(SPLITS)}"
-        )
-    if not pd.api.types.is_integer_dtype(small.index) or small.index.min() < 0:
-        raise InputError(f"{tracks}: its first column holds other things than numbers of tracks")
+    small = _read_tracks(tracks)
     names = [f"{number:06d}" for number in small.index]
     files = pd.DataFrame(
         {
@@ -81,3 +73,30 @@ def _listed(directory: Path, tracks: Path) -> pd.DataFrame:
     if not any(Path(path).is_file() for path in files["source"]):
         raise InputError(f"{directory}: has no clip of {tracks}, such as {files['source'].iat[0]}")
     return files
+
+
+def _read_tracks(path: Path) -> pd.DataFrame:
+    """Return the rows of the subset "small", by track number; columns have two levels."""
+    remedy = "expected tracks.csv of fma_metadata"
+    try:
+        # The header has three lines: two with the names of the columns, one with that of the index.
+        whole = read_table(
+            path, sep=",", remedy=remedy, header=[0, 1], index_col=0, low_memory=False
+        )
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; {remedy}") from None
+    absent = [" ".join(column) for column in HEADER if column not in whole]
+    if absent:
+        raise InputError(f"{path}: has no column {', '.join(absent)}; {remedy}")
+    small = whole[whole["set", "subset"] == "small"]
+    if small.empty:
+        raise InputError(f"{path}: has no clip of the subset 'small'; {remedy}")
+    incomplete = small[~small["set", "split"].isin(SPLITS) | small["track", "genre_top"].isna()]
+    if len(incomplete):
+        raise InputError(
+            f"{path}, track {incomplete.index[0]}: has no genre_top or no split; expected one of "
+            f"{', '.join(SPLITS)}"
+        )
+    if not pd.api.types.is_integer_dtype(small.index) or small.index.min() < 0:
+        raise InputError(f"{path}: its first column must be track numbers; {remedy}")
+    return small

@@ -1,4 +1,4 @@
-"""Any ``class/file`` tree: its folders are the classes, whatever they are called."""
+"""Any ``class/file`` tree: the folders are the classes, whatever their names."""
 
 import re
 from collections.abc import Hashable
@@ -16,15 +16,17 @@ COLUMNS = ["genre", "track", "clip", "source"]
 
 
 def table(directory: Path, folds: bool = False) -> pd.DataFrame:
-    """Return a row a sound file: genre, track, clip, source.
+    """Return one row per sound file: genre, track, clip, source.
 
-    ``blues.00012_15s.wav`` and ``blues.00012_b.wav`` are two clips of one track; else one file is
-    one track. A file name that several classes have gets the class in front (``dog_01.wav``).
+    ``blues.00012_15s.wav`` and ``blues.00012_b.wav`` are two clips of one track; other files are
+    one track each. If several classes have a file of the same name, the class is put in front
+    (``dog_01.wav``).
 
-    With ``folds`` the number before the first ``-`` of a file name is its fold, as in ESC-50
-    (``1-100032-A-0.ogg``; Piczak 2015), and becomes its ``run``; ``split`` is train throughout.
+    With ``folds``, the number before the first ``-`` of a file name is its fold, as in ESC-50
+    (``1-100032-A-0.ogg``; Piczak 2015). It becomes the column ``run``, and ``split`` is "train".
 
-    Raises InputError where there is no ``class/file``, and for a file without a fold.
+    Raises InputError if there are no files, two clips would have the same name, or a file has no
+    fold.
     """
     rows = []
     for folder in _classes(directory):
@@ -36,18 +38,18 @@ def table(directory: Path, folds: bool = False) -> pd.DataFrame:
         raise InputError(f"{directory}: has no sound files; expected class/file, as genres/blues")
     files = pd.DataFrame(rows, columns=COLUMNS)
     _check_names(files)
-    shared = files.groupby("clip")["genre"].transform("nunique") > 1
+    is_shared = files.groupby("clip")["genre"].transform("nunique") > 1
     for column in ("track", "clip"):
-        files[column] = files[column].mask(shared, files["genre"] + "_" + files[column])
+        files[column] = files[column].mask(is_shared, files["genre"] + "_" + files[column])
     if folds:
         files = files.assign(split="train", run=[_fold(Path(path)) for path in files["source"]])
     return files
 
 
 def validate(directory: Path, least_s: float) -> list[Problem]:
-    """Return the classes without files and what is wrong with the files of a tree.
+    """Return the classes without files, and the problems of the files.
 
-    Raises InputError where there is no ``class/file``.
+    Raises InputError as `table` does.
     """
     files = table(directory)
     empty = [
@@ -66,11 +68,12 @@ def _classes(directory: Path) -> list[Path]:
 
 
 def _check_names(files: pd.DataFrame) -> None:
-    seen: dict[Hashable, str] = {}
+    """Raise InputError if two files of a class would have the same clip name."""
+    first_with: dict[Hashable, str] = {}
     for row in files.itertuples():
-        other = seen.setdefault((row.genre, row.clip), row.source)
-        if other != row.source:
-            raise InputError(f"{row.source}: would have the same name as {other}; rename one")
+        first = first_with.setdefault((row.genre, row.clip), row.source)
+        if first != row.source:
+            raise InputError(f"{row.source}: would have the same name as {first}; rename one")
 
 
 def _fold(path: Path) -> int:
@@ -78,6 +81,6 @@ def _fold(path: Path) -> int:
     if match is None:
         raise InputError(
             f"{path}: has no fold; expected a number and '-' before its name, as 1-100032-A.ogg; "
-            "rename it or leave out --folds"
+            "rename it or set folds to False"
         )
     return int(match["fold"])

@@ -1,4 +1,4 @@
-"""GTZAN (Tzanetakis and Cook 2002): ten genres of a hundred 30-s tracks, wav or au."""
+"""GTZAN (Tzanetakis and Cook 2002): 10 genres of 100 tracks of 30 s, wav or au."""
 
 from pathlib import Path
 
@@ -18,41 +18,42 @@ SUFFIXES = (".wav", ".au")
 
 
 def table(directory: Path) -> pd.DataFrame:
-    """Return a row a track that is there: genre, track, clip, source, and fault.
+    """Return one row per track that exists: genre, track, clip, source, fault.
 
-    ``fault`` says what is wrong with the one track that is known to be damaged, else None. Files
-    lie anywhere below the directory (``blues/blues.00000.wav``).
+    Files may be at any depth (``blues/blues.00000.wav``). ``fault`` describes the damage of the one
+    track that is known to be corrupt, otherwise it is None.
 
-    Raises InputError where there is no track, and where one is there twice.
+    Raises InputError if there are no tracks or a track exists twice.
     """
+    files = _find(directory)
     rows = []
-    found = _find(directory)
     for track in TRACKS:
-        if track in found:
-            genre = track.split(".")[0]
-            rows.append((genre, track, found[track].name, str(found[track]), FAULTS.get(track)))
+        if track in files:
+            path = files[track]
+            rows.append((track.split(".")[0], track, path.name, str(path), FAULTS.get(track)))
     return pd.DataFrame(rows, columns=["genre", "track", "clip", "source", "fault"])
 
 
 def validate(directory: Path, least_s: float) -> list[Problem]:
-    """Return which of the thousand tracks are missing, and what is wrong with the others.
+    """Return which of the 1000 tracks are missing, and the problems of the others.
 
     Raises InputError as `table` does.
     """
-    found = _find(directory)
-    absent = [Path(directory) / t.split(".")[0] / f"{t}.wav" for t in TRACKS if t not in found]
-    return missing(absent) + examine([found[t] for t in TRACKS if t in found], least_s)
+    files = _find(directory)
+    absent = [Path(directory) / t.split(".")[0] / f"{t}.wav" for t in TRACKS if t not in files]
+    return missing(absent) + examine([files[t] for t in TRACKS if t in files], least_s)
 
 
 def _find(directory: Path) -> dict[str, Path]:
+    """Return track -> file."""
     if not Path(directory).is_dir():
         raise InputError(f"{directory}: no such directory; expected GTZAN, as genres/blues")
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     for path in audio.sound_files(directory):
         if path.stem in TRACKS and path.suffix.lower() in SUFFIXES:
-            other = found.setdefault(path.stem, path)
-            if other != path:
-                raise InputError(f"{path}: {other} is the same track; keep one of them")
-    if not found:
+            first = files.setdefault(path.stem, path)
+            if first != path:
+                raise InputError(f"{path}: is the same track as {first}; keep one of them")
+    if not files:
         raise InputError(f"{directory}: has no track of GTZAN, such as blues/blues.00000.wav")
-    return found
+    return files
