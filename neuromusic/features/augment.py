@@ -1,13 +1,12 @@
-"""The ten variants of a training clip: draw their parameters from a seed, then apply them.
+"""The ten variants of a training clip: `draw` their parameters from a seed, then `apply` them.
 
-`draw` depends on (seed, clip, variant) alone, so the result is the same whatever the order of the
-clips or the number of workers. `apply` is a pure function of the wave and the parameters.
+`draw` depends on nothing but (seed, clip, variant), so the result is the same for any order of the
+clips and any number of workers. `apply` is a pure function of the wave and the parameters.
 """
 
 import hashlib
 import math
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,28 +17,33 @@ from neuromusic.features.stft.spectrum import LENGTHS, N_FFT, Spectrum, nearest_
 from neuromusic.stimuli.audio import RATE_HZ
 from neuromusic.stimuli.variants import VARIANTS
 
-# What frames of other lengths make of a wave; see `stft.Spectrum.played`.
+# The speeds and pitches that frames of the allowed lengths give; see `Spectrum.at_speed`.
 RATES = [N_FFT / n for n in LENGTHS]
 SPEEDS = [rate for rate in RATES if 0.85 <= rate <= 0.95 or 1.05 <= rate <= 1.18]
 PITCHES = [12 * math.log2(rate) for rate in RATES if 0.5 <= abs(12 * math.log2(rate)) <= 3]
-SILENCE_S = 0.1  # exact zeros for so long are no sound but padding
 
-Parameters = dict[str, Any]
+SILENCE_S = 0.1  # digital zeros of at least this duration are padding, not sound
+PEAK = 0.999  # of a variant that would otherwise clip in a sound file
+
+Parameters = dict[str, float]
 Wave = NDArray[np.float32]
 
 
-def generator(seed: int, clip: str, variant: int) -> np.random.Generator:
-    """Return the random generator of one variant of one clip."""
-    digest = hashlib.sha256(f"{seed}/{clip}/{variant}".encode()).digest()
-    return np.random.default_rng(np.frombuffer(digest, dtype=np.uint32))
-
-
 def draw(seed: int, clip: str, variant: int) -> Parameters:
-    """Draw the parameters of a variant of a clip; a dict of plain numbers, empty for the original.
+    """Draw the parameters of a variant of a clip: plain numbers by name; empty for the original.
 
-    snr_db 10..30; shift as a fraction 0.1..0.9 of the clip; rate (> 1 is faster) of stretch
-    0.8..0.95 or 1.05..1.25, of speed 0.85..0.95 or 1.05..1.18 (of SPEEDS); pitch_semitones
-    +-0.5..3 (of PITCHES); rate_hz 5 000..12 000; gain_db -12..-3; margin of the median masks 1..2.
+    =====================  ===============  =======================================================
+    variant                parameter        range (uniform)
+    =====================  ===============  =======================================================
+    noise                  snr_db           10..30; and the seed of the noise, noise_seed
+    shift                  shift            0.1..0.9 of the clip
+    stretch                rate             0.8..0.95 or 1.05..1.25 (above 1 is faster)
+    pitch                  pitch_semitones  -3..-0.5 or 0.5..3, then the nearest of PITCHES
+    speed                  rate             0.85..0.95 or 1.05..1.18, then the nearest of SPEEDS
+    resample               rate_hz          5 000..12 000
+    gain                   gain_db          -12..-3
+    percussive, harmonic   margin           1..2, of the median-filter masks
+    =====================  ===============  =======================================================
     """
     if VARIANTS[variant] == "original":
         return {}
@@ -68,12 +72,18 @@ def draw(seed: int, clip: str, variant: int) -> Parameters:
     return {}
 
 
-def _nearest(values: list[float], wanted: float) -> float:
-    return min(values, key=lambda value: abs(value - wanted))
+def generator(seed: int, clip: str, variant: int) -> np.random.Generator:
+    """Return the random generator of one variant of one clip."""
+    digest = hashlib.sha256(f"{seed}/{clip}/{variant}".encode()).digest()
+    return np.random.default_rng(np.frombuffer(digest, dtype=np.uint32))
+
+
+def _nearest(values: list[float], target: float) -> float:
+    return min(values, key=lambda value: abs(value - target))
 
 
 class Source:
-    """A wave (n_samples,) at RATE_HZ, float32, and what its variants share of the work."""
+    """A wave (n_samples,) float32 at RATE_HZ, and its spectrum, computed once for all variants."""
 
     def __init__(self, wave: Wave, device: str = "cpu") -> None:
         self.wave = wave
@@ -81,32 +91,33 @@ class Source:
 
     @cached_property
     def spectrum(self) -> Spectrum:
-        """Its short-time spectrum."""
+        """The short-time spectrum of the wave."""
         return Spectrum(self.tensor)
 
 
 def apply(source: Source, variant: int, parameters: Parameters) -> Tensor:
-    """Return a variant of a wave, (n_samples,) at RATE_HZ, float32, on the source's device.
+    """Return a variant of a wave, (n_samples,) float32 at RATE_HZ, on the source's device.
 
-    A variant that would last longer is cut to the length of the original; one that is faster stays
-    shorter: nothing is padded.
+    A variant that lasts longer is cut to the length of the original; a faster one remains shorter,
+    so nothing is padded.
     """
     wave = source.tensor
     match VARIANTS[variant]:
         case "original":
             return wave
         case "noise":
-            out = torch.from_numpy(add_noise(source.wave, **parameters)).to(wave.device)
+            snr_db, noise_seed = parameters["snr_db"], int(parameters["noise_seed"])
+            out = torch.from_numpy(add_noise(source.wave, snr_db, noise_seed)).to(wave.device)
         case "shift":
             out = wave.roll(round(parameters["shift"] * len(wave)))
         case "stretch":
             out = source.spectrum.at_tempo(parameters["rate"])
-        case "pitch":  # a stretch, then played at another speed, back to the length
-            # As librosa computes it: a last digit decides between which frames a step lies.
+        case "pitch":  # stretch, then play at another speed, which restores the length
+            # Computed as in librosa: its last digit decides between which frames a step lies.
             rate = 2.0 ** (-parameters["pitch_semitones"] / 12)
             out = source.spectrum.at_tempo(rate, nearest_length(rate))
         case "speed":
-            out = source.spectrum.played(nearest_length(1 / parameters["rate"]))
+            out = source.spectrum.at_speed(nearest_length(1 / parameters["rate"]))
         case "resample":
             out = source.spectrum.without_treble(parameters["rate_hz"] / RATE_HZ)
         case "gain":
@@ -118,11 +129,11 @@ def apply(source: Source, variant: int, parameters: Parameters) -> Tensor:
     out = out[: len(wave)]
     low, high = torch.aminmax(out)
     peak = max(-float(low), float(high))
-    return out * (0.999 / peak) if peak > 1 else out  # a file could not hold more
+    return out * (PEAK / peak) if peak > 1 else out
 
 
 def add_noise(wave: Wave, snr_db: float, noise_seed: int) -> Wave:
-    """Add white Gaussian noise ``snr_db`` below the wave's RMS; digital silence stays silent."""
+    """Add white Gaussian noise ``snr_db`` below the wave's RMS; digital silence remains silent."""
     noise = torch.randn(len(wave), generator=torch.Generator().manual_seed(noise_seed)).numpy()
     n_sounding = len(wave)
     for first, end in digital_silence(wave):
@@ -135,8 +146,8 @@ def add_noise(wave: Wave, snr_db: float, noise_seed: int) -> Wave:
 
 
 def digital_silence(wave: Wave) -> NDArray[np.int64]:
-    """Return (first, end) of each stretch of zeros of at least SILENCE_S, (stretches, 2)."""
-    # Such a stretch has a zero among every so many samples.
+    """Return (first, end) of each stretch of zeros that lasts at least SILENCE_S, (n, 2)."""
+    # Quick test: any such stretch contains a zero at one of these samples.
     if wave[:: int(SILENCE_S * RATE_HZ)].all():
         return np.empty((0, 2), np.int64)
     zero = np.concatenate([[False], wave == 0, [False]])

@@ -1,9 +1,8 @@
-"""Stimulus lists and sound to a prepared set."""
+"""Build a prepared set from stimulus lists and their sound files."""
 
 import contextlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,30 +11,97 @@ from neuromusic.core.errors import InputError
 from neuromusic.core.parallel import Machine, run_calls
 from neuromusic.core.progress import track
 from neuromusic.design.lists import DROPPED, read_lists, unique_clips
-from neuromusic.features import prepared
-from neuromusic.features.frontends.base import FrontEnd, describe
-from neuromusic.features.worker import Wanted, hear_clip
+from neuromusic.features import PRELOAD, prepared
+from neuromusic.features.frontends.base import FrontEnd
+from neuromusic.features.meta import SetMeta
+from neuromusic.features.worker import ClipTask, WorkerSettings, prepare_clip
 from neuromusic.features.writer import Journal
 from neuromusic.stimuli import audio
 from neuromusic.stimuli.variants import VARIANTS
 
 
-def clip_calls(clips: pd.DataFrame, root: Path, *more: Any) -> Iterator[tuple[Any, ...]]:
-    """Yield the arguments (path, clip, number of variants, *more) for every clip.
+def prepare_audio(
+    lists: Path, directory: Path, spec: FrontEnd, keep_waves: bool, seed: int,
+    checksums: Mapping[Path, int], machine: Machine,
+) -> tuple[list[str], dict[str, str]]:  # fmt: skip
+    """Write the features of every clip in stimulus lists, training clips in ten variants.
 
-    Training clips have all ten variants; nothing else is ever augmented.
+    With ``keep_waves`` their samples too. Each sound file is read once, and no sound is written.
+    Clips that an interrupted call completed in ``directory`` are kept; see `writer.Journal`. Clips
+    that the lists name as missing (path n/a) are left out. ``checksums`` of the sound files were
+    taken before their hashes.
+
+    Returns the names of silent variants, which are stored but never used for training, and the
+    hashes of the arrays. Raises InputError if a sound file cannot be used.
     """
-    for row in clips.itertuples():
-        yield root / str(row.path), row.clip, _n_variants(str(row.split)), *more
+    table = read_lists(lists)
+    clips = unique_clips(table[table["path"].notna()])
+    if clips.empty:
+        raise InputError(f"{lists}: none of the listed clips exists; make the lists again")
+    longest_s = max(audio.duration_s(lists / path) for path in clips["path"])
+    n_samples = int(np.ceil(longest_s * audio.RATE_HZ))
+    n_rows = int(clips["split"].map(_n_variants).sum())
+    shape = (n_rows, spec.n_channels * spec.n_bands, spec.n_frames(n_samples))
+    with Journal(directory, shape, (n_rows, n_samples) if keep_waves else None) as journal:
+        settings = WorkerSettings(spec, keep_waves, seed, machine.device, n_samples, journal.files)
+        # Dask workers may have another working directory.
+        root = lists.absolute() if machine.dask else lists
+        tasks = _tasks(clips, root, [checksums[lists / path] for path in clips["path"]])
+        calls = ((task, settings) for task in tasks[len(journal.clips) :])
+        results = run_calls(prepare_clip, calls, machine, PRELOAD)
+        done = len(journal.clips)
+        bar = track(results, "prepare", len(clips), done)
+        for path, (row_checksums, rows) in zip(clips["path"].iloc[done:], bar, strict=True):
+            if rows[0]["silent"]:
+                raise InputError(
+                    f"{lists / path}: is too soft ({spec.name} is at its floor of {spec.floor:g} "
+                    "throughout); make it louder or remove it"
+                )
+            journal.add(row_checksums, rows)
+    set_rows = [
+        {**clip, **row}
+        for clip, rows in zip(clips.to_dict("records"), journal.clips, strict=True)
+        for row in rows
+    ]
+    prepared.write_tables(
+        directory,
+        pd.DataFrame(set_rows).reset_index(names="row"),
+        SetMeta.of_front_end("audio", spec, sorted(set(clips["genre"]))),
+        _presentations(table),
+    )
+    silent = [f"{row['clip']} ({row['name']})" for row in set_rows if row["silent"]]
+    return silent, journal.hashes
 
 
 def _n_variants(split: str) -> int:
+    """Return the number of variants of a clip; only training clips are augmented."""
     return len(VARIANTS) if split == "train" else 1
 
 
+def _tasks(clips: pd.DataFrame, root: Path, checksums: list[int]) -> list[ClipTask]:
+    """Return one task per clip, whose rows follow each other in the order of the clips."""
+    tasks = []
+    first_row = 0
+    for row, crc in zip(clips.itertuples(), checksums, strict=True):
+        n_variants = _n_variants(str(row.split))
+        tasks.append(ClipTask(root / str(row.path), str(row.clip), n_variants, first_row, crc))
+        first_row += n_variants
+    return tasks
+
+
+def _presentations(lists: pd.DataFrame) -> pd.DataFrame | None:
+    """Return the presentations in scanner runs; None if the clips have no place in a run.
+
+    Folds of a corpus have a run, but no trials.
+    """
+    if not lists["trial"].notna().any():
+        return None
+    return lists.drop(columns=["path", DROPPED])
+
+
 @contextlib.contextmanager
-def same_threads() -> Iterator[None]:
-    """Give torch its threads back at the end."""
+def restoring_torch_threads() -> Iterator[None]:
+    """Restore torch's number of threads at the end; `worker.variant_waves` sets it to one."""
     import torch
 
     threads = torch.get_num_threads()
@@ -43,73 +109,3 @@ def same_threads() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
-
-
-def prepare_audio(
-    lists: Path, directory: Path, spec: FrontEnd, with_waves: bool, seed: int,
-    checksums: Mapping[Path, int], machine: Machine,
-) -> tuple[list[str], dict[str, str]]:  # fmt: skip
-    """Write what a front end makes of every clip and variant of stimulus lists into a directory.
-
-    And, ``with_waves``, the samples. One pass over the clips; no sound is written. What an earlier,
-    interrupted call has finished there is kept: see `journal`. Rows of clips that the lists lack
-    (path n/a, from ``lists --allow-missing``) are left out. ``checksums`` are those of the sounds
-    before they were hashed.
-
-    Returns the names of the variants in which nothing sounds, which are kept, but never trained on;
-    and the hashes of the arrays. Raises InputError for an unusable sound file.
-    """
-    table = read_lists(lists)
-    clips = unique_clips(table[table["path"].notna()])
-    if clips.empty:
-        raise InputError(f"{lists}: no clip of the lists is there")
-    longest_s = max(audio.duration_s(lists / path) for path in clips["path"])
-    longest = int(np.ceil(longest_s * audio.RATE_HZ))
-    ends = clips["split"].map(_n_variants).cumsum()
-    n_rows = int(ends.iloc[-1])
-    shape = (n_rows, spec.n_channels * spec.n_bands, spec.n_frames(longest))
-    with Journal(directory, shape, (n_rows, longest) if with_waves else None) as journal:
-        wanted = Wanted(spec, with_waves, seed, machine.device, longest, journal.files)
-        left = clips.iloc[len(journal.clips) :]
-        root = lists.absolute() if machine.dask else lists  # workers may have begun elsewhere
-        calls = (
-            (*call, checksums[lists / path], end - call[2])
-            for call, path, end in zip(
-                clip_calls(left, root, wanted), left["path"], ends[left.index], strict=True
-            )
-        )
-        results = run_calls(hear_clip, calls, machine)
-        bar = track(results, "prepare", len(clips), len(journal.clips))
-        for path, (written, made) in zip(left["path"], bar, strict=True):
-            if made[0]["silent"]:
-                raise InputError(
-                    f"{lists / path}: is too soft to be heard ({spec.name} is {spec.floor:g} "
-                    "throughout); make it louder or take it out"
-                )
-            journal.add(written, made)
-        rows = [
-            {**clip, **row}
-            for clip, made in zip(clips.to_dict("records"), journal.clips, strict=True)
-            for row in made
-        ]
-    on_grid = table["trial"].notna().any()  # folds have a run but no place in it
-    prepared.write(
-        directory,
-        pd.DataFrame(rows).reset_index(names="row"),
-        meta_of("audio", spec, sorted(set(clips["genre"]))),
-        table.drop(columns=["path", DROPPED]) if on_grid else None,
-    )
-    silent = [f"{row['clip']} ({row['name']})" for row in rows if row["silent"]]
-    return silent, journal.hashes
-
-
-def meta_of(source: str, spec: FrontEnd, classes: list[str]) -> dict[str, Any]:
-    """Return what ``prepared.json`` says of a set made with a front end."""
-    return {
-        "source": source,
-        "front_end": describe(spec),
-        "frame_s": spec.frame_s,
-        "n_channels": spec.n_channels,
-        "n_bands": spec.n_bands,
-        "classes": classes,
-    }

@@ -1,5 +1,6 @@
-"""Ready-made log-mel to a prepared set."""
+"""Build a prepared set from log-mel features that were computed elsewhere (.npz files)."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,142 +9,181 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError
-from neuromusic.core.files import check_file_name, check_reachable, check_zip
+from neuromusic.core.files import check_file_name, read_npz
 from neuromusic.core.progress import track
 from neuromusic.design.orders import Order, presentations
 from neuromusic.features import prepared
-from neuromusic.features.build import meta_of
 from neuromusic.features.frontends.mel import MelSpec
 from neuromusic.features.frontends.modulation import ModulationSpec
+from neuromusic.features.meta import SetMeta
+from neuromusic.features.writer import Row, new_array
+
+REQUIRED = ("features", "clip", "genre", "frame_s")
+OPTIONAL = ("run", "trial")
 
 
-def prepare_features(train: Path, test: Path | None, directory: Path, name: str = "logmel") -> None:
-    """Write ready-made log-mel from .npz files into a directory; there are no variants.
+@dataclass(frozen=True)
+class LogMel:
+    """Log-mel features of clips, from one file."""
 
-    As it is, or with the front end ``name`` "modulation" its modulation; it gives no other.
+    features: NDArray[np.floating]  # (clips, n_mels, n_frames), dB
+    clip: list[str]
+    genre: list[str]
+    frame_s: float
+    run: NDArray[Any] | None = None  # (clips,), of clips with a place in scanner runs
+    trial: NDArray[Any] | None = None
 
-    Each file holds ``features`` (clips, n_mels, frames) in dB, ``clip`` and ``genre`` (clips,),
-    ``frame_s`` (), and for clips with a place in the experiment ``run`` and ``trial``.
-    Raises InputError for anything else.
+    def row(self, index: int, split: str) -> Row:
+        """Return the columns of rows.tsv for one clip, without row and frames."""
+        clip = self.clip[index]
+        return {
+            "clip": clip,
+            "genre": self.genre[index],
+            "track": clip.rsplit("_", 1)[0],
+            "split": split,
+            "run": None if self.run is None else self.run[index],
+            "trial": None if self.trial is None else self.trial[index],
+            "variant": 0,
+            "name": "original",
+            "parameters": "{}",
+            "samples": None,
+        }
+
+
+def prepare_features(train: Path, test: Path | None, directory: Path, front_end: str) -> None:
+    """Write given log-mel features into the directory of a prepared set; there are no variants.
+
+    They are stored as they are with the front end "logmel"; with "modulation" their
+    spectro-temporal modulation is. No other front end can be computed from log-mel.
+
+    Raises InputError for another front end or files other than `read_log_mel` describes.
     """
     parts = _read_parts(train, test)
-    first = parts["train"]
-    shape = first["features"].shape
-    total = sum(len(part["features"]) for part in parts.values())
-    frame_s = float(first["frame_s"])
-    modulation = None
-    if name == ModulationSpec.name:
-        modulation = ModulationSpec(mel_frame_s=frame_s, n_mels=shape[1])
-        n_rows = modulation.n_channels * modulation.n_bands
-        shape = (shape[0], n_rows, modulation.n_frames_of_mel(shape[2]))
-    elif name != MelSpec.name:
-        raise InputError(f"--front-end {name}: cannot be made of log-mel; prepare it from sound")
-    features = prepared.new_array(directory / "features.npy", np.float16, (total, *shape[1:]))
-    rows: list[dict[str, Any]] = []
-    for split, part in parts.items():
-        for index, mel in enumerate(track(part["features"], "prepare", len(part["features"]))):
-            features[len(rows)] = modulation.rows_of_mel(mel) if modulation else mel
-            clip = str(part["clip"][index])
-            rows.append(
-                {
-                    "row": len(rows),
-                    "clip": clip,
-                    "genre": str(part["genre"][index]),
-                    "track": clip.rsplit("_", 1)[0],
-                    "split": split,
-                    "run": part["run"][index] if "run" in part else None,
-                    "trial": part["trial"][index] if "trial" in part else None,
-                    "variant": 0,
-                    "name": "original",
-                    "parameters": "{}",
-                    "frames": shape[2],
-                    "samples": None,
-                }
-            )
-    table = pd.DataFrame(rows).astype({"run": "Int64", "trial": "Int64"})
-    classes = sorted(set(table["genre"]))
+    modulation = _modulation(front_end, parts["train"])
+    meta = _meta(modulation, parts["train"])
+    n_frames = parts["train"].features.shape[2]
     if modulation:
-        meta = meta_of("features", modulation, classes)
-    else:
-        meta = {
-            "source": "features",
-            "front_end": {"name": MelSpec.name},
-            "frame_s": frame_s,
-            "n_channels": 1,
-            "n_bands": shape[1],
-            "classes": classes,
-        }
-    prepared.write(directory, table, meta, _presentations(table))
+        n_frames = modulation.n_frames_of_mel(n_frames)
+    n_rows = sum(len(part.clip) for part in parts.values())
+    shape = (n_rows, meta.n_channels * meta.n_bands, n_frames)
+    features = new_array(directory / prepared.FEATURES, np.float16, shape)
+    rows: list[Row] = []
+    for split, part in parts.items():
+        for index, mel in enumerate(track(part.features, "prepare", len(part.features))):
+            features[len(rows)] = modulation.compute_from_mel(mel) if modulation else mel
+            rows.append({"row": len(rows), "frames": n_frames, **part.row(index, split)})
+    table = pd.DataFrame(rows).astype({"run": "Int64", "trial": "Int64"})
+    prepared.write_tables(directory, table, meta, _presentations(table))
 
 
-def _read_parts(train: Path, test: Path | None) -> dict[str, dict[str, NDArray[Any]]]:
-    """Return what the file of each side holds; raise InputError where they do not go together."""
-    first = _read_npz(train)
+def _modulation(front_end: str, part: LogMel) -> ModulationSpec | None:
+    if front_end == ModulationSpec.name:
+        return ModulationSpec(mel_frame_s=part.frame_s, n_mels=part.features.shape[1])
+    if front_end != MelSpec.name:
+        raise InputError(
+            f"front_end={front_end!r}: cannot be computed from log-mel; prepare the set from sound"
+        )
+    return None
+
+
+def _meta(modulation: ModulationSpec | None, train: LogMel) -> SetMeta:
+    classes = sorted(set(train.genre))
+    if modulation:
+        return SetMeta.of_front_end("features", modulation, classes)
+    # The parameters of the spectrogram are unknown, apart from its frames and bands.
+    n_mels = train.features.shape[1]
+    return SetMeta("features", {"name": MelSpec.name}, train.frame_s, 1, n_mels, classes)
+
+
+def _read_parts(train: Path, test: Path | None) -> dict[str, LogMel]:
+    """Return the features of each split; raise InputError if the files do not fit together."""
+    first = read_log_mel(train)
     if test is None:
         return {"train": first}
-    part = _read_npz(test)
-    shapes = [each["features"].shape[1:] for each in (first, part)]
-    if shapes[0] != shapes[1] or part["frame_s"] != first["frame_s"]:
-        raise InputError(f"{test}: differs in bands, frames or frame_s from {train}")
-    new = sorted(set(part["genre"]) - set(first["genre"]))
+    second = read_log_mel(test)
+    same_shape = second.features.shape[1:] == first.features.shape[1:]
+    if not same_shape or second.frame_s != first.frame_s:
+        raise InputError(
+            f"{test}: has {_size(second)}, but {train} has {_size(first)}; both must be equal"
+        )
+    new = sorted(set(second.genre) - set(first.genre))
     if new:
-        raise InputError(f"{test}: has the genre {new[0]!r}, which {train} lacks")
-    both = sorted(set(part["clip"]) & set(first["clip"]))
-    if both:
-        raise InputError(f"{test}: {both[0]} is in {train} too")
-    return {"train": first, "test": part}
+        raise InputError(f"{test}: has the genre {new[0]!r}, which is missing in {train}")
+    shared = sorted(set(second.clip) & set(first.clip))
+    if shared:
+        raise InputError(f"{test}: clip {shared[0]} is also in {train}; keep it in one of them")
+    return {"train": first, "test": second}
 
 
-def _read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    wanted = ("features", "clip", "genre", "frame_s")
+def _size(part: LogMel) -> str:
+    _, n_mels, n_frames = part.features.shape
+    return f"{n_mels} bands x {n_frames} frames of {part.frame_s:g} s"
+
+
+def read_log_mel(path: Path) -> LogMel:
+    """Read log-mel features from an .npz file.
+
+    It holds ``features`` (clips, n_mels, frames) in dB, ``clip`` and ``genre`` (clips,),
+    ``frame_s`` (), and ``run`` and ``trial`` (clips,) if the clips have a place in scanner runs.
+    Raises InputError otherwise.
+    """
     try:
-        check_zip(path)
-        with np.load(path, allow_pickle=False) as file:
-            part = {key: file[key] for key in (*wanted, "run", "trial") if key in file.files}
+        arrays = read_npz(path, names=(*REQUIRED, *OPTIONAL))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except InputError:
-        raise
-    except Exception as error:  # zipfile, numpy and zlib each have their own
-        check_reachable(path)
-        raise InputError(f"{path}: is no readable .npz file ({error})") from None
-    lacking = [key for key in wanted if key not in part]
-    if lacking:
-        raise InputError(f"{path}: has no array {', '.join(lacking)}; expected {' '.join(wanted)}")
-    features = part["features"]
+    missing = [name for name in REQUIRED if name not in arrays]
+    if missing:
+        raise InputError(
+            f"{path}: has no array {', '.join(missing)}; expected {' '.join(REQUIRED)}"
+        )
+    _check_arrays(path, arrays)
+    clip, genre = (
+        [check_file_name(name, f"{path}, {key}") for name in arrays[key].tolist()]
+        for key in ("clip", "genre")
+    )
+    frame_s = arrays["frame_s"]
+    if frame_s.size != 1 or not float(frame_s) > 0:
+        raise InputError(f"{path}: frame_s is {frame_s}; expected a number of seconds above 0")
+    run, trial = arrays.get("run"), arrays.get("trial")
+    return LogMel(arrays["features"], clip, genre, float(frame_s), run, trial)
+
+
+def _check_arrays(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    features = arrays["features"]
     if features.ndim != 3 or features.dtype.kind != "f" or 0 in features.shape:
         raise InputError(
             f"{path}: features has the shape {features.shape} and type {features.dtype}; "
             "expected floats (clips, n_mels, frames)"
         )
-    for key in set(part) - {"features", "frame_s"}:
-        if part[key].shape != (len(features),):
+    for key in set(arrays) - {"features", "frame_s"}:
+        if arrays[key].shape != (len(features),):
             raise InputError(
-                f"{path}: {key} has {part[key].size} entries for {len(features)} clips"
+                f"{path}: {key} has {arrays[key].size} entries; expected one for each of the "
+                f"{len(features)} clips"
             )
-    for key in ("clip", "genre"):
-        for name in set(part[key].tolist()):
-            check_file_name(name, f"{path}, {key}")
     broken = np.flatnonzero(~np.isfinite(features).all(axis=(1, 2)))
     if len(broken):
-        raise InputError(f"{path}: row {broken[0] + 1} ({part['clip'][broken[0]]}) holds NaN")
-    if part["frame_s"].size != 1 or not float(part["frame_s"]) > 0:
-        raise InputError(f"{path}: frame_s is {part['frame_s']}; expected seconds above 0")
-    return part
+        clip = arrays["clip"][broken[0]]
+        raise InputError(f"{path}: row {broken[0] + 1} ({clip}) contains NaN or infinite values")
 
 
 def _presentations(rows: pd.DataFrame) -> pd.DataFrame | None:
-    """Return the presentations of the training order if the rows are whole runs of it."""
+    """Return the presentations of the training order, if the training rows are whole runs of it."""
     train = rows[(rows["split"] == "train") & rows["run"].notna() & rows["trial"].notna()]
     if train.empty:
         return None
     grid = train.pivot_table(index="run", columns="trial", values="clip", aggfunc=list)
-    one_each = grid.map(lambda cell: isinstance(cell, list) and len(cell) == 1)
-    whole = one_each.to_numpy().all() and list(grid.index) == list(range(1, len(grid) + 1))
-    if not whole or list(grid.columns) != list(range(1, grid.shape[1] + 1)):
+    is_single = grid.map(lambda cell: isinstance(cell, list) and len(cell) == 1)
+    n_runs, n_trials = grid.shape
+    is_complete = (
+        is_single.to_numpy().all()
+        and list(grid.index) == list(range(1, n_runs + 1))
+        and list(grid.columns) == list(range(1, n_trials + 1))
+    )
+    if not is_complete:
         return None
     clips = np.array([[cell[0] for cell in line] for line in grid.to_numpy()])
     try:
         return presentations(Order("train", clips))
-    except InputError:  # clips with other names than the experiment's have no time grid
+    except InputError:  # clips with names unlike the experiment's have no place on the time grid
         return None

@@ -1,15 +1,13 @@
-"""The prepared set on disk: one row a clip and variant, memory-mapped.
+"""PreparedSet: the features of all clips and variants on disk, one row each, memory-mapped.
 
-``features.npy`` (rows, channels x bands, frames) float16; a row is valid up to its ``frames``, and
-what lies beyond is never read. ``waves.npy`` (rows, samples) int16, where networks are to hear
-samples, is valid up to ``samples``. ``rows.tsv`` says what each row is; ``prepared.json`` holds the
-classes and how the features were made; ``presentations.tsv`` the lists, where the set has runs.
+A prepared set is a directory. ``features.npy`` (rows, channels x bands, frames) float16 holds the
+features; a row is valid up to its number of ``frames``, and the rest of it is never read.
+``waves.npy`` (rows, samples) int16, valid up to ``samples``, exists if the samples were kept.
+``rows.tsv`` describes the rows, ``prepared.json`` how the features were computed (`SetMeta`), and
+``presentations.tsv`` lists the presentations if the clips have a place in scanner runs.
 """
 
 import json
-import math
-import os
-import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,18 +16,25 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from neuromusic.core.errors import InputError, ResourceError
+from neuromusic.core.errors import InputError
 from neuromusic.core.files import (
     check_file_name,
     check_reachable,
-    is_unreachable,
+    open_array,
     read_json,
-    reading,
+    read_table,
 )
-from neuromusic.core.outputs import NO_SPACE
 from neuromusic.core.records import read_record
 from neuromusic.features.frontends.base import frames_with_sound, front_end
+from neuromusic.features.meta import SetMeta
 from neuromusic.stimuli.audio import RATE_HZ
+
+FEATURES = "features.npy"
+WAVES = "waves.npy"
+ROWS = "rows.tsv"
+META = "prepared.json"
+PRESENTATIONS = "presentations.tsv"
+REMEDY = "prepare it again"
 
 ROW_COLUMNS = (
     "row", "clip", "genre", "track", "split", "run", "trial", "variant", "name", "parameters",
@@ -41,251 +46,252 @@ ROW_COLUMNS = (
 class PreparedSet:
     """A prepared set, opened for reading.
 
-    ``meta`` has: source ("audio" or "features"), front_end (as features.describe), frame_s,
-    n_channels, n_bands, classes.
+    Attributes
+    ----------
+    directory : Path
+        The directory of the set.
+    features : array (rows, channels x bands, frames)
+        Input of a network, memory-mapped; see `row_features` for the valid part of a row.
+    rows : pandas.DataFrame
+        One line per row: clip, genre, track, split, run, trial, variant, its name and parameters,
+        and the number of valid frames (and samples).
+    meta : SetMeta
+        How the features were computed.
+    presentations : pandas.DataFrame or None
+        Presentations of the clips in scanner runs, if they have a place in them.
+    waves : int16 array (rows, samples) or None
+        The samples of each row, memory-mapped, if they were kept.
+    scale : float
+        Factor from the values in ``features`` to the units of the network's input.
+    normalise_clips : bool
+        Whether `row_features` normalises each row to mean 0 and standard deviation 1.
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> prepared = nm.open_prepared("prepared_npz")
+    >>> prepared.row_features(0).shape
+    (64, 97)
     """
 
     directory: Path
-    features: NDArray[Any]  # (rows, channels x bands, frames), memory-mapped
+    features: NDArray[Any]
     rows: pd.DataFrame
-    meta: dict[str, Any]
+    meta: SetMeta
     presentations: pd.DataFrame | None
-    waves: NDArray[np.int16] | None = None  # (rows, samples), memory-mapped
-    scale: float = 1.0  # from what is stored to what a network hears
-    per_clip: bool = False  # every row in units of its own deviation
+    waves: NDArray[np.int16] | None = None
+    scale: float = 1.0
+    normalise_clips: bool = False
 
-    def check_readable(self) -> None:
-        """Read the arrays once, before the long work begins.
-
-        So a disk or a network that fails raises an OSError that names the file. Of a page that is
-        mapped it would be a signal, SIGBUS, that ends the process without a word. The kernel keeps
-        what was read as long as there is room.
-        """
-        for name in ("features.npy", "waves.npy"):
-            check_reachable(self.directory / name)
+    def __repr__(self) -> str:
+        rows, bands, frames = self.features.shape
+        n_clips = self.rows["clip"].nunique()
+        return (
+            f"PreparedSet({str(self.directory)!r}: {rows} rows of {n_clips} clips, "
+            f"{self.meta.front_end_name} {bands} x {frames}, {len(self.classes)} classes)"
+        )
 
     @property
     def classes(self) -> list[str]:
         """Class names in the order of the labels."""
-        return list(self.meta["classes"])
+        return list(self.meta.classes)
 
     @property
     def frame_s(self) -> float:
         """Seconds from one frame to the next."""
-        return float(self.meta["frame_s"])
+        return self.meta.frame_s
 
     @property
     def floor(self) -> float | None:
-        """What every row of a silent frame holds; None for ready-made features."""
-        if self.meta["source"] == "features":
+        """Value of all features in a silent frame; None if they were given, not computed."""
+        if self.meta.source == "features":
             return None
-        made_with = self.meta["front_end"]
-        return 0.0 if made_with["name"] == "wave" else front_end(**made_with).floor
+        return 0.0 if self.meta.front_end_name == "wave" else front_end(**self.meta.front_end).floor
+
+    def as_input(self, kind: str, *, normalise_clips: bool) -> "PreparedSet":
+        """Return the set in the form that a network takes as its input.
+
+        With the kind "bands" these are the features; with "wave" the samples, as one channel with
+        one band and one frame per sample, scaled to -1..1.
+
+        Raises InputError for "wave" if the set has no waves.
+        """
+        form = self._with_samples_as_features() if kind == "wave" else self
+        return replace(form, normalise_clips=normalise_clips)
+
+    def _with_samples_as_features(self) -> "PreparedSet":
+        if self.waves is None:
+            raise InputError(
+                f"{self.directory}: has no waves, but the network takes samples; prepare it again "
+                "with waves=True (neuromusic prepare --waves)"
+            )
+        meta = replace(
+            self.meta, front_end={"name": "wave"}, frame_s=1 / RATE_HZ, n_channels=1, n_bands=1
+        )
+        rows = self.rows.assign(frames=self.rows["samples"].astype(int))
+        return replace(self, features=self.waves[:, None], rows=rows, meta=meta, scale=1 / 2**15)
+
+    def check_readable(self) -> None:
+        """Read the arrays once, before a long computation begins.
+
+        A failing disk or network then raises an OSError that names the file. A page of a mapped
+        file that cannot be read would instead kill the process with SIGBUS, without a message. The
+        kernel caches what was read as long as there is memory.
+        """
+        for name in (FEATURES, WAVES):
+            check_reachable(self.directory / name)
 
     def row_features(self, row: int) -> NDArray[np.float32]:
         """Return the valid part of a row, (channels x bands, frames) float32."""
-        x = self.features[row, :, : self.rows["frames"].iat[row]].astype(np.float32)
+        x = self._valid_part(row).astype(np.float32)
         if self.scale != 1:
             x *= np.float32(self.scale)
-        return normalise_clip(x) if self.per_clip else x
+        return normalise_clip(x) if self.normalise_clips else x
 
     def row_of_clip(self) -> dict[str, int]:
         """Return clip -> row of its original."""
         rows = self.rows[self.rows["variant"] == 0]
         return dict(zip(rows["clip"], rows["row"].astype(int), strict=True))
 
-    def sounds(self, row: int) -> NDArray[np.bool_]:
-        """Return which of the valid frames of a row hold sound, (frames,)."""
-        return frames_with_sound(self.features[row, :, : self.rows["frames"].iat[row]], self.floor)
+    def frames_with_sound(self, row: int) -> NDArray[np.bool_]:
+        """Return which valid frames of a row contain sound, (frames,)."""
+        return frames_with_sound(self._valid_part(row), self.floor)
 
-    def may_be_silent(self, rows: NDArray[np.int64], stretch: int) -> NDArray[np.bool_]:
-        """Say of rows whether so many frames in a row may be silent; False is certain.
+    def may_contain_silence(self, rows: NDArray[np.int64], n_frames: int) -> NDArray[np.bool_]:
+        """Return for each row whether ``n_frames`` successive frames may be silent.
 
-        One row of the input at one frame in every stretch tells, which is so of most music.
+        False is certain; True has to be checked with `frames_with_sound`. This quick test reads
+        one band, at two frames per ``n_frames``: enough to rule out silence in most music.
         """
         if self.floor is None:
             return np.zeros(len(rows), dtype=np.bool_)
-        probe = self.features[rows, self.features.shape[1] // 2, :: max(1, stretch // 2)]
-        inside = np.arange(probe.shape[1]) * max(1, stretch // 2)
-        valid = inside < self.rows["frames"].to_numpy()[rows][:, None]
+        step = max(1, n_frames // 2)
+        probe = self.features[rows, self.features.shape[1] // 2, ::step]
+        frame = np.arange(probe.shape[1]) * step
+        valid = frame < self.rows["frames"].to_numpy()[rows][:, None]
         return np.asarray((valid & (probe == self.floor)).any(1))
 
-    def heard_as(self, kind: str, per_clip: bool) -> "PreparedSet":
-        """Return the set as a network hears it: bands, or a wave as one band of many frames.
-
-        Raises InputError for a wave where the set holds none.
-        """
-        if kind == "bands":
-            return replace(self, per_clip=per_clip)
-        if self.waves is None:
-            raise InputError(
-                f"{self.directory}: holds no waves, and this network hears samples; prepare it "
-                "with 'neuromusic prepare --waves'"
-            )
-        frame_s = 1 / RATE_HZ
-        meta = self.meta | {
-            "front_end": {"name": "wave"}, "frame_s": frame_s, "n_channels": 1, "n_bands": 1,
-        }  # fmt: skip
-        rows = self.rows.assign(frames=self.rows["samples"].astype(int))
-        return replace(
-            self, features=self.waves[:, None], rows=rows, meta=meta, scale=1 / 2**15,
-            per_clip=per_clip,
-        )  # fmt: skip
+    def _valid_part(self, row: int) -> NDArray[Any]:
+        return self.features[row, :, : self.rows["frames"].iat[row]]
 
 
 def normalise_clip(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return a clip (rows, frames) with mean 0 and deviation 1 over all of it."""
+    """Return a clip (bands, frames) with mean 0 and standard deviation 1 over all its values."""
     out: NDArray[np.float32] = (x - x.mean()) / max(float(x.std()), 1e-6)
     return out
 
 
-def new_array(path: Path, dtype: type, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Return a new .npy file, mapped into memory, (shape) of ``dtype``, whose space is reserved.
-
-    Without that, a write into the map of a full disk would kill the process without a word.
-    Raises ResourceError where the space is not there.
-    """
-    bytes_needed = np.dtype(dtype).itemsize * int(np.prod(shape, dtype=np.int64))
-    try:
-        array = np.lib.format.open_memmap(path, "w+", dtype, shape)
-        with open(path, "r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
-    except OSError as error:
-        if error.errno not in NO_SPACE:
-            raise
-        raise ResourceError(
-            f"{path}: needs {bytes_needed / 2**20:.0f} MiB, "
-            f"{shutil.disk_usage(path.parent).free / 2**20:.0f} MiB are free ({error.strerror}); "
-            "make space, or choose a place with more"
-        ) from None
-    return array
+# --- Writing --------------------------------------------------------------------------------------
 
 
-def write(
-    directory: Path,
-    rows: pd.DataFrame,
-    meta: dict[str, Any],
-    presentations: pd.DataFrame | None,
+def write_tables(
+    directory: Path, rows: pd.DataFrame, meta: SetMeta, presentations: pd.DataFrame | None
 ) -> None:
-    """Write everything but ``features.npy`` into the directory of a prepared set."""
-    rows[list(ROW_COLUMNS)].to_csv(directory / "rows.tsv", sep="\t", index=False, na_rep="n/a")
-    (directory / "prepared.json").write_text(json.dumps(meta, indent=2) + "\n", "utf-8")
+    """Write all files of a prepared set except the arrays."""
+    rows[list(ROW_COLUMNS)].to_csv(directory / ROWS, sep="\t", index=False, na_rep="n/a")
+    (directory / META).write_text(json.dumps(meta.to_json(), indent=2) + "\n", "utf-8")
     if presentations is not None:
-        presentations.to_csv(directory / "presentations.tsv", sep="\t", index=False, na_rep="n/a")
+        presentations.to_csv(directory / PRESENTATIONS, sep="\t", index=False, na_rep="n/a")
 
 
-def open_prepared(directory: Path) -> PreparedSet:
-    """Open a prepared set; raise InputError if it is not there, unfinished or inconsistent."""
-    directory = Path(directory)
-    made = read_record(directory)
-    if made is None or made.get("command") != "prepare":
-        raise InputError(f"{directory}: is no prepared set; make one with 'neuromusic prepare'")
-    try:
-        features = _map(directory / "features.npy")
-        with reading(directory / "rows.tsv"):
-            rows = pd.read_csv(
-                directory / "rows.tsv",
-                sep="\t",
-                na_values="n/a",
-                keep_default_na=False,
-                dtype={"run": "Int64", "trial": "Int64", "clip": str, "genre": str, "track": str},
-            )
-        meta = read_json(directory / "prepared.json", "prepare it again")
-        waves = None
-        if (directory / "waves.npy").is_file():
-            waves = _map(directory / "waves.npy")
-    except InputError:
-        raise
-    except (OSError, ValueError, EOFError) as error:
-        if is_unreachable(error):
-            raise
-        file = getattr(error, "filename", None) or directory
-        raise InputError(f"{file}: is damaged ({error}); prepare it again") from None
-    _check_meta(directory / "prepared.json", meta)
-    n_rows = meta["n_channels"] * meta["n_bands"]
-    if features.ndim != 3 or features.shape[:2] != (len(rows), n_rows):
-        raise InputError(
-            f"{directory}: features.npy has the shape {features.shape} and rows.tsv {len(rows)} "
-            "rows; prepare it again"
-        )
-    _check_rows(directory / "rows.tsv", rows, meta["classes"], features.shape[2], waves)
-    table = directory / "presentations.tsv"
-    try:
-        with reading(table):
-            shown = pd.read_csv(table, sep="\t", na_values="n/a") if table.is_file() else None
-    except ValueError as error:
-        raise InputError(f"{table}: is no readable table ({error}); prepare it again") from None
-    return PreparedSet(directory, features, rows, meta, shown, waves)
+# --- Reading --------------------------------------------------------------------------------------
 
 
-def _map(path: Path) -> NDArray[Any]:
-    """Map an array into memory; raise InputError where the file is not as long as its head says.
+def as_prepared(prepared: PreparedSet | Path | str) -> PreparedSet:
+    """Return a prepared set that is given as one or as its directory."""
+    return prepared if isinstance(prepared, PreparedSet) else open_prepared(prepared)
 
-    What was cut short is found without reading it; `verify` reads all of it.
+
+def open_prepared(directory: Path | str) -> PreparedSet:
+    """Open a prepared set.
+
+    Parameters
+    ----------
+    directory : Path or str
+        Output of `neuromusic.prepare` or `neuromusic.prepare_features`.
+
+    Returns
+    -------
+    PreparedSet
+        The set; its arrays are mapped into memory, not read.
+
+    Raises
+    ------
+    InputError
+        If the directory is not a prepared set, is incomplete, or has files that are damaged or do
+        not fit together.
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> nm.open_prepared("prepared_npz").rows["split"].value_counts().to_dict()
+    {'train': 30, 'test': 20}
     """
-    with reading(path), open(path, "rb") as file:
-        try:
-            version = np.lib.format.read_magic(file)
-            read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
-                version, np.lib.format.read_array_header_2_0
-            )
-            shape, _, dtype = read(file)
-        except ValueError as error:
-            raise InputError(f"{path}: is damaged ({error}); prepare it again") from None
-        expected = file.tell() + math.prod(shape) * dtype.itemsize
-    size = path.stat().st_size
-    if size != expected:
+    directory = Path(directory)
+    record = read_record(directory)
+    if record is None or record.get("command") != "prepare":
+        raise InputError(f"{directory}: is not a prepared set; make one with 'neuromusic prepare'")
+    try:
+        features = open_array(directory / FEATURES, REMEDY)
+        waves = open_array(directory / WAVES, REMEDY) if (directory / WAVES).is_file() else None
+        rows = _read_rows(directory / ROWS)
+        content = read_json(directory / META, REMEDY)
+    except FileNotFoundError as error:
+        raise InputError(f"{error.filename}: is missing; {REMEDY}") from None
+    meta = SetMeta.from_json(content, str(directory / META), REMEDY)
+    if features.ndim != 3 or features.shape[:2] != (len(rows), meta.n_channels * meta.n_bands):
         raise InputError(
-            f"{path}: is damaged ({size} bytes, and its head promises {expected}); prepare it again"
+            f"{directory / FEATURES}: has the shape {features.shape}; expected {len(rows)} rows, "
+            f"as in {ROWS}, of {meta.n_channels * meta.n_bands} bands; {REMEDY}"
         )
-    with reading(path):
-        mapped: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
-    return mapped
+    _check_rows(directory / ROWS, rows, meta.classes, features.shape[2], waves)
+    presentations = None
+    if (directory / PRESENTATIONS).is_file():
+        presentations = read_table(directory / PRESENTATIONS, remedy=REMEDY, na_values="n/a")
+    return PreparedSet(directory, features, rows, meta, presentations, waves)
 
 
-META: dict[str, type] = {
-    "source": str, "front_end": dict, "frame_s": float, "n_channels": int, "n_bands": int,
-    "classes": list,
-}  # fmt: skip
-
-
-def _check_meta(path: Path, meta: Any) -> None:
-    """Raise InputError unless prepared.json has what PreparedSet reads of it."""
-    if not isinstance(meta, dict):
-        raise InputError(f"{path}: is no JSON object; prepare it again")
-    for key, kind in META.items():
-        if not isinstance(meta.get(key), kind):
-            raise InputError(f"{path}: has no {key}, or another kind of it; prepare it again")
-    for name in meta["classes"]:  # they become names of files, see fmri/glm.py
-        check_file_name(name, f"{path}, classes")
-    if not 0 < meta["frame_s"] < 60 or "name" not in meta["front_end"]:
-        raise InputError(f"{path}: its frame_s or its front end is none; prepare it again")
+def _read_rows(path: Path) -> pd.DataFrame:
+    rows = read_table(
+        path,
+        remedy=REMEDY,
+        na_values="n/a",
+        keep_default_na=False,
+        dtype={"run": "Int64", "trial": "Int64", "clip": str, "genre": str, "track": str},
+    )
+    missing = [column for column in ROW_COLUMNS if column not in rows]
+    if missing:
+        raise InputError(f"{path}: has no column {', '.join(missing)}; {REMEDY}")
+    for name in rows["clip"].unique():
+        check_file_name(name, f"{path}, clip")
+    return rows
 
 
 def _check_rows(
-    path: Path, rows: pd.DataFrame, classes: list[str], most: int, waves: NDArray[Any] | None
+    path: Path, rows: pd.DataFrame, classes: list[str], n_frames: int, waves: NDArray[Any] | None
 ) -> None:
-    """Raise InputError, naming the row, where rows.tsv does not fit the arrays beside it."""
-    lacking = [column for column in ROW_COLUMNS if column not in rows]
-    if lacking:
-        raise InputError(f"{path}: has no column {', '.join(lacking)}; prepare it again")
-    for name in rows["clip"].unique():
-        check_file_name(name, f"{path}, clip")
-    frames = pd.to_numeric(rows["frames"], errors="coerce")
-    good = {
+    """Raise InputError, naming the row, if rows.tsv does not fit the arrays."""
+    fits = {
         "row": rows["row"] == np.arange(len(rows)),
         "genre": rows["genre"].isin(classes),
-        "frames": frames.between(1, most) & (frames % 1 == 0),
+        "frames": _whole_numbers(rows["frames"], 1, n_frames),
     }
     if waves is not None:
-        samples = pd.to_numeric(rows["samples"], errors="coerce")
         if waves.ndim != 2 or len(waves) != len(rows):
-            raise InputError(f"{path}: waves.npy has the shape {waves.shape}; prepare it again")
-        good["samples"] = samples.between(0, waves.shape[1]) & (samples % 1 == 0)
-    for column, fits in good.items():
-        if not fits.all():
-            row = int(np.flatnonzero(~fits)[0])
+            raise InputError(
+                f"{path.parent / WAVES}: has the shape {waves.shape}; expected {len(rows)} rows; "
+                f"{REMEDY}"
+            )
+        fits["samples"] = _whole_numbers(rows["samples"], 0, waves.shape[1])
+    for column, good in fits.items():
+        if not good.all():
+            row = int(np.flatnonzero(~good)[0])
             raise InputError(
                 f"{path}, row {row + 1}: {column} {rows[column].iat[row]} does not fit the "
-                "set; prepare it again"
+                f"set; {REMEDY}"
             )
+
+
+def _whole_numbers(column: pd.Series, low: int, high: int) -> "pd.Series[bool]":
+    numbers = pd.to_numeric(column, errors="coerce")
+    return numbers.between(low, high) & (numbers % 1 == 0)

@@ -1,8 +1,13 @@
-"""Rows of a .npy file that several processes write, each of them others."""
+"""Write the arrays of a prepared set from several processes, with a journal to resume from.
+
+Workers write rows into the .npy files (`RowFile`); the main process lists each complete clip in a
+journal, with checksums of its rows, so that an interrupted preparation continues after it.
+"""
 
 import hashlib
 import json
 import os
+import shutil
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,121 +19,122 @@ from numpy.typing import NDArray
 
 from neuromusic.core.errors import ResourceError
 from neuromusic.core.files import write_text
-from neuromusic.features import prepared
+from neuromusic.core.outputs import NO_SPACE
+from neuromusic.features.prepared import FEATURES, WAVES
+
+JOURNAL = "done.jsonl"
+MIB = 2**20
+Shape = tuple[int, ...]
+Row = dict[str, Any]  # column of rows.tsv -> value
+
+
+def new_array(path: Path, dtype: type, shape: Shape) -> NDArray[Any]:
+    """Return a new .npy file mapped into memory, with its disk space reserved.
+
+    Without the reservation, writing into the map when the disk is full would kill the process with
+    SIGBUS, without a message. Raises ResourceError if there is not enough space.
+    """
+    n_bytes = np.dtype(dtype).itemsize * int(np.prod(shape, dtype=np.int64))
+    try:
+        array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+        with open(path, "r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+    except OSError as error:
+        if error.errno not in NO_SPACE:
+            raise
+        raise ResourceError(
+            f"{path}: needs {n_bytes / MIB:.0f} MiB, "
+            f"{shutil.disk_usage(path.parent).free / MIB:.0f} MiB are free ({error.strerror}); "
+            "free some space, or choose a place with more"
+        ) from None
+    return array
 
 
 @dataclass(frozen=True)
 class RowFile:
-    """Where the rows of a .npy file begin, and how long each is, in bytes.
+    """A .npy file whose rows several processes write, each process different rows.
 
-    They are written to the file, not through a map of it: memory does not grow with the set.
+    They write to the file instead of a memory map, so memory does not grow with the set.
     """
 
     path: Path
-    start: int
+    start: int  # of the first row, in bytes
     row_bytes: int
 
+    @classmethod
+    def open(cls, path: Path, dtype: type, shape: Shape, keep: bool) -> Self:
+        """Open a file for rows of ``shape[1:]``; create it unless ``keep`` and it exists."""
+        if not (keep and path.is_file()):
+            new_array(path, dtype, shape)
+        with open(path, "rb") as file:
+            np.lib.format.read_magic(file)
+            np.lib.format.read_array_header_1_0(file)
+            start = file.tell()
+        row_bytes = np.dtype(dtype).itemsize * int(np.prod(shape[1:], dtype=np.int64))
+        return cls(path.absolute(), start, row_bytes)
+
     def write(self, row: int, block: NDArray[Any]) -> int:
-        """Write rows from ``row`` on; return their CRC-32."""
-        view = np.ascontiguousarray(block).data.cast("B")
-        at, left = self.start + row * self.row_bytes, view
+        """Write a block of rows, the first at ``row``; return its CRC-32."""
+        data = np.ascontiguousarray(block).data.cast("B")
+        position, rest = self.start + row * self.row_bytes, data
         file = os.open(self.path, os.O_WRONLY)
         try:
-            while left:
-                n = os.pwrite(file, left, at)
-                at, left = at + n, left[n:]
-        except OSError as error:  # of a full disk, say
+            while rest:
+                n_written = os.pwrite(file, rest, position)
+                position, rest = position + n_written, rest[n_written:]
+        except OSError as error:  # a full disk, for example
             error.filename = str(self.path)
             raise
         finally:
             os.close(file)
-        return zlib.crc32(view)
+        return zlib.crc32(data)
 
     def read(self, row: int, n: int) -> bytes:
-        """Return ``n`` rows from ``row`` on."""
+        """Return the bytes of ``n`` rows, the first at ``row``."""
         with open(self.path, "rb", buffering=0) as file:
             return os.pread(file.fileno(), n * self.row_bytes, self.start + row * self.row_bytes)
 
-    def head(self) -> bytes:
-        """Return what is before the first row."""
+    def header(self) -> bytes:
+        """Return the bytes before the first row."""
         with open(self.path, "rb") as file:
             return file.read(self.start)
 
 
-pass
-
-NAME = "done.jsonl"
-Shape = tuple[int, ...]
-
-
 class Journal:
-    """Opens the arrays of a directory and finds what is done in them; removes itself at the end.
+    """The clips of a set that are complete, in order; the file is removed at a successful end.
 
-    ``files`` are the arrays, into which others write; ``clips`` holds for each clip that is done
-    the dicts of its rows, in order.
+    Each line of ``done.jsonl`` has the CRC-32 of the clip's rows in each array, and its lines in
+    rows.tsv. Opening a journal also opens the arrays, and keeps the clips whose rows are in
+    them as listed.
+
+    Attributes
+    ----------
+    files : list of RowFile
+        The arrays that workers write: features and, if they are kept, waves.
+    clips : list of list of dict
+        For each complete clip the rows of rows.tsv, one per variant.
+    n_rows : int
+        Number of rows of all complete clips.
     """
 
     def __init__(self, directory: Path, features: Shape, waves: Shape | None) -> None:
-        self.path = directory / NAME
-        lines = self._read()
-        self.files = [_open_rows(directory / "features.npy", np.float16, features, bool(lines))]
+        self.path = directory / JOURNAL
+        lines = _read_lines(self.path)
+        keep = bool(lines)
+        self.files = [RowFile.open(directory / FEATURES, np.float16, features, keep)]
         if waves is not None:
-            self.files.append(_open_rows(directory / "waves.npy", np.int16, waves, bool(lines)))
-        self._hashes = [hashlib.sha256(file.head()) for file in self.files]
-        self.clips: list[list[dict[str, Any]]] = []
+            self.files.append(RowFile.open(directory / WAVES, np.int16, waves, keep))
+        self._hashes = [hashlib.sha256(file.header()) for file in self.files]
+        self.clips: list[list[Row]] = []
         self.n_rows = 0
-        kept = []
+        complete = []
         for line in lines:
-            if not self._is_written(line["checksums"], len(line["rows"])):
+            if not self._hash_next_rows(line["checksums"], len(line["rows"])):
                 break
-            kept.append(json.dumps(line) + "\n")
-            self._count(line["rows"])
-        write_text(self.path, "".join(kept))
+            complete.append(json.dumps(line) + "\n")
+            self._append(line["rows"])
+        write_text(self.path, "".join(complete))
         self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115  # until __exit__
-
-    def _read(self) -> list[dict[str, Any]]:
-        if not self.path.is_file():
-            return []
-        lines: list[dict[str, Any]] = []
-        for text in self.path.read_text("utf-8", errors="replace").splitlines():
-            try:
-                lines.append(json.loads(text))
-            except json.JSONDecodeError:  # it was stopped in the middle of a line
-                break
-        return lines
-
-    def _is_written(self, checksums: list[int], n: int) -> bool:
-        """Say whether the next ``n`` rows are there as they should be; then they are hashed."""
-        blocks = [file.read(self.n_rows, n) for file in self.files]
-        if list(map(zlib.crc32, blocks)) != checksums:
-            return False
-        for so_far, block in zip(self._hashes, blocks, strict=True):
-            so_far.update(block)
-        return True
-
-    def _count(self, rows: list[dict[str, Any]]) -> None:
-        self.clips.append(rows)
-        self.n_rows += len(rows)
-
-    def add(self, checksums: list[int], rows: list[dict[str, Any]]) -> None:
-        """List the next clip, whose rows are written.
-
-        Raises ResourceError where they do not arrive here, as over a network they may not.
-        """
-        if not self._is_written(checksums, len(rows)):
-            raise ResourceError(
-                f"{self.files[0].path}: does not hold what a worker wrote there; workers must "
-                "write into the same directory, type the same again"
-            )
-        self._file.write(json.dumps({"checksums": checksums, "rows": rows}) + "\n")
-        self._file.flush()
-        self._count(rows)
-
-    @property
-    def hashes(self) -> dict[str, str]:
-        """Name -> SHA-256 of the arrays up to the last row that is listed."""
-        made = zip(self.files, self._hashes, strict=True)
-        return {file.path.name: so_far.hexdigest() for file, so_far in made}
 
     def __enter__(self) -> Self:
         return self
@@ -140,13 +146,48 @@ class Journal:
         if kind is None:
             self.path.unlink()
 
+    def add(self, checksums: list[int], rows: list[Row]) -> None:
+        """List the next clip, whose rows a worker has written.
 
-def _open_rows(path: Path, dtype: type, shape: Shape, go_on: bool) -> RowFile:
-    if not (go_on and path.is_file()):
-        prepared.new_array(path, dtype, shape)
-    with open(path, "rb") as file:
-        np.lib.format.read_magic(file)
-        np.lib.format.read_array_header_1_0(file)
-        start = file.tell()
-    row_bytes = np.dtype(dtype).itemsize * int(np.prod(shape[1:], dtype=np.int64))
-    return RowFile(path.absolute(), start, row_bytes)
+        Raises ResourceError if they cannot be read back here, as can happen over a network.
+        """
+        if not self._hash_next_rows(checksums, len(rows)):
+            raise ResourceError(
+                f"{self.files[0].path}: does not contain what a worker wrote; all workers must "
+                "write into the same directory; run the same command again"
+            )
+        self._file.write(json.dumps({"checksums": checksums, "rows": rows}) + "\n")
+        self._file.flush()
+        self._append(rows)
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """File name -> SHA-256 of each array up to its last complete row."""
+        pairs = zip(self.files, self._hashes, strict=True)
+        return {file.path.name: sha256.hexdigest() for file, sha256 in pairs}
+
+    def _hash_next_rows(self, checksums: list[int], n: int) -> bool:
+        """Return whether the next ``n`` rows have these checksums; if so, hash them."""
+        blocks = [file.read(self.n_rows, n) for file in self.files]
+        if list(map(zlib.crc32, blocks)) != checksums:
+            return False
+        for sha256, block in zip(self._hashes, blocks, strict=True):
+            sha256.update(block)
+        return True
+
+    def _append(self, rows: list[Row]) -> None:
+        self.clips.append(rows)
+        self.n_rows += len(rows)
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    """Return the complete lines of a journal; none if there is no journal."""
+    if not path.is_file():
+        return []
+    lines: list[dict[str, Any]] = []
+    for text in path.read_text("utf-8", errors="replace").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except json.JSONDecodeError:  # the process was stopped in the middle of a line
+            break
+    return lines

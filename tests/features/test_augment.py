@@ -1,4 +1,4 @@
-"""The ten variants: one test over all of them, and each against an independent library."""
+"""The ten variants: one test for all of them, and each against an independent library."""
 
 import ast
 import itertools
@@ -25,7 +25,7 @@ CLIP = "blues.00000_15s.wav"
 
 @pytest.fixture(scope="module")
 def wave(small_clips):
-    """Three seconds, so that the vocoder is quick."""
+    """Three seconds: long enough for the phase vocoder, and quick."""
     return soundfile.read(small_clips / CLIP, dtype="float32")[0][: 3 * 22050]
 
 
@@ -45,14 +45,14 @@ def correlation(a, b):
 
 
 @pytest.mark.parametrize("index", range(10))
-def test_every_variant(wave, index):
+def test_every_variant_is_valid_sound_and_can_be_repeated(wave, index):
     parameters = augment.draw(0, CLIP, index)
     out = apply(wave, index, parameters)
     assert out.dtype == np.float32
     assert 0 < len(out) <= len(wave)
     assert np.isfinite(out).all()
     assert np.abs(out).max() <= 1
-    # From (seed, clip, variant) alone: drawing others in between changes nothing.
+    # Draws depend only on (seed, clip, variant): other draws in between change nothing.
     augment.draw(1, "other", index)
     assert augment.draw(0, CLIP, index) == parameters
     assert (apply(wave, index, parameters) == out).all()
@@ -62,7 +62,7 @@ def test_every_variant(wave, index):
 
 
 @pytest.mark.parametrize("index", range(10))
-def test_a_full_scale_wave_does_not_clip(index):
+def test_no_variant_of_a_full_scale_wave_clips(index):
     wave = np.sign(np.sin(np.arange(22050) * 0.05)).astype(np.float32)
     wave[1000::2000] *= -1
     out = apply(wave, index, augment.draw(0, CLIP, index))
@@ -89,7 +89,7 @@ def test_draws_fill_their_ranges(index):
     assert sum(map(len, inside)) == 400
     for part, (low, high) in zip(inside, ranges, strict=True):
         assert len(part) > 400 / len(ranges) / 1.3
-        if augment.VARIANTS[index] in LISTED:  # every value that frames allow, and no other
+        if augment.VARIANTS[index] in LISTED:  # all values that the frame lengths allow
             allowed = [value for value in LISTED[augment.VARIANTS[index]] if low <= value <= high]
             assert set(part) == set(allowed)
             continue
@@ -97,30 +97,32 @@ def test_draws_fill_their_ranges(index):
         assert part.max() > high - 0.05 * (high - low)
 
 
-def test_another_process_draws_the_same():
+def test_another_process_draws_the_same_parameters():
     code = (
-        "from neuromusic.augment import VARIANTS, draw\n"
+        "from neuromusic.features.augment import VARIANTS, draw\n"
         f"print([draw(7, {CLIP!r}, index) for index in reversed(range(len(VARIANTS)))])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    drawn = [augment.draw(7, CLIP, index) for index in range(10)]
-    assert ast.literal_eval(done.stdout)[::-1] == drawn
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+    expected = [augment.draw(7, CLIP, index) for index in range(10)]
+    assert ast.literal_eval(process.stdout)[::-1] == expected
 
 
-def test_all_ten_really_differ(wave):
+def test_all_ten_variants_differ(wave):
     mels = [log_mel(apply(wave, i, augment.draw(0, CLIP, i))) for i in range(10)]
     for a, b in itertools.combinations(mels, 2):
         n = min(a.shape[1], b.shape[1])
         assert np.abs(a[:, :n] - b[:, :n]).mean() > 0.5  # dB
 
 
-def test_noise_has_the_ratio_that_was_drawn(wave):
+def test_noise_has_the_drawn_signal_to_noise_ratio(wave):
     out, parameters = variant(wave, "noise")
     ratio = 10 * np.log10(np.mean(wave**2) / np.mean((out - wave) ** 2))
     assert ratio == pytest.approx(parameters["snr_db"], abs=0.1)
 
 
-def test_shift_gain_and_original(wave):
+def test_shift_rolls_gain_scales_and_the_original_is_unchanged(wave):
     out, parameters = variant(wave, "shift")
     assert (out == np.roll(wave, round(parameters["shift"] * len(wave)))).all()
     out, parameters = variant(wave, "gain")
@@ -128,14 +130,14 @@ def test_shift_gain_and_original(wave):
     assert (variant(wave, "original")[0] == wave).all()
 
 
-def test_stretch_is_librosas(wave):
+def test_stretch_equals_librosas(wave):
     out, parameters = variant(wave, "stretch")
     theirs = librosa.effects.time_stretch(wave, rate=parameters["rate"])
     assert len(out) == min(len(theirs), len(wave))
     assert correlation(out, theirs) > 0.99
 
 
-def test_pitch_is_librosas(wave):
+def test_pitch_equals_librosas(wave):
     out, parameters = variant(wave, "pitch")
     theirs = librosa.effects.pitch_shift(
         wave, sr=22050, n_steps=parameters["pitch_semitones"], res_type="soxr_hq"
@@ -143,7 +145,7 @@ def test_pitch_is_librosas(wave):
     assert correlation(out, theirs) > 0.99
 
 
-def test_speed_is_a_resampling(wave):
+def test_speed_equals_librosas_resampling(wave):
     out, parameters = variant(wave, "speed")
     theirs = librosa.resample(wave, orig_sr=22050 * parameters["rate"], target_sr=22050)
     n = min(len(out), len(theirs))
@@ -151,7 +153,7 @@ def test_speed_is_a_resampling(wave):
     assert np.corrcoef(out[:n], theirs[:n])[0, 1] > 0.9999
 
 
-def test_resample_takes_the_treble_only(wave):
+def test_resample_removes_the_treble_and_nothing_else(wave):
     out, parameters = variant(wave, "resample")
     spectrum = np.abs(np.fft.rfft(out)) ** 2
     hz = np.fft.rfftfreq(len(out), 1 / 22050)
@@ -163,30 +165,30 @@ def test_resample_takes_the_treble_only(wave):
 
 
 @pytest.mark.parametrize("part", ["harmonic", "percussive"])
-def test_parts_are_librosas(wave, part):
+def test_harmonic_and_percussive_parts_equal_librosas(wave, part):
     out, parameters = variant(wave, part)
     theirs = getattr(librosa.effects, part)(wave, margin=parameters["margin"])
     np.testing.assert_allclose(out, theirs, atol=2e-3)
     assert correlation(out, theirs) > 0.999
 
 
-def test_margin_one_with_a_silent_gap_is_librosas(wave):
+def test_a_silent_gap_is_handled_as_by_librosa(wave):
     gap = wave[:22050].copy()
     gap[5000:15000] = 0
-    transformed = Spectrum(torch.from_numpy(gap))
+    ours = Spectrum(torch.from_numpy(gap))
     theirs = librosa.effects.hpss(gap)
     for harmonic, part in zip((True, False), theirs, strict=True):
-        np.testing.assert_allclose(transformed.part(harmonic, 1.0), part, atol=2e-3)
-    # Phases of digital silence are 0 there too.
+        np.testing.assert_allclose(ours.part(harmonic, 1.0), part, atol=2e-3)
+    # librosa also sets the phase of digital silence to 0.
     for rate in (0.83, 1.21):
         theirs = librosa.effects.time_stretch(gap, rate=rate)
-        np.testing.assert_allclose(transformed.at_tempo(rate), theirs, atol=5e-3)
+        np.testing.assert_allclose(ours.at_tempo(rate), theirs, atol=5e-3)
 
 
 @given(
     st.integers(1, 80), st.integers(1, 1100), st.integers(0, 2**32 - 1), st.sampled_from([9, 2**15])
 )
-def test_moving_median_is_numpys(n, columns, seed, end):
+def test_the_moving_median_equals_numpys(n, columns, seed, end):
     x = np.random.default_rng(seed).integers(0, end, (n, columns)).astype(np.int16)
     padded = np.pad(x, ((15, 15), (0, 0)), mode="symmetric")
     theirs = np.median(np.lib.stride_tricks.sliding_window_view(padded, 31, 0), axis=-1)
@@ -194,36 +196,36 @@ def test_moving_median_is_numpys(n, columns, seed, end):
     np.testing.assert_array_equal(moving_median(torch.from_numpy(x)), theirs)
 
 
-MADE = [
+VARIANTS_OF_SPECTRUM = [
     lambda spectrum: spectrum.at_tempo(0.83),
     lambda spectrum: spectrum.at_tempo(1.21),
     lambda spectrum: spectrum.at_tempo(1820 / 2048, 1820),
     lambda spectrum: spectrum.at_tempo(2376 / 2048, 2376),
-    lambda spectrum: spectrum.played(1760),
-    lambda spectrum: spectrum.played(2400),
+    lambda spectrum: spectrum.at_speed(1760),
+    lambda spectrum: spectrum.at_speed(2400),
     lambda spectrum: spectrum.without_treble(0.37),
     lambda spectrum: spectrum.part(True, 1.4),
     lambda spectrum: spectrum.part(False, 1.0),
 ]
 
 
-@pytest.mark.parametrize("make", MADE)
+@pytest.mark.parametrize("compute", VARIANTS_OF_SPECTRUM)
 @pytest.mark.parametrize("n_samples", [1, 700, 2000, 66150])
-def test_the_way_of_a_gpu_makes_the_same(wave, make, n_samples, monkeypatch):
-    """Here on the CPU; with a gap of digital silence."""
+def test_the_gpu_functions_compute_the_same(wave, compute, n_samples, monkeypatch):
+    """On the CPU, with a gap of digital silence."""
     gap = wave[:n_samples].copy()
     gap[20000:30000] = 0
-    ours = make(Spectrum(torch.from_numpy(gap)))
-    monkeypatch.setattr(spectrum, "passes", lambda device: gpu)
-    theirs = make(Spectrum(torch.from_numpy(gap)))
+    ours = compute(Spectrum(torch.from_numpy(gap)))
+    monkeypatch.setattr(spectrum, "backend", lambda device: gpu)
+    other = compute(Spectrum(torch.from_numpy(gap)))
     assert abs(len(ours) - n_samples) < 0.3 * n_samples + 1
-    np.testing.assert_allclose(ours, theirs, atol=2e-4)
+    np.testing.assert_allclose(ours, other, atol=2e-4)
 
 
 @pytest.mark.parametrize("length", [1716, 1936, 2200, 2464])
-def test_another_speed_is_soxrs(wave, length):
+def test_another_speed_equals_soxrs(wave, length):
     theirs = soxr.resample(wave, 22050 * 2048 / length, 22050)
-    ours = Spectrum(torch.from_numpy(wave)).played(length)
+    ours = Spectrum(torch.from_numpy(wave)).at_speed(length)
     assert abs(len(ours) - len(theirs)) <= 1
     n = min(len(ours), len(theirs))
     assert correlation(ours.numpy(), theirs) > 0.999
@@ -231,13 +233,13 @@ def test_another_speed_is_soxrs(wave, length):
 
 
 @pytest.mark.parametrize("rate_hz", [5000, 8011, 12000])
-def test_taking_the_treble_is_soxrs(wave, rate_hz):
+def test_resampling_down_and_up_equals_soxrs(wave, rate_hz):
     theirs = soxr.resample(soxr.resample(wave, 22050, rate_hz), rate_hz, 22050)
     ours = Spectrum(torch.from_numpy(wave)).without_treble(rate_hz / 22050)
     assert correlation(ours.numpy(), theirs) > 0.999
 
 
-def test_a_real_clip_agrees_with_librosa_too(shared):
+def test_variants_of_a_real_clip_equal_librosas(shared):
     path = shared / "data/gtzan/genres/reggae/reggae.00003.wav"
     wave = soundfile.read(path, dtype="float32")[0][: 4 * 22050]
     for name, function in (

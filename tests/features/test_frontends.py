@@ -1,4 +1,6 @@
-"""Front ends beside log-mel, against scipy, numpy and sounds whose answer is known."""
+"""All front ends, against scipy, numpy and sounds with known features; log-mel: test_mel."""
+
+import json
 
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import scipy.signal
 from neuromusic.core.errors import InputError
 from neuromusic.features.frontends.base import describe, front_end, front_end_names
 from neuromusic.features.frontends.cochleagram import CochleaSpec, erb_spaced_hz
+from neuromusic.features.frontends.mel import mel_hz
 from neuromusic.features.frontends.modulation import ModulationSpec
 from neuromusic.features.frontends.scattering import ScatteringSpec
 from neuromusic.stimuli.audio import RATE_HZ
@@ -17,39 +20,37 @@ def noise(seconds, seed=0):
 
 
 @pytest.mark.parametrize("name", front_end_names())
-def test_every_front_end(name):
-    import json
-
+def test_every_front_end_has_frames_centred_on_their_time_and_a_floor(name):
     spec = front_end(name)
     assert front_end(**json.loads(json.dumps(describe(spec)))) == spec
     wave = 0.1 * noise(2.3)
-    rows = spec.rows_of(wave)
+    rows = spec.compute(wave)
     assert rows.shape == (spec.n_channels * spec.n_bands, spec.n_frames(len(wave)))
     assert rows.dtype == np.float32
     assert np.isfinite(rows).all()
     assert (spec.n_frames(len(wave)) - 1) * spec.frame_s <= 2.3
-    np.testing.assert_array_equal(spec.rows_of(wave), rows)
-    silent = spec.rows_of(np.zeros_like(wave))
+    np.testing.assert_array_equal(spec.compute(wave), rows)
+    silent = spec.compute(np.zeros_like(wave))
     assert np.abs(silent - spec.floor).max() < 1e-3
-    # A click is loudest in the frame that is centred on it.
+    # A click is loudest in the frame centred on it.
     click = np.zeros_like(wave)
     click[round(1.2 * RATE_HZ)] = 1.0
-    loudest = spec.rows_of(click).sum(0).argmax()
+    loudest = spec.compute(click).sum(0).argmax()
     assert abs(loudest * spec.frame_s - 1.2) <= spec.frame_s
 
 
-def test_unknown_front_end_is_told():
+def test_an_unknown_front_end_is_an_error_that_names_a_similar_one():
     with pytest.raises(InputError, match="did you mean 'cochleagram'"):
         front_end("cochleogram")
 
 
-def test_cochleagram_is_scipys_gammatone():
-    """Energies of scipy's recursive gammatone filters, which have the same bandwidths."""
+def test_the_cochleagram_has_the_energies_of_scipys_gammatone_filters():
+    """scipy's filters are recursive, with the same bandwidths."""
     spec = CochleaSpec()
     wave = 0.1 * noise(3.0)
-    # Amplitude modulation, so that there is something in time to agree on.
+    # Amplitude modulation gives the two something in time to agree on.
     wave *= 1 + 0.9 * np.sin(2 * np.pi * 3 * np.arange(len(wave)) / RATE_HZ).astype(np.float32)
-    ours = spec.rows_of(wave)
+    ours = spec.compute(wave)
     for band in (12, 30, 50):
         hz = spec.centre_hz[band]
         b, a = scipy.signal.gammatone(hz, "iir", fs=RATE_HZ)
@@ -62,7 +63,7 @@ def test_cochleagram_is_scipys_gammatone():
         assert np.corrcoef(np.log(frames), np.log(energy))[0, 1] > 0.95
 
 
-def test_erb_spacing_is_published():
+def test_erb_spacing_equals_published_values():
     # Slaney 1993 (Apple TR 35): the ERB rate of 1 kHz is 15.6.
     hz = erb_spaced_hz(50, 10_000, 5)
     rate = 21.4 * np.log10(0.00437 * hz + 1)
@@ -71,33 +72,31 @@ def test_erb_spacing_is_published():
 
 
 @pytest.mark.parametrize(("rate_hz", "scale"), [(4.0, 1.0), (-4.0, 1.0), (8.0, 0.5), (-2.0, 2.0)])
-def test_a_ripple_is_heard_in_its_channel(rate_hz, scale):
+def test_a_ripple_is_strongest_in_the_channel_of_its_rate_and_scale(rate_hz, scale):
     spec = ModulationSpec()
-    from neuromusic.features.frontends.mel import mel_hz
-
     octave = np.log2(mel_hz(spec.n_mels) / 90)[:, None]
     time = np.arange(600)[None, :] * spec.mel_frame_s
     mel = -40 + 10 * np.cos(2 * np.pi * (rate_hz * time + scale * octave))
-    rows = spec.rows_of_mel(mel.astype(np.float32)).reshape(spec.n_channels, spec.n_bands, -1)
+    rows = spec.compute_from_mel(mel.astype(np.float32)).reshape(spec.n_channels, spec.n_bands, -1)
     middle = rows[:, 4:14, 20:-20].mean((1, 2))
     channels = [
         (direction * rate, s)
         for direction in (1, -1)
-        for rate in spec.heard_rates_hz
+        for rate in spec.usable_rates_hz
         for s in spec.scales
     ]
     assert channels[int(middle.argmax())] == (rate_hz, scale)
     assert middle.max() == pytest.approx(10, rel=0.15)  # the ripple's own amplitude, in dB
 
 
-def test_rates_that_the_frames_cannot_hold_are_left_out():
-    assert ModulationSpec(mel_frame_s=0.07755).heard_rates_hz == (1.0, 2.0, 4.0)
+def test_rates_above_a_third_of_the_frame_rate_are_left_out():
+    assert ModulationSpec(mel_frame_s=0.07755).usable_rates_hz == (1.0, 2.0, 4.0)
 
 
-def test_scattering_is_what_convolution_gives():
+def test_scattering_equals_convolution_with_the_wavelets():
     spec = ScatteringSpec()
     wave = 0.1 * noise(2.0)
-    rows = spec.rows_of(wave).reshape(spec.n_channels, spec.n_bands, -1)
+    rows = spec.compute(wave).reshape(spec.n_channels, spec.n_bands, -1)
     n = len(wave)
     padded = np.concatenate([wave, np.zeros(n, np.float32)]).astype(np.float64)
     hz = np.fft.fftfreq(2 * n, 1 / RATE_HZ)

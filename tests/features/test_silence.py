@@ -1,5 +1,7 @@
-"""Silence that pads a clip is neither trained on nor scored; music is drawn as it always was."""
+"""Padding with silence is neither trained on nor scored, and does not change other draws."""
 
+import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,40 +15,44 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from neuromusic.core.errors import InputError
+from neuromusic.core.parallel import Machine
 from neuromusic.evaluation.scores import score_rows
 from neuromusic.features import augment
 from neuromusic.features.frontends.base import frames_with_sound
 from neuromusic.features.frontends.mel import log_mel
+from neuromusic.features.meta import SetMeta
 from neuromusic.features.prepared import PreparedSet
 from neuromusic.features.windows import cut_windows
 from neuromusic.models.inference import log_probabilities
 from neuromusic.models.network import InputSpec
 from neuromusic.models.registry import create_model
-from neuromusic.pipeline import lists, prepare
-from neuromusic.stimuli.corpora import folder
+from neuromusic.pipeline.lists import make_file_lists
+from neuromusic.pipeline.prepare import prepare
+from neuromusic.stimuli.corpora import Corpus
 from neuromusic.training.batches import draw_windows, score_windows
 from neuromusic.training.config import Config, Data, Train
 from neuromusic.training.selection import select
 
 FLOOR_DB = -80.0
-AUDIO = {"source": "audio", "front_end": {"name": "logmel", "floor_db": FLOOR_DB}}
+AUDIO = SetMeta("audio", {"name": "logmel", "floor_db": FLOOR_DB}, 0.1, 1, 8, ["blues"])
 MASKS = hnp.arrays(np.bool_, st.tuples(st.integers(1, 6), st.integers(20, 60))).filter(
-    lambda sounds: sounds.any(axis=1).all()
+    lambda has_sound: has_sound.any(axis=1).all()
 )
 
 
-def prepared(sounds, floor_db=FLOOR_DB):
-    """A set in memory, a row a clip, that sounds in the frames of a mask (rows, frames)."""
-    features = np.full((len(sounds), 8, sounds.shape[1]), FLOOR_DB, dtype=np.float16)
-    # One band is enough, whichever it is.
-    for row, frame in zip(*np.nonzero(sounds), strict=True):
+def prepared_set(has_sound, source="audio"):
+    """A set in memory, one row per clip, with sound in the frames of a mask (rows, frames)."""
+    n_rows, n_frames = has_sound.shape
+    features = np.full((n_rows, 8, n_frames), FLOOR_DB, dtype=np.float16)
+    # Sound in any single band is enough.
+    for row, frame in zip(*np.nonzero(has_sound), strict=True):
         features[row, (row + frame) % 8, frame] = -79.5
-    rows = pd.DataFrame({"clip": [f"{i}" for i in range(len(sounds))], "frames": sounds.shape[1]})
-    meta = {"source": "features"} if floor_db is None else AUDIO
-    return PreparedSet(Path("set"), features, rows, meta, None)
+    rows = pd.DataFrame({"clip": [f"{i}" for i in range(n_rows)], "frames": n_frames})
+    return PreparedSet(Path("set"), features, rows, replace(AUDIO, source=source), None)
 
 
-def drawn(data, window, n=64, seed=0):
+def draw(data, window, n=64, seed=0):
+    """Draw n windows; return their rows and starts."""
     config = Config(data=Data(windows_per_epoch=n), train=Train(seed=seed, batch_size=16))
     batches = draw_windows(data, np.arange(len(data.rows)), config, window, epoch=3)
     return [
@@ -56,28 +62,28 @@ def drawn(data, window, n=64, seed=0):
 
 @settings(max_examples=50, deadline=None)
 @given(MASKS, st.integers(1, 20), st.integers(0, 9))
-def test_a_window_of_silence_is_never_drawn(sounds, window, seed):
-    rows, starts = drawn(prepared(sounds), window, seed=seed)
+def test_a_silent_window_is_never_drawn(has_sound, window, seed):
+    rows, starts = draw(prepared_set(has_sound), window, seed=seed)
     assert len(rows) == 64
     for row, start in zip(rows, starts, strict=True):
-        assert 0 <= start <= sounds.shape[1] - window
-        assert sounds[row, start : start + window].any()
+        assert 0 <= start <= has_sound.shape[1] - window
+        assert has_sound[row, start : start + window].any()
 
 
 def test_every_window_with_sound_is_drawn():
-    sounds = np.zeros((1, 30), dtype=bool)
-    sounds[0, [4, 20]] = True
-    _, starts = drawn(prepared(sounds), 5, n=2000)
+    has_sound = np.zeros((1, 30), dtype=bool)
+    has_sound[0, [4, 20]] = True
+    _, starts = draw(prepared_set(has_sound), 5, n=2000)
     assert set(starts) == {*range(0, 5), *range(16, 21)}
     assert np.bincount(starts)[[0, 20]].min() > 100
 
 
-@pytest.mark.parametrize("floor_db", [FLOOR_DB, None])
-def test_without_silence_the_starts_are_those_of_the_generator(floor_db):
-    data = prepared(np.ones((5, 40), dtype=bool), floor_db)
-    if floor_db is None:
-        data.features[:, :, 10:] = FLOOR_DB  # ready-made log-mel has no known floor
-    rows, starts = drawn(data, 7, seed=2)
+@pytest.mark.parametrize("source", ["audio", "features"])
+def test_without_silence_the_starts_are_those_of_the_generator(source):
+    data = prepared_set(np.ones((5, 40), dtype=bool), source)
+    if source == "features":
+        data.features[:, :, 10:] = FLOOR_DB  # the floor of given features is unknown
+    rows, starts = draw(data, 7, seed=2)
     rng = np.random.default_rng([2, 1, 3])
     turns = np.concatenate([rng.permutation(5) for _ in range(13)])[:64]
     expected = np.array([rng.choice([clip]) for clip in turns])
@@ -87,22 +93,23 @@ def test_without_silence_the_starts_are_those_of_the_generator(floor_db):
 
 @settings(max_examples=50, deadline=None)
 @given(MASKS, st.integers(1, 20), st.integers(1, 9))
-def test_scoring_leaves_out_the_windows_of_silence_alone(sounds, window, hop):
-    data = prepared(sounds)
-    batches = score_windows(data, np.arange(len(sounds)), window, hop)
+def test_scoring_leaves_out_silent_windows_and_no_others(has_sound, window, hop):
+    data = prepared_set(has_sound)
+    batches = score_windows(data, np.arange(len(has_sound)), window, hop)
     for row, (rows, starts) in enumerate(batches):
-        last = sounds.shape[1] - window
+        last = has_sound.shape[1] - window
         grid = sorted({*range(0, last + 1, hop), last})
-        expected = [start for start in grid if sounds[row, start : start + window].any()]
+        expected = [start for start in grid if has_sound[row, start : start + window].any()]
         assert starts.tolist() == expected
         assert rows.tolist() == [row] * len(expected)
-        windows, again = cut_windows(data.row_features(row), window, hop, data.sounds(row))
-        assert again == expected
+        mask = data.frames_with_sound(row)
+        windows, starts = cut_windows(data.row_features(row), window, hop, mask)
+        assert starts == expected
         assert len(windows) == len(expected)
         assert len(cut_windows(data.row_features(row), window, hop)[1]) == len(grid)
 
 
-def test_a_padded_clip_has_the_score_of_its_sound():
+def test_a_padded_clip_has_the_score_of_its_sound_alone():
     torch.manual_seed(0)
     spec = InputSpec(64, 40, 0.1, 3)
     network = create_model("cortex-z", spec, 0, **TINY).eval()
@@ -116,30 +123,32 @@ def test_a_padded_clip_has_the_score_of_its_sound():
     np.testing.assert_allclose(per_window[0], log_probabilities(network, alone), rtol=1e-6)
 
 
-def test_a_variant_in_which_nothing_sounds_is_not_trained_on():
-    sounds = np.ones((4, 30), dtype=bool)
-    sounds[2] = False
-    data = prepared(sounds)
-    data.features[2, :, 25:] = 0  # what lies beyond the end of a row is never read
+def test_a_silent_variant_is_not_trained_on():
+    has_sound = np.ones((4, 30), dtype=bool)
+    has_sound[2] = False
+    data = prepared_set(has_sound)
+    data.features[2, :, 25:] = 0  # beyond the end of the row, so never read
     data.rows["frames"] = [30, 30, 25, 30]
     data.rows["split"], data.rows["run"] = "train", pd.array([pd.NA] * 4, dtype="Int64")
     data.rows["variant"] = [0, 1, 2, 3]
     assert select(data, Data()).train.tolist() == [0, 1, 3]
 
 
-def test_a_soft_tick_has_a_silent_harmonic_part_and_is_prepared(tmp_path):
+def test_silent_variants_are_named_and_a_silent_clip_is_refused(tmp_path, caplog):
+    """A soft tick has a silent harmonic part; a softer one is silent throughout."""
+    caplog.set_level(logging.WARNING)
     tick = np.zeros(22050)
     tick[[6000, 15000]] = 0.004
     for name, wave in (("tick", tick), ("soft", tick / 1000)):
         (tmp_path / name / "clock").mkdir(parents=True)
         soundfile.write(tmp_path / name / "clock" / "a.wav", wave, 22050, subtype="FLOAT")
-        files = folder.table(tmp_path / name)
-        lists.make_file_lists(files, "1:0:0", 0, 1.0, tmp_path / f"{name}_lists", "copy", print)
-    said = []
-    prepare.make_prepared(tmp_path / "tick_lists", tmp_path / "prepared", 0, 1, said.append)
-    assert said[0] == "warning: silent and not trained on: a.wav (harmonic)"
-    with pytest.raises(InputError, match=r"a\.wav: is too soft to be heard"):
-        prepare.make_prepared(tmp_path / "soft_lists", tmp_path / "new", 0, 1, print)
+        corpus, out = Corpus("folder", tmp_path / name), tmp_path / f"{name}_lists"
+        make_file_lists(corpus, out=out, split="1:0:0", clip_s=1.0, link="copy")
+    machine = Machine(workers=1)
+    prepare(tmp_path / "tick_lists", out=tmp_path / "prepared", machine=machine)
+    assert caplog.messages == ["silent, so not used for training: a.wav (harmonic)"]
+    with pytest.raises(InputError, match=r"a\.wav: is too soft"):
+        prepare(tmp_path / "soft_lists", out=tmp_path / "new", machine=machine)
     assert not (tmp_path / "new").exists()
 
 
@@ -154,23 +163,23 @@ def test_padding_stays_silent_in_every_variant(index):
     parameters = augment.draw(0, "dog.wav", index)
     mel = log_mel(augment.apply(augment.Source(padded()), index, parameters).numpy())
     silent = ~frames_with_sound(mel, FLOOR_DB)
-    # Half a clip; the transforms smear a little of the sound into it.
+    # Half of the clip is silent; the transforms smear a little sound into it.
     assert 0.35 < silent.mean() < 0.5
     if augment.VARIANTS[index] != "shift":
         assert silent[-10:].all()
         assert not silent[:20].any()
 
 
-def test_noise_leaves_long_zeros_alone_and_nothing_else():
+def test_noise_is_added_everywhere_except_in_long_silence():
     wave = padded()
-    wave[2000:2400] = 0  # 18 ms are a rest within the sound
+    wave[2000:2400] = 0  # 18 ms are a pause within the sound
     out = augment.add_noise(wave, 20.0, 7)
     assert not out[22050:].any()
     added = (out - wave)[:22050]
     assert (added != 0).mean() > 0.99
     ratio = 10 * np.log10(np.mean(wave[:22050] ** 2) / np.mean(added**2))
     assert ratio == pytest.approx(20, abs=0.2)
-    # Without padding: white noise below the RMS of the whole, to the byte.
+    # Without padding: exactly white noise below the RMS of the whole.
     music = wave[:22050]
     noise = torch.randn(len(music), generator=torch.Generator().manual_seed(7)).numpy()
     rms = np.sqrt(np.mean(np.square(music, dtype=np.float64)))
@@ -178,13 +187,13 @@ def test_noise_leaves_long_zeros_alone_and_nothing_else():
 
 
 @given(hnp.arrays(np.bool_, st.integers(1, 12)))
-def test_digital_silence_is_found_in_whole_stretches(loud):
-    """Blocks of 0.06 s: one alone is too short, two and more are silence."""
+def test_digital_silence_of_a_tenth_of_a_second_is_found(loud):
+    """Blocks of 0.06 s: a single one is too short, two or more are silence."""
     block = round(0.06 * 22050)
     wave = np.repeat(loud, block).astype(np.float32)
-    runs = np.split(loud, np.flatnonzero(np.diff(loud)) + 1)
-    expected = np.concatenate([np.full(len(run), not run[0] and len(run) > 1) for run in runs])
-    found = np.zeros(len(wave), dtype=np.bool_)
+    stretches = np.split(loud, np.flatnonzero(np.diff(loud)) + 1)
+    expected = np.concatenate([np.full(len(s), not s[0] and len(s) > 1) for s in stretches])
+    is_silent = np.zeros(len(wave), dtype=np.bool_)
     for first, end in augment.digital_silence(wave):
-        found[first:end] = True
-    assert (found == np.repeat(expected, block)).all()
+        is_silent[first:end] = True
+    assert (is_silent == np.repeat(expected, block)).all()

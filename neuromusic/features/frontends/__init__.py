@@ -1,1 +1,1 @@
-"""TODO."""
+"""Front ends: sound to features, (channels x bands, frames)."""

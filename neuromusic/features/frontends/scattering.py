@@ -1,7 +1,8 @@
 """Front end: time scattering, first and second order, with Morlet wavelets.
 
-Anden and Mallat 2014 (IEEE TSP 62, sections II to IV). Written on torch.fft: every filter is a
-Gaussian in frequency, so each output is made at the lowest rate that holds it.
+Anden and Mallat 2014 (IEEE TSP 62, sections II to IV). Written here because kymatio, the reference
+implementation, cannot be imported with SciPy 1.17. Every filter is a Gaussian in frequency, so each
+output is computed at the lowest rate that represents it.
 """
 
 import math
@@ -17,18 +18,18 @@ from torch import Tensor
 
 from neuromusic.stimuli.audio import RATE_HZ
 
-TAIL_S = 1.0  # of silence, so that the end of the sound does not leak into its beginning
+TAIL_S = 1.0  # silence appended, so the end of the sound does not wrap around to its beginning
 REACH = 4.0  # standard deviations of a filter that are kept
 LOW_PASS = 0.1  # deviation of the low-pass for an average over one sample, cycles/sample
 
 
 @dataclass(frozen=True)
 class ScatteringSpec:
-    """Scattering coefficients in dB: channel 0 the first order, the others the second.
+    """Scattering coefficients in dB: channel 0 is the first order, the others the second.
 
     A band is a wavelet of the first order, from low to high; a channel above 0 is a wavelet of the
-    second order (a modulation rate), likewise. Where the second wavelet is not slower than the
-    first one's envelope can be, the coefficient is the floor.
+    second order (a modulation rate), also from low to high. The coefficient is the floor if the
+    second wavelet is faster than the envelope of the first can be.
     """
 
     per_octave: int = 8
@@ -36,7 +37,7 @@ class ScatteringSpec:
     high_hz: float = 8_000.0
     rate_low_hz: float = 2.0
     rate_high_hz: float = 256.0
-    average: int = 2048  # samples; frames are as far apart
+    average: int = 2048  # samples; also the distance between frames
     floor_db: float = -100.0
 
     name: ClassVar[str] = "scattering"
@@ -59,30 +60,30 @@ class ScatteringSpec:
 
     @property
     def first_hz(self) -> NDArray[np.float64]:
-        """Centres of the wavelets of the first order."""
+        """Centre frequencies of the wavelets of the first order."""
         return _spaced(self.low_hz, self.high_hz, self.per_octave)
 
     @property
     def second_hz(self) -> NDArray[np.float64]:
-        """Centres of the wavelets of the second order, one to an octave."""
+        """Centre frequencies of the wavelets of the second order, one per octave."""
         return _spaced(self.rate_low_hz, self.rate_high_hz, 1)
 
     @property
     def n_channels(self) -> int:
-        """The first order and each rate of the second."""
+        """Number of channels: one for the first order, one per rate of the second."""
         return 1 + len(self.second_hz)
 
     @property
     def n_bands(self) -> int:
-        """Wavelets of the first order."""
+        """Number of wavelets of the first order."""
         return len(self.first_hz)
 
     def n_frames(self, n_samples: int) -> int:
-        """Return the frames of so many samples."""
+        """Return the number of frames of a wave with ``n_samples`` samples."""
         return 1 + n_samples // self.hop
 
-    def rows_of(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return (channels x bands, frames) in dB for a wave."""
+    def compute(self, wave: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return (channels x bands, frames) in dB for a mono wave at RATE_HZ."""
         n_frames = self.n_frames(len(wave))
         steps = 1 + math.ceil((len(wave) + TAIL_S * RATE_HZ) / self.hop)
         length = steps * self.hop  # so that a frame is a whole number of samples
@@ -92,22 +93,23 @@ class ScatteringSpec:
         out = np.zeros((self.n_channels, self.n_bands, n_frames), np.float32)
         for band, centre_hz in enumerate(self.first_hz):
             envelope = _modulus(spectrum, centre_hz, self.first_width_hz(centre_hz), step_hz)
-            out[0, band] = self._averaged(envelope, steps, step_hz)[:n_frames]
-            moved = torch.fft.fft(envelope) / len(envelope)
+            out[0, band] = self._average(envelope, steps, step_hz)[:n_frames]
+            envelope_spectrum = torch.fft.fft(envelope) / len(envelope)
             for channel, rate_hz in enumerate(self.second_hz, start=1):
                 if rate_hz > self.first_width_hz(centre_hz) * REACH / 2:
                     break
-                twice = _modulus(moved, rate_hz, rate_hz * _relative_width(1), step_hz)
-                out[channel, band] = self._averaged(twice, steps, step_hz)[:n_frames]
+                width_hz = rate_hz * _relative_width(1)
+                second = _modulus(envelope_spectrum, rate_hz, width_hz, step_hz)
+                out[channel, band] = self._average(second, steps, step_hz)[:n_frames]
         rows = out.reshape(-1, n_frames)
         return 20 * np.log10(np.maximum(rows, 10 ** (self.floor_db / 20)))
 
     def first_width_hz(self, centre_hz: float) -> float:
-        """Return the deviation of a wavelet of the first order; no narrower than the average."""
+        """Return the standard deviation of a first-order wavelet, at least that of the average."""
         return max(centre_hz * _relative_width(self.per_octave), LOW_PASS * RATE_HZ / self.average)
 
-    def _averaged(self, x: Tensor, steps: int, step_hz: float) -> NDArray[np.float32]:
-        """Return a signal averaged over ``average`` samples, ``steps`` values of it."""
+    def _average(self, x: Tensor, steps: int, step_hz: float) -> NDArray[np.float32]:
+        """Return ``steps`` values of a signal averaged over ``average`` samples."""
         spectrum = torch.fft.fft(x) / len(x)
         deviation_hz = LOW_PASS * RATE_HZ / self.average
         half = (min(steps, len(x)) - 1) // 2
@@ -131,9 +133,9 @@ def _relative_width(per_octave: int) -> float:
 
 
 def _modulus(spectrum: Tensor, centre_hz: float, deviation_hz: float, step_hz: float) -> Tensor:
-    """Return |x * psi| at a low rate; ``spectrum`` (n,) of x, divided by its length.
+    """Return |x * psi| at a low rate, from the spectrum (n,) of x divided by its length.
 
-    The wavelet is analytic: twice a Gaussian on positive frequencies, 0 at 0 Hz.
+    The wavelet psi is analytic: twice a Gaussian at positive frequencies, 0 at 0 Hz.
     """
     top = (len(spectrum) - 1) // 2
     first = max(1, math.ceil((centre_hz - REACH * deviation_hz) / step_hz))
@@ -142,6 +144,6 @@ def _modulus(spectrum: Tensor, centre_hz: float, deviation_hz: float, step_hz: f
         return torch.zeros(1)
     hz = torch.arange(first, last + 1) * step_hz
     gain = 2 * torch.exp(-0.5 * ((hz - centre_hz) / deviation_hz) ** 2)
-    # The modulus has up to twice the band of what it is taken of.
-    few = next_fast_len(2 * (last - first + 1))
-    return (torch.fft.ifft(spectrum[first : last + 1] * gain, few) * few).abs()
+    # The modulus has up to twice the bandwidth of the signal.
+    n = next_fast_len(2 * (last - first + 1))
+    return (torch.fft.ifft(spectrum[first : last + 1] * gain, n) * n).abs()

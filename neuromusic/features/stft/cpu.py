@@ -1,7 +1,8 @@
-"""Passes over spectra on a CPU: each in one go over the memory, compiled by Numba.
+"""Passes over spectra on a CPU, compiled by Numba; `stft.gpu` has the same functions for a GPU.
 
-A few frames at a time, so that what one pass writes is still in the cache when the next one reads
-it. `tensors` has the same functions for a GPU. Spectra are (frames, bins) complex64.
+Each pass goes through memory once, in blocks of a few frames, so that the data one pass writes are
+still in the cache when the next pass reads them. Spectra are (frames, bins) complex64. The upper
+half of the file holds the passes, the lower half the compiled loops.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -16,111 +17,135 @@ from torch import Tensor
 
 from neuromusic.features.stft.median import TILE, mirrored_rows, program
 
-BLOCK = 160 * 1024  # samples at a time, in as many frames as hold them
+BLOCK = 160 * 1024  # samples in a block of frames
 WIDTH = 512  # columns that are sorted at a time
-TINY = np.float32(1e-30)  # a power that is none
+TINY = np.float32(1e-30)  # powers below this count as zero
 ZERO, ONE = np.float32(0), np.float32(1)
 
-# A power as a positive 16-bit number: a float's bits, with 9 of its fraction (.05 % of a
-# magnitude), from 2 ** -36 (a 60th of 16-bit noise) to 2 ** 28 (a tone of amplitude 32). They sort
-# as the powers do.
+# A power is coded as a positive 16-bit number: the bits of a float32 with 9 bits of its fraction
+# (0.05 % of a magnitude), from 2 ** -36 (a 60th of 16-bit noise) to 2 ** 28 (a tone of amplitude
+# 32). Codes sort as the powers do.
 SHIFT, LOWEST = np.int32(14), np.int32((127 - 36) << 23)
 
 
+# --- Passes ---------------------------------------------------------------------------------------
+
+
 def blocks(n: int, n_fft: int) -> Iterator[slice]:
-    """Yield slices of n frames of about ``n_fft`` samples; the last may be shorter."""
+    """Yield slices that divide n frames of about ``n_fft`` samples into blocks."""
     size = max(1, BLOCK // n_fft)
     return (slice(first, min(n, first + size)) for first in range(0, n, size))
 
 
 def spectra_in_blocks(wave: Tensor, window: Tensor, hop: int) -> Iterator[tuple[slice, Tensor]]:
-    """Yield (frames, their spectra) of a wave (n_samples,); see `stft.spectra`."""
+    """Yield (slice of frames, their spectra) of a wave (n_samples,); see `spectra`."""
     samples, weights = wave.numpy(), window.numpy()
     n_fft = len(window)
     frames = torch.empty(max(1, BLOCK // n_fft), n_fft)
-    for part in blocks(1 + len(wave) // hop, n_fft):
-        cut = frames[: part.stop - part.start]
-        _cut(samples, weights, hop, part.start, cut.numpy())
-        yield part, torch.fft.rfft(cut)
+    for block in blocks(1 + len(wave) // hop, n_fft):
+        cut = frames[: block.stop - block.start]
+        _cut_frames(samples, weights, hop, block.start, cut.numpy())
+        yield block, torch.fft.rfft(cut)
 
 
 def spectra(wave: Tensor, window: Tensor, hop: int) -> Tensor:
-    """Return the spectra of a wave (n_samples,); see `stft.spectra`."""
+    """Return the spectra (frames, bins) of a wave (n_samples,); see `stft.spectrum.spectra`."""
     bins = np.empty((1 + len(wave) // hop, len(window) // 2 + 1), np.complex64)
-    for part, made in spectra_in_blocks(wave, window, hop):
-        bins[part] = made.numpy()
+    for block, block_bins in spectra_in_blocks(wave, window, hop):
+        bins[block] = block_bins.numpy()
     return torch.from_numpy(bins)
 
 
 def band_powers(wave: Tensor, window: Tensor, hop: int, filters: Tensor) -> Tensor:
-    """Return the power (bands, frames) of a wave (n_samples,) in bands.
+    """Return the power (bands, frames) of a wave (n_samples,) in frequency bands.
 
-    ``filters`` (bins, bands); what a band weighs lies in one piece.
+    ``filters`` (bins, bands); the non-zero weights of each band are adjacent.
     """
-    first, starts, weights = _bands(filters)
+    first, starts, weights = _filter_weights(filters)
     powers = np.empty((len(first), 1 + len(wave) // hop), np.float32)
-    for part, bins in spectra_in_blocks(wave, window, hop):
-        _sum_bands(bins.numpy(), first, weights, starts, powers[:, part])
+    for block, bins in spectra_in_blocks(wave, window, hop):
+        _sum_bands(bins.numpy(), first, weights, starts, powers[:, block])
     return torch.from_numpy(powers)
 
 
 @lru_cache
-def _bands(filters: Tensor) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Return for each band its first bin, where its weights begin and end, and all weights."""
-    heard = [band.nonzero().flatten() for band in filters.T]
-    first = [int(bins[0]) if len(bins) else 0 for bins in heard]
-    ends = [int(bins[-1]) + 1 if len(bins) else 0 for bins in heard]
+def _filter_weights(
+    filters: Tensor,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Return the first bin of each band, where each band's weights begin and end, all weights."""
+    nonzero = [band.nonzero().flatten() for band in filters.T]
+    first = [int(bins[0]) if len(bins) else 0 for bins in nonzero]
+    ends = [int(bins[-1]) + 1 if len(bins) else 0 for bins in nonzero]
     weights = [band[a:b] for band, a, b in zip(filters.T, first, ends, strict=True)]
     starts = np.cumsum([0, *map(len, weights)])
     return np.array(first), starts, torch.cat(weights).numpy()
 
 
-def filtered(bins: Tensor, gains: Tensor) -> Iterator[Tensor]:
-    """Multiply each bin by its gain; as many bins as there are gains, silent where none is."""
+def apply_gains(bins: Tensor, gains: Tensor) -> Iterator[Tensor]:
+    """Apply per-bin gains to spectra (frames, bins); yields (frames, len(gains)) in blocks.
+
+    Bins beyond the input are zero.
+    """
     source, weights = bins.numpy(), gains.numpy()
-    for part in blocks(len(source), 2 * source.shape[1]):
-        out = torch.empty(part.stop - part.start, len(weights), dtype=bins.dtype)
-        _filter(source[part], weights, out.numpy())
+    for block in blocks(len(source), 2 * source.shape[1]):
+        out = torch.empty(block.stop - block.start, len(weights), dtype=bins.dtype)
+        _apply_gains(source[block], weights, out.numpy())
         yield out
 
 
-def vocoded(bins: Tensor, steps: NDArray[np.float64], gains: Tensor) -> Iterator[Tensor]:
-    """Yield a phase vocoder's frames, with gains as in `filtered`; see `stft.Spectrum.at_tempo`.
+def phase_vocode(bins: Tensor, steps: NDArray[np.float64], gains: Tensor) -> Iterator[Tensor]:
+    """Compute the frames of a phase vocoder; yields (len(steps), len(gains)) in blocks.
 
-    ``steps`` are their places in ``bins``, behind whose last frame silence follows.
+    Output frame t lies at ``steps[t]`` among the frames of ``bins``, whose last frame is followed
+    by silence. See `Spectrum.at_tempo` for the method, `apply_gains` for the gains.
     """
     source, weights = bins.numpy(), gains.numpy()
     phase = np.where(np.abs(source[0]) ** 2 < TINY, 1, np.exp(1j * np.angle(source[0])))
     re, im = phase.real.astype(np.float32), phase.imag.astype(np.float32)
-    for part in blocks(len(steps), 2 * source.shape[1]):
-        out = torch.empty(part.stop - part.start, len(weights), dtype=bins.dtype)
-        _vocode(source, steps[part], weights, re, im, out.numpy())
+    for block in blocks(len(steps), 2 * source.shape[1]):
+        out = torch.empty(block.stop - block.start, len(weights), dtype=bins.dtype)
+        _phase_vocode(source, steps[block], weights, re, im, out.numpy())
         yield out
 
 
-def medians(bins: Tensor) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
+def moving_medians(bins: Tensor) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
     """Return moving medians of the power along time and along frequency, (frames, bins) codes."""
     codes = np.empty(bins.shape, np.int16)
-    _encode(bins.numpy(), codes)
-    turned = np.ascontiguousarray(codes.T)  # what is read across rows is read ten times as slowly
-    return moving_median(codes), np.ascontiguousarray(moving_median(turned).T)
+    _encode_powers(bins.numpy(), codes)
+    # Transposed, because reading along a column is ten times as slow as along a row.
+    transposed = np.ascontiguousarray(codes.T)
+    return moving_median(codes), np.ascontiguousarray(moving_median(transposed).T)
 
 
-def masked(
-    bins: Tensor, wanted: NDArray[np.int16], other: NDArray[np.int16], margin: float
+def moving_median(x: NDArray[np.int16]) -> NDArray[np.int16]:
+    """Return the median of `median.LENGTH` values along the first axis of (n, columns) int16.
+
+    Equals scipy.ndimage.median_filter with mode "reflect".
+    """
+    p = program()
+    out = np.empty_like(x)
+    _run_program(x, mirrored_rows(len(x)), p.column, p.tile, p.medians, (p.kept, p.rows), out)
+    return out
+
+
+def apply_mask(
+    bins: Tensor, target: NDArray[np.int16], other: NDArray[np.int16], margin: float
 ) -> Iterator[Tensor]:
-    """Multiply bins by wanted / (wanted + margin ** 2 * other), where these are powers as codes."""
+    """Multiply spectra by target / (target + margin ** 2 * other); yields blocks of frames.
+
+    All are (frames, bins); ``target`` and ``other`` are coded powers from `moving_medians`.
+    """
     source = bins.numpy()
-    for part in blocks(len(source), 2 * source.shape[1]):
-        out = torch.empty(part.stop - part.start, source.shape[1], dtype=bins.dtype)
-        _mask(source[part], wanted[part], other[part], np.float32(margin), out.numpy())
+    for block in blocks(len(source), 2 * source.shape[1]):
+        out = torch.empty(block.stop - block.start, source.shape[1], dtype=bins.dtype)
+        _apply_mask(source[block], target[block], other[block], np.float32(margin), out.numpy())
         yield out
 
 
 def overlap_add(spectra: Iterable[Tensor], window: Tensor, hop: int, n_frames: int) -> Tensor:
-    """Return the sum (samples,) of the inverse transforms of frames, weighted, ``hop`` apart.
+    """Return the wave (samples,) of spectra: windowed inverse transforms, added ``hop`` apart.
 
-    What is behind ``n_frames`` is left out.
+    Frames after the first ``n_frames`` are left out.
     """
     weights = window.numpy()
     wave = np.zeros((n_frames - 1) * hop + len(weights), np.float32)
@@ -129,56 +154,48 @@ def overlap_add(spectra: Iterable[Tensor], window: Tensor, hop: int, n_frames: i
         if first == n_frames:
             break
         frames = torch.fft.irfft(bins[: n_frames - first], len(weights)).numpy()
-        _add(frames, weights, hop, first, wave)
+        _add_frames(frames, weights, hop, first, wave)
         first += len(frames)
     return torch.from_numpy(wave)
 
 
-def moving_median(x: NDArray[np.int16]) -> NDArray[np.int16]:
-    """Return the median of LENGTH values along the first axis of ``x`` (n, columns) int16.
-
-    Equal to that of scipy.ndimage.median_filter with mode "reflect".
-    """
-    p = program()
-    out = np.empty_like(x)
-    _medians(x, mirrored_rows(len(x)), p.column, p.tile, p.medians, p.kept, p.rows, out)
-    return out
+# --- Compiled loops -------------------------------------------------------------------------------
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile a function when it is first called; kept on disk where a place can be written."""
+    """Compile a function at its first call; cache it on disk if a cache directory is writable."""
     options: dict[str, Any] = {
         "fastmath": {"reassoc", "contract", "nsz", "arcp"}, "error_model": "numpy", "nogil": True,
     }  # fmt: skip
     try:
-        made: Callable[..., Any] = njit(cache=True, **options)(function)
-    except RuntimeError:  # neither the package nor the home can be written
-        made = njit(**options)(function)
-    return made
+        dispatcher: Callable[..., Any] = njit(cache=True, **options)(function)
+    except RuntimeError:  # neither the package nor the home directory is writable
+        dispatcher = njit(**options)(function)
+    return dispatcher
 
 
 @compiled
-def _cut(wave: Any, window: Any, hop: int, first: int, out: Any) -> None:
-    """Cut windowed frames (n, n_fft) of a wave, from frame ``first`` on; silence lies around it."""
+def _cut_frames(wave: Any, window: Any, hop: int, first: int, out: Any) -> None:
+    """Cut windowed frames (n, n_fft) of a wave, from frame ``first`` on; zeros surround it."""
     for frame in range(len(out)):
         start = (first + frame) * hop - len(window) // 2
         begin, end = max(0, -start), max(0, min(len(window), len(wave) - start))
-        source, under, to = wave[start + begin : start + end], window[begin:end], out[frame]
+        source, weights, to = wave[start + begin : start + end], window[begin:end], out[frame]
         to[:begin] = 0
         to[end:] = 0
         inside = to[begin:end]
         for i in range(len(inside)):
-            inside[i] = source[i] * under[i]
+            inside[i] = source[i] * weights[i]
 
 
 @compiled
 def _sum_bands(bins: Any, first: Any, weights: Any, starts: Any, out: Any) -> None:
-    """Sum the power of bins into bands (bands, frames).
+    """Sum the power of bins (frames, bins) into bands (bands, frames).
 
     Band ``b`` begins at bin ``first[b]``; its weights are ``weights[starts[b] : starts[b + 1]]``.
     """
     n, n_bins = bins.shape
-    # So many frames side by side, turned a few at a time.
+    # 64 frames are summed side by side (SIMD); their powers are transposed, eight rows at a time.
     side, few = 64, 8
     rows, power = np.zeros((few, n_bins), np.float32), np.zeros((n_bins, side), np.float32)
     total = np.empty(side, np.float32)
@@ -195,15 +212,15 @@ def _sum_bands(bins: Any, first: Any, weights: Any, starts: Any, out: Any) -> No
         for band in range(len(first)):
             total[:] = 0
             for i in range(starts[band], starts[band + 1]):
-                weight, heard = weights[i], power[first[band] + i - starts[band]]
+                weight, bin_power = weights[i], power[first[band] + i - starts[band]]
                 for frame in range(side):
-                    total[frame] += weight * heard[frame]
+                    total[frame] += weight * bin_power[frame]
             _copy(total, out[band, begin : begin + width])
 
 
 @compiled
-def _filter(bins: Any, gains: Any, out: Any) -> None:
-    """Multiply each bin by its gain; as many bins as there are gains, silent where none is."""
+def _apply_gains(bins: Any, gains: Any, out: Any) -> None:
+    """Multiply each bin by its gain; bins of ``out`` beyond the input are zero."""
     n = min(bins.shape[1], len(gains))
     for frame in range(len(bins)):
         source, to = bins[frame], out[frame]
@@ -213,43 +230,46 @@ def _filter(bins: Any, gains: Any, out: Any) -> None:
 
 
 @compiled
-def _vocode(bins: Any, steps: Any, gains: Any, re: Any, im: Any, out: Any) -> None:
-    """Write the frames of a phase vocoder; see `stft.Spectrum.at_tempo`.
+def _phase_vocode(bins: Any, steps: Any, gains: Any, re: Any, im: Any, out: Any) -> None:
+    """Write the frames (len(steps), len(gains)) of a phase vocoder; see `phase_vocode`.
 
-    ``steps`` are the places of the frames in ``bins``, behind whose last frame silence follows;
-    ``re`` and ``im`` the phase of the first of them, and then of the next to come, of magnitude 1.
+    ``re`` and ``im`` (bins,) are the phase of the first frame, as a complex number of magnitude 1,
+    and afterwards that of the frame after the last one.
     """
     n = min(bins.shape[1], len(gains))
     silence = np.zeros(bins.shape[1], np.complex64)
     for t in range(len(steps)):
-        at = int(steps[t])
-        share = np.float32(steps[t] - at)
-        there = bins[at + 1] if at + 1 < len(bins) else silence
-        _turn(bins[at], there, share, gains, re, im, out[t, :n])
+        frame = int(steps[t])
+        fraction = np.float32(steps[t] - frame)
+        after = bins[frame + 1] if frame + 1 < len(bins) else silence
+        _interpolate_and_turn(bins[frame], after, fraction, gains, re, im, out[t, :n])
         out[t, n:] = 0
 
 
 @compiled
-def _turn(here: Any, there: Any, share: np.float32, gains: Any, re: Any, im: Any, out: Any) -> None:
+def _interpolate_and_turn(
+    here: Any, after: Any, fraction: np.float32, gains: Any, re: Any, im: Any, out: Any
+) -> None:
+    """Write one frame between two others, then advance the phase by the angle between the two."""
     for k in range(len(out)):
-        a, b = here[k], there[k]
+        a, b = here[k], after[k]
         a_power, b_power = a.real**2 + a.imag**2, b.real**2 + b.imag**2
-        # The phase of silence is 0, as that of 1.
+        # The phase of silence is 0, as that of the number 1.
         a_none, b_none = ONE if a_power < TINY else ZERO, ONE if b_power < TINY else ZERO
         a_size, b_size = np.sqrt(a_power + a_none), np.sqrt(b_power + b_none)
         a_re, b_re = a.real + a_none, b.real + b_none
-        x, y, before = re[k], im[k], a_size - a_none
-        size = (before + share * (b_size - b_none - before)) * gains[k]
+        x, y, a_magnitude = re[k], im[k], a_size - a_none
+        size = (a_magnitude + fraction * (b_size - b_none - a_magnitude)) * gains[k]
         out[k] = complex(x * size, y * size)
-        one = ONE / (a_size * b_size)
-        turn_re = (b_re * a_re + b.imag * a.imag) * one
-        turn_im = (b.imag * a_re - b_re * a.imag) * one
+        scale = ONE / (a_size * b_size)
+        turn_re = (b_re * a_re + b.imag * a.imag) * scale
+        turn_im = (b.imag * a_re - b_re * a.imag) * scale
         re[k], im[k] = x * turn_re - y * turn_im, x * turn_im + y * turn_re
 
 
 @compiled
-def _encode(bins: Any, out: Any) -> None:
-    """Write the powers of bins as 16-bit numbers that sort as they do (int16)."""
+def _encode_powers(bins: Any, out: Any) -> None:
+    """Write the powers of bins as 16-bit codes (int16) that sort as they do."""
     n, n_bins = bins.shape
     powers = np.empty(n_bins, np.float32)
     bits = powers.view(np.int32)
@@ -263,61 +283,59 @@ def _encode(bins: Any, out: Any) -> None:
 
 
 @compiled
-def _mask(bins: Any, wanted: Any, other: Any, margin: np.float32, out: Any) -> None:
-    """Multiply bins by wanted / (wanted + margin ** 2 * other), where these are powers as codes."""
+def _apply_mask(bins: Any, target: Any, other: Any, margin: np.float32, out: Any) -> None:
+    """Multiply bins by target / (target + margin ** 2 * other), both of them coded powers."""
     n, n_bins = bins.shape
     a, b = np.empty(n_bins, np.float32), np.empty(n_bins, np.float32)
     a_bits, b_bits = a.view(np.int32), b.view(np.int32)
     for frame in range(n):
-        row, to, wanted_row, other_row = bins[frame], out[frame], wanted[frame], other[frame]
+        row, to, target_row, other_row = bins[frame], out[frame], target[frame], other[frame]
         for k in range(n_bins):
-            code, against = np.int32(wanted_row[k]), np.int32(other_row[k])
-            a_bits[k] = (code << SHIFT) + LOWEST if code > 0 else 0
-            b_bits[k] = (against << SHIFT) + LOWEST if against > 0 else 0
+            target_code, other_code = np.int32(target_row[k]), np.int32(other_row[k])
+            a_bits[k] = (target_code << SHIFT) + LOWEST if target_code > 0 else 0
+            b_bits[k] = (other_code << SHIFT) + LOWEST if other_code > 0 else 0
         for k in range(n_bins):
-            share = a[k] / (a[k] + margin * margin * b[k] + TINY)
-            to[k] = complex(row[k].real * share, row[k].imag * share)
+            gain = a[k] / (a[k] + margin * margin * b[k] + TINY)
+            to[k] = complex(row[k].real * gain, row[k].imag * gain)
 
 
 @compiled
-def _add(added: Any, window: Any, hop: int, first: int, wave: Any) -> None:
-    """Add frames (n, n_fft), weighted, to a wave, from frame ``first`` on."""
-    for frame in range(len(added)):
+def _add_frames(frames: Any, window: Any, hop: int, first: int, wave: Any) -> None:
+    """Add windowed frames (n, n_fft) to a wave, from frame ``first`` on."""
+    for frame in range(len(frames)):
         start = (first + frame) * hop
-        row, to = added[frame], wave[start : start + len(window)]
+        row, to = frames[frame], wave[start : start + len(window)]
         for i in range(len(to)):
             to[i] += row[i] * window[i]
 
 
 @compiled
-def _medians(
-    x: Any, rows: Any, column: Any, tile: Any, medians: Any, kept: int, n_rows: int, out: Any
+def _run_program(
+    x: Any, rows: Any, column: Any, tile: Any, medians: Any, sizes: tuple[int, int], out: Any
 ) -> None:
-    """Follow a `median.Program`; ``rows`` says which rows of ``x`` lie in which tile."""
+    """Run a `median.Program` on ``x`` (n, columns).
+
+    ``rows`` are those of `mirrored_rows`, ``sizes`` the program's ``kept`` and ``rows``.
+    """
     n, columns = x.shape
+    kept, n_rows = sizes
     values = np.zeros((n_rows, WIDTH), np.int16)
     for left in range(0, columns, WIDTH):
         width = min(WIDTH, columns - left)
         for t in range(len(rows)):
             for i in range(TILE):
                 _copy(x[rows[t, i], left : left + width], values[t % 3 * kept + i])
-            _run(column[t % 3], values)
+            _run_steps(column[t % 3], values)
             if t < 2:
                 continue
-            _run(tile[(t - 2) % 3], values)
+            _run_steps(tile[(t - 2) % 3], values)
             top = (t - 2) * TILE
             for i in range(min(TILE, n - top)):
                 _copy(values[medians[i]], out[top + i, left : left + width])
 
 
 @compiled
-def _copy(source: Any, to: Any) -> None:
-    for i in range(min(len(source), len(to))):
-        to[i] = source[i]
-
-
-@compiled
-def _run(steps: Any, values: Any) -> None:
+def _run_steps(steps: Any, values: Any) -> None:
     for step in range(len(steps)):
         to, a, b = values[steps[step, 0]], values[steps[step, 1]], values[steps[step, 2]]
         if steps[step, 3]:
@@ -326,3 +344,9 @@ def _run(steps: Any, values: Any) -> None:
         else:
             for c in range(WIDTH):
                 to[c] = a[c] if a[c] < b[c] else b[c]
+
+
+@compiled
+def _copy(source: Any, to: Any) -> None:
+    for i in range(min(len(source), len(to))):
+        to[i] = source[i]
