@@ -1,10 +1,16 @@
-"""The networks; importing this fills the registry."""
+"""The networks, by family; importing this package fills the registry."""
 
 from neuromusic.models import cnn, cortex, fragments, vision, wave
 from neuromusic.models.network import Input, InputSpec, Network, Stage
-from neuromusic.models.registry import ModelEntry, create_model, list_models, model_entry
+from neuromusic.models.registry import (
+    ModelEntry,
+    create_model,
+    list_models,
+    model_entry,
+    register_model,
+)
 
 __all__ = [
     "Input", "InputSpec", "ModelEntry", "Network", "Stage", "cnn", "cortex", "create_model",
-    "fragments", "list_models", "model_entry", "vision", "wave",
+    "fragments", "list_models", "model_entry", "register_model", "vision", "wave",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Convolutional networks of the predecessors that hear log-mel.
+"""Convolutional networks of the predecessors that take log-mel.
 
 Music_Genre_Classification_Pytorch, its fMRI adaptation, and SENet (Xu and Zhou 2020).
 """
@@ -17,8 +17,8 @@ Pools = list[tuple[int, int]]  # bands, frames
 
 
 def _block(n_in: int, n_out: int, pool: tuple[int, int]) -> nn.Sequential:
-    # ReLU after the pool, here and below: the values and gradients are those of ReLU before it, at
-    # a quarter of the work or less.
+    # ReLU after the pool, here and below: the same values and gradients as before it, for a quarter
+    # of the work or less.
     return nn.Sequential(
         nn.Conv2d(n_in, n_out, 3, padding=1), nn.BatchNorm2d(n_out), nn.MaxPool2d(pool), nn.ReLU()
     )
@@ -32,7 +32,7 @@ def _blocks(spec: InputSpec, pools: Pools) -> dict[str, nn.Module]:
 def _flat(
     sizes: list[int], n_classes: int, dropout: float = 0.0
 ) -> Callable[[Geometry], nn.Module]:
-    """Return a head: dense layers on the whole last map of so many channels (the first size)."""
+    """Return a head: dense layers on the whole last map, which has sizes[0] channels."""
 
     def head(last: Geometry) -> nn.Module:
         units = sizes[0] * last.size[0] * last.size[1]
@@ -42,7 +42,7 @@ def _flat(
 
 
 class CnnGru(Network):
-    """3x3 convolutions, a bidirectional GRU over time, dense layers on its mean."""
+    """3x3 convolutions, a bidirectional GRU over time, and dense layers on its mean."""
 
     least_frames = 2  # the GRU needs a sequence
 
@@ -50,7 +50,7 @@ class CnnGru(Network):
         super().__init__(spec)
         self.blocks = nn.ModuleDict(_blocks(spec, pools))
         last = self.geometry(f"conv{len(pools)}")
-        width = WIDTHS[len(pools) - 1] * max(1, last.size[0])  # set_stages says if it is none
+        width = WIDTHS[len(pools) - 1] * max(1, last.size[0])  # set_stages raises if it is 0
         self.gru = nn.GRU(width, gru, batch_first=True, bidirectional=True)
         self.set_stages([*self.blocks, "GRU"], {})
         self.dense = dense([2 * gru, *hidden, spec.n_classes])
@@ -77,7 +77,7 @@ class CnnGru(Network):
         return out
 
     def readout(self, active: dict[str, Tensor]) -> Tensor:
-        """Dense layers on the mean of the GRU over time."""
+        """Apply dense layers to the mean of the GRU over time."""
         logits: Tensor = self.dense(active["GRU"].mean(-1))
         return logits
 
@@ -93,21 +93,21 @@ def cnn4(spec: InputSpec) -> Chain:
 def cnn4_gru(spec: InputSpec) -> CnnGru:
     """The convolutions of cnn4 and a bidirectional GRU of 512 units that runs over time.
 
-    The original pooled time by 128 and so gave its GRU a sequence of length one. Here frequency is
-    pooled as there (2, 2, 4, 8) and time by 8 in all.
+    The original pooled time by 128, so its GRU had a sequence of length one. Here frequency is
+    pooled as in the original (2, 2, 4, 8) and time by 8 in total.
     """
     return CnnGru(spec, [(2, 2), (2, 2), (4, 2), (8, 1)], gru=512, hidden=[512, 256])
 
 
 @register_model("cnn4-gru-dense2")
 def cnn4_gru_dense2(spec: InputSpec) -> CnnGru:
-    """cnn4-gru with one dense layer less, a row of the fMRI adaptation's table."""
+    """cnn4-gru with one dense layer fewer, as in the fMRI adaptation's table."""
     return CnnGru(spec, [(2, 2), (2, 2), (4, 2), (8, 1)], gru=512, hidden=[256])
 
 
 @register_model("cnn3-gru")
 def cnn3_gru(spec: InputSpec) -> CnnGru:
-    """cnn4-gru with one convolution less, a row of the fMRI adaptation's table."""
+    """cnn4-gru with one convolution fewer, as in the fMRI adaptation's table."""
     return CnnGru(spec, [(2, 2), (2, 2), (4, 2)], gru=512, hidden=[512, 256])
 
 
@@ -126,7 +126,7 @@ def _block_1d(
 
 @register_model("cnn5-1d")
 def cnn5_1d(spec: InputSpec, dropout: float = 0.5) -> Chain:
-    """5-layer 1-D CNN over time, the mel bands as channels; dense 2048, 1024."""
+    """5-layer 1-D CNN over time with the mel bands as channels; dense 2048, 1024."""
     blocks = {
         "conv1": _block_1d(spec.n_rows, 64, 7, 3, rows=True),
         "conv2": _block_1d(64, 64, 7, 3),
@@ -139,10 +139,10 @@ def cnn5_1d(spec: InputSpec, dropout: float = 0.5) -> Chain:
 
 @register_model("baseline-1d")
 def baseline_1d(spec: InputSpec) -> Chain:
-    """Baseline 1-D CNN over time, the mel bands as channels: kernels 8, 8, 4; dense 64.
+    """Baseline 1-D CNN over time with the mel bands as channels: kernels 8, 8, 4; dense 64.
 
-    The original pooled 8, 8 and 4; on windows of 128 frames the last pool has two frames to pool,
-    so it takes what is there.
+    The original pooled by 8, 8 and 4; in windows of 128 frames only two frames are left for the
+    last pool, which is then smaller.
     """
     blocks = {
         "conv1": _block_1d(spec.n_rows, 32, 8, 8, rows=True),
@@ -153,7 +153,7 @@ def baseline_1d(spec: InputSpec) -> Chain:
 
 
 class SqueezeExcite(SeesAll):
-    """Weigh the channels by what the whole window holds (Hu et al. 2018, eq. 2 to 4)."""
+    """Weight the channels by the content of the whole window (Hu et al. 2018, eq. 2 to 4)."""
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
         super().__init__()
@@ -163,14 +163,14 @@ class SqueezeExcite(SeesAll):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (B, channels, bands, time), each channel weighed."""
+        """Return (B, channels, bands, time) with weighted channels."""
         weight: Tensor = self.gate(x.mean((2, 3)))
         return x * weight[:, :, None, None]
 
 
 @register_model("senet")
 def senet(spec: InputSpec, dropout: float = 0.25) -> Chain:
-    """SENet for GTZAN (Xu and Zhou 2020): five blocks conv 3x3, pool, dropout, squeeze-excite."""
+    """SENet for GTZAN (Xu and Zhou 2020): five blocks, conv 3x3, pool, dropout, squeeze-excite."""
     widths = [spec.n_channels, 32, 64, 128, 256, 128]
     blocks: dict[str, nn.Module] = {
         f"block{i + 1}": nn.Sequential(
@@ -186,7 +186,7 @@ def senet(spec: InputSpec, dropout: float = 0.25) -> Chain:
 
 
 class Cnn2dBlocks(nn.Module):
-    """The convolutions of CNN2D (FMA): over all mel bands first, then over time, with a skip."""
+    """The convolutions of CNN2D (FMA): first over all mel bands, then over time, with a skip."""
 
     def __init__(self, n_rows: int) -> None:
         super().__init__()
@@ -213,7 +213,7 @@ class Cnn2dBlocks(nn.Module):
 
 
 class Cnn2d(Network):
-    """CNN2D of the FMA study; a kernel over all mel bands is a 1-D kernel with them as channels."""
+    """CNN2D of the FMA study; kernels over all mel bands are 1-D kernels with bands as channels."""
 
     def __init__(self, spec: InputSpec, dropout: float) -> None:
         super().__init__(spec)
@@ -236,7 +236,7 @@ class Cnn2d(Network):
         return active
 
     def readout(self, active: dict[str, Tensor]) -> Tensor:
-        """Dense layers on the maximum and the mean over time."""
+        """Apply dense layers to the maximum and the mean over time."""
         logits: Tensor = self.dense(self.pool(active["conv3"]))
         return logits
 

@@ -1,9 +1,9 @@
 """The cortical family: A1 -> belt -> parabelt -> T2/T3 -> a GRU over time -> a readout.
 
-After CORnet (Kubilius et al. 2018, bioRxiv 408385; 2019, arXiv 1909.06161), with the areas of
-auditory cortex in the place of V1, V2, V4 and IT. The four members differ in what happens inside
-and between the areas; they share the areas' sizes, the GRU and the readout. Every stage keeps a
-time axis.
+After CORnet (Kubilius et al. 2018, bioRxiv 408385; 2019, arXiv 1909.06161), with areas of auditory
+cortex instead of V1, V2, V4 and IT. The four networks differ in the processing inside and between
+areas; they share the areas' sizes, the GRU and the readout. Every stage keeps a time axis. Which
+cortical area a stage stands for is in `cortical_areas`.
 """
 
 from collections.abc import Callable
@@ -14,38 +14,36 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neuromusic.core.errors import InputError, did_you_mean
+from neuromusic.models.cortical_areas import AREAS
 from neuromusic.models.network import InputSpec, Network
 from neuromusic.models.registry import register_model
 
 
 @dataclass(frozen=True)
-class Area:
-    """One area of the hierarchy, as every member has it."""
+class Resolution:
+    """Kernel and pooling of an area, the same in all four networks."""
 
-    name: str
-    title: str
-    brodmann: tuple[int, ...]
     kernel: int  # bands and, at least, frames
     band_pool: int
-    frame_s: float  # longest frame of its output
+    frame_s: float  # longest frame period of its output
 
 
-AREAS = (
-    Area("A1", "core (A1)", (41,), 5, 4, 0.16),
-    Area("belt", "belt", (42,), 3, 2, 0.16),
-    Area("PB", "parabelt", (22,), 3, 2, 0.32),
-    Area("T2T3", "middle and inferior temporal gyri (T2/T3)", (21, 20), 3, 2, 0.64),
-)
+RESOLUTIONS = {
+    "A1": Resolution(5, 4, 0.16),
+    "belt": Resolution(3, 2, 0.16),
+    "PB": Resolution(3, 2, 0.32),
+    "T2T3": Resolution(3, 2, 0.64),
+}
 
 
 @dataclass(frozen=True)
 class Size:
-    """The width of every part."""
+    """The width of each part."""
 
     areas: tuple[int, int, int, int]  # channels
-    joint: int  # features of a frame that the GRU hears
-    gru: int  # units, each way
-    summary: int  # features that the readout takes of an early area
+    joint: int  # features per frame that enter the GRU
+    gru: int  # units per direction
+    summary: int  # features of each early area that enter the readout
 
 
 SIZES = {
@@ -57,34 +55,35 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Plan:
-    """What an area is built from, at the frame rate of the input."""
+    """The dimensions of an area at the frame rate of the input."""
 
-    area: Area
+    area: str
     n_in: int
     n_out: int
     kernel: tuple[int, int]
-    stride: tuple[int, int]  # of the first convolution; the pool does the rest
+    stride: tuple[int, int]  # of the first convolution; pooling does the rest
     pool: tuple[int, int]
 
 
 def plan_areas(spec: InputSpec, size: Size) -> list[Plan]:
-    """Return the plan of the four areas for an input."""
+    """Return the plans of the four areas for an input."""
     plans = []
     n_in, bands, pooled = spec.n_channels, spec.n_bands, 1
     for area, n_out in zip(AREAS, size.areas, strict=True):
         first = area is AREAS[0]
-        # As many frames go into one as the area's time constant allows at this frame rate.
-        time_pool = max(1, int(area.frame_s / (pooled * spec.frame_s) + 1e-9))
+        resolution = RESOLUTIONS[area.name]
+        # Pool as many frames as the area's longest frame period allows at this frame rate.
+        time_pool = max(1, int(resolution.frame_s / (pooled * spec.frame_s) + 1e-9))
         # A1 spans about a quarter of a second at any frame rate.
-        frames = max(area.kernel, int(0.26 / spec.frame_s)) if first else area.kernel
-        # The input has the most bands and frames by far: there a stride does part of the work.
+        frames = max(resolution.kernel, int(0.26 / spec.frame_s)) if first else resolution.kernel
+        # The input has by far the most bands and frames, so a stride does part of the pooling.
         time_stride = next(s for s in (3, 2, 1) if time_pool % s == 0) if first else 1
-        # A front end with few bands is not pooled to nothing.
-        band_pool = area.band_pool if bands >= area.band_pool else 1
+        # A front end with few bands is not pooled away.
+        band_pool = resolution.band_pool if bands >= resolution.band_pool else 1
         band_stride = 2 if first and band_pool > 1 else 1
         plans.append(
             Plan(
-                area, n_in, n_out, (area.kernel, frames + (frames + 1) % 2),
+                area.name, n_in, n_out, (resolution.kernel, frames + (frames + 1) % 2),
                 (band_stride, time_stride),
                 (band_pool // band_stride, time_pool // time_stride),
             )
@@ -93,8 +92,8 @@ def plan_areas(spec: InputSpec, size: Size) -> list[Plan]:
     return plans
 
 
-def entry(plan: Plan) -> nn.Sequential:
-    """Return the convolution into an area, its pooling, normalisation and ReLU."""
+def feedforward_area(plan: Plan) -> nn.Sequential:
+    """Return an area's convolution, pooling, normalisation and ReLU."""
     padding = (plan.kernel[0] // 2, plan.kernel[1] // 2)
     return nn.Sequential(
         nn.Conv2d(plan.n_in, plan.n_out, plan.kernel, plan.stride, padding, bias=False),
@@ -105,30 +104,30 @@ def entry(plan: Plan) -> nn.Sequential:
 
 
 class Recurrent(nn.Module):
-    """An area that hears its own last state: s <- ReLU(norm(conv(x + s))), as in CORnet-R.
+    """A recurrent area: s <- ReLU(norm(conv(x + s))), as in CORnet-R.
 
-    The convolution is the same in every step; each step has its own normalisation.
+    All steps share the convolution; each step has its own normalisation.
     """
 
     def __init__(self, plan: Plan, steps: int) -> None:
         super().__init__()
-        self.entry = entry(plan)
+        self.entry = feedforward_area(plan)
         self.conv = nn.Conv2d(plan.n_out, plan.n_out, 3, padding=1, bias=False)
         self.norms = nn.ModuleList(nn.BatchNorm2d(plan.n_out) for _ in range(steps))
         self.relu = nn.ReLU()
 
     def path(self, steps: int) -> list[nn.Module]:
-        """Return the modules that the sound passes in so many steps."""
+        """Return the modules on the path through n steps, in order."""
         return [self.entry, *[self.conv] * steps]
 
     def step(self, x: Tensor, state: Tensor | None, index: int) -> Tensor:
-        """Return the next state from the area's input and its last state, (B, channels, b, t)."""
+        """Return the next state (B, channels, bands, time) from the input and the last state."""
         drive = x if state is None else x + state
         new: Tensor = self.relu(self.norms[index](self.conv(drive)))
         return new
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the last of all states."""
+        """Return the last state."""
         x = self.entry(x)
         state = None
         for index in range(len(self.norms)):
@@ -138,7 +137,7 @@ class Recurrent(nn.Module):
 
 
 class _SharedConv(nn.Conv2d):
-    """One 3x3 kernel that is used with more than one stride."""
+    """A 3x3 convolution whose kernel is used with several strides."""
 
     def forward(self, x: Tensor, stride: tuple[int, int] | int = 1) -> Tensor:
         return F.conv2d(x, self.weight, stride=stride, padding=1)
@@ -147,8 +146,8 @@ class _SharedConv(nn.Conv2d):
 class Bottleneck(nn.Module):
     """An area of CORnet-S: expand, convolve, shrink, add the skip; repeated with shared weights.
 
-    The first pass pools, by the stride of its convolution and of the skip; each pass has its own
-    normalisation.
+    The first pass pools through the stride of its convolution and of the skip; each pass has its
+    own normalisation.
     """
 
     EXPAND = 4
@@ -170,8 +169,8 @@ class Bottleneck(nn.Module):
         self.relu = nn.ReLU()
 
     def path(self) -> list[nn.Module]:
-        """Return the modules that the sound passes, in order."""
-        first = nn.AvgPool2d(3, self.stride, padding=1)  # lies as the convolution with this stride
+        """Return the modules on the longest path, in order."""
+        first = nn.AvgPool2d(3, self.stride, padding=1)  # as the convolution with this stride
         return [first, *[self.conv] * (self.steps - 1)]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -188,7 +187,7 @@ class Bottleneck(nn.Module):
 
 
 class Cortex(Network):
-    """The areas one after the other, a GRU over time, and a readout that hears all of them."""
+    """The areas in sequence, a GRU over time, and a readout of all of them."""
 
     least_frames = 2  # the GRU needs a sequence
 
@@ -198,13 +197,11 @@ class Cortex(Network):
         super().__init__(spec)
         if size not in SIZES:
             raise InputError(
-                f"model.options.size: {size!r} is none of {', '.join(SIZES)}"
+                f"model.options.size: {size!r} is not one of {', '.join(SIZES)}"
                 f"{did_you_mean(size, list(SIZES))}"
             )
         width = SIZES[size]
-        self.areas = nn.ModuleDict(
-            {plan.area.name: build(plan) for plan in plan_areas(spec, width)}
-        )
+        self.areas = nn.ModuleDict({plan.area: build(plan) for plan in plan_areas(spec, width)})
         names = list(self.areas)
         units = [
             n * self.geometry(name).size[0] for n, name in zip(width.areas, names, strict=True)
@@ -226,7 +223,7 @@ class Cortex(Network):
         )
 
     def area_path(self, name: str, is_last: bool) -> list[nn.Module]:
-        """Return the modules inside an area, on the way through it or up to its own output."""
+        """Return the modules inside an area, on the path through it or to its own output."""
         area = self.areas[name]
         if isinstance(area, Recurrent):
             return area.path(len(area.norms))
@@ -243,8 +240,8 @@ class Cortex(Network):
         """See `Network.part`."""
         return [self.areas[stage]] if stage in self.areas else [self.joint, self.gru]
 
-    def hear(self, x: Tensor) -> dict[str, Tensor]:
-        """Return area -> (B, channels, bands, time) from the standardised input."""
+    def areas_of(self, x: Tensor) -> dict[str, Tensor]:
+        """Return area -> (B, channels, bands, time) for the standardised input."""
         out = {}
         for name, area in self.areas.items():
             x = out[name] = area(x)
@@ -252,16 +249,16 @@ class Cortex(Network):
 
     def activations(self, x: Tensor) -> dict[str, Tensor]:
         """See `Network.activations`."""
-        out = self.hear(self.standardise(x))
+        out = self.areas_of(self.standardise(x))
         frames = out["T2T3"].flatten(1, 2).transpose(1, 2)  # (B, time, channels x bands)
         sequence, _ = self.gru(self.joint(frames))  # (B, time, 2 x gru)
         out["GRU"] = sequence.transpose(1, 2)
         return out
 
     def readout(self, active: dict[str, Tensor]) -> Tensor:
-        """One linear layer on the temporal statistics of the GRU and of a summary of each area.
+        """Apply one linear layer to temporal statistics of the GRU and of each early area.
 
-        The last area reaches the readout through the GRU alone.
+        The last area reaches the readout only through the GRU.
         """
         features = [temporal_statistics(active["GRU"].transpose(1, 2))]
         for name, summary in zip(self.areas, self.summaries, strict=False):
@@ -272,46 +269,46 @@ class Cortex(Network):
 
 
 class Unrolled(Cortex):
-    """Areas in biological time, as CORnet-RT: in one step, activity moves on by one area.
+    """Areas in biological time, as in CORnet-RT: activity advances by one area per step.
 
-    Every area hears what the area before it said in the step before, and its own last state. In
-    ``steps`` steps A1 is active in all, T2/T3 in the last ones only.
+    The input of an area is the output of the previous area in the previous step, and its own last
+    state. Of all steps, A1 is active in all and T2/T3 only in the last ones.
     """
 
     def __init__(self, spec: InputSpec, size: str, dropout: float, steps: int) -> None:
         late = {area.name: steps - index for index, area in enumerate(AREAS)}
         if min(late.values()) < 1:
             raise InputError(
-                f"model.options.steps: {steps} are too few for {len(AREAS)} areas; "
+                f"model.options.steps: {steps} is too few for {len(AREAS)} areas; "
                 f"set at least {len(AREAS)}"
             )
         self.active_steps = late
-        super().__init__(spec, size, dropout, lambda plan: Recurrent(plan, late[plan.area.name]))
+        super().__init__(spec, size, dropout, lambda plan: Recurrent(plan, late[plan.area]))
 
     def area_path(self, name: str, is_last: bool) -> list[nn.Module]:
-        """See `Cortex.area_path`; the longest way lingers in the area where it ends."""
+        """See `Cortex.area_path`; the longest path takes all steps in the area in which it ends."""
         area = self.areas[name]
         assert isinstance(area, Recurrent)
         return area.path(self.active_steps[name] if is_last else 1)
 
-    def hear(self, x: Tensor) -> dict[str, Tensor]:
-        """See `Cortex.hear`."""
+    def areas_of(self, x: Tensor) -> dict[str, Tensor]:
+        """See `Cortex.areas_of`."""
         areas = {name: area for name, area in self.areas.items() if isinstance(area, Recurrent)}
         state: dict[str, Tensor] = {}
-        entered = areas["A1"].entry(x)  # the sound does not change: it enters once
+        entered = areas["A1"].entry(x)  # the input is the same in every step
         for step in range(self.active_steps["A1"]):
             new = {}
             for index, (name, area) in enumerate(areas.items()):
-                if step < index:  # nothing has arrived yet
+                if step < index:  # activity has not arrived yet
                     break
-                heard = entered if index == 0 else area.entry(state[AREAS[index - 1].name])
-                new[name] = area.step(heard, state.get(name), step - index)
+                drive = entered if index == 0 else area.entry(state[AREAS[index - 1].name])
+                new[name] = area.step(drive, state.get(name), step - index)
             state = new
         return state
 
 
 def temporal_statistics(x: Tensor) -> Tensor:
-    """Return mean, deviation and mean absolute step over time: (B, time, n) -> (B, 3 n)."""
+    """Return mean, SD and mean absolute step over time: (B, time, n) -> (B, 3 n)."""
     deviation = (x.var(1, unbiased=False) + 1e-4).sqrt()
     step = x.diff(dim=1).abs().mean(1)
     return torch.cat([x.mean(1), deviation, step], dim=1)
@@ -319,13 +316,13 @@ def temporal_statistics(x: Tensor) -> Tensor:
 
 @register_model("cortex-z")
 def cortex_z(spec: InputSpec, size: str = "base", dropout: float = 0.4) -> Cortex:
-    """Feed-forward, as CORnet-Z: one convolution, pooling, normalisation and ReLU an area."""
-    return Cortex(spec, size, dropout, entry)
+    """Feed-forward, as CORnet-Z: convolution, pooling, normalisation and ReLU in each area."""
+    return Cortex(spec, size, dropout, feedforward_area)
 
 
 @register_model("cortex-r")
 def cortex_r(spec: InputSpec, size: str = "base", dropout: float = 0.4, steps: int = 3) -> Cortex:
-    """Each area recurrent on itself for some steps, as CORnet-R."""
+    """Each area recurrent on itself for some steps, as in CORnet-R."""
     return Cortex(spec, size, dropout, lambda plan: Recurrent(plan, steps))
 
 
@@ -333,20 +330,20 @@ def cortex_r(spec: InputSpec, size: str = "base", dropout: float = 0.4, steps: i
 def cortex_rt(
     spec: InputSpec, size: str = "base", dropout: float = 0.4, steps: int = 5
 ) -> Unrolled:
-    """Each area recurrent on itself, all areas unrolled in biological time, as CORnet-RT."""
+    """Each area recurrent on itself, all areas unrolled in biological time, as in CORnet-RT."""
     return Unrolled(spec, size, dropout, steps)
 
 
-# Passes through an area, as V2, V4 and IT in CORnet-S.
+# Passes through an area, as those of V2, V4 and IT in CORnet-S.
 PASSES = {"belt": 2, "PB": 4, "T2T3": 2}
 
 
 @register_model("cortex-s")
 def cortex_s(spec: InputSpec, size: str = "base", dropout: float = 0.4) -> Cortex:
-    """Bottlenecks with a skip and shared weights, repeated, as CORnet-S; A1 is feed-forward."""
+    """Repeated bottlenecks with a skip and shared weights, as in CORnet-S; A1 is feed-forward."""
 
     def build(plan: Plan) -> nn.Module:
-        name = plan.area.name
-        return Bottleneck(plan, PASSES[name]) if name in PASSES else entry(plan)
+        is_repeated = plan.area in PASSES
+        return Bottleneck(plan, PASSES[plan.area]) if is_repeated else feedforward_area(plan)
 
     return Cortex(spec, size, dropout, build)

@@ -1,6 +1,6 @@
 """The networks of the study of 5-s fragments of GTZAN, each for log-mel and for the wave.
 
-A name that ends in -wave hears the samples. Widths that the study does not give are ours.
+A network whose name ends in -wave takes samples. Widths that the study does not report are ours.
 """
 
 from torch import nn
@@ -11,7 +11,7 @@ from neuromusic.models.registry import register_model
 
 
 def _perceptron(spec: InputSpec, hidden: list[int], dropout: float) -> Chain:
-    """Return dense layers on the whole window; each is a stage with one frame."""
+    """Return dense layers on the whole window; each layer is a stage with one frame."""
     blocks: dict[str, nn.Module] = {}
     n_in = spec.n_rows * spec.n_frames
     for i, n_out in enumerate(hidden, start=1):
@@ -49,7 +49,7 @@ def _conv_1d(spec: InputSpec, dropout: float) -> dict[str, nn.Module]:
 
 
 def _convolutional(spec: InputSpec, wave: bool, hidden: list[int], dropout: float) -> Chain:
-    """Return convolution, normalisation, pool and dropout three times, then dense layers."""
+    """Return three blocks of convolution, normalisation, pool and dropout, then dense layers."""
 
     def head(last: Geometry) -> nn.Module:
         n_in = 64 * last.size[0] * last.size[1]

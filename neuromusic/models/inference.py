@@ -1,4 +1,4 @@
-"""TODO: docstring."""
+"""Apply networks to windows, one thread per core."""
 
 import os
 from collections import deque
@@ -12,44 +12,39 @@ from numpy.typing import NDArray
 
 from neuromusic.models.network import Network
 
-BATCH = 64
-
-
+BATCH = 64  # windows
 MOST_THREADS = 8  # each holds the activations of a clip
 
-
 T = TypeVar("T")
+Result = TypeVar("Result")
 
 
-Made = TypeVar("Made")
+def in_threads(function: Callable[[T], Result], items: Iterable[T]) -> Iterator[Result]:
+    """Yield ``function(item)`` in order, computed in one thread per core.
 
-
-def in_threads(function: Callable[[T], Made], items: Iterable[T]) -> Iterator[Made]:
-    """Yield ``function(item)`` in order, computed side by side in a thread a core.
-
-    torch keeps to one thread inside each, which is faster for the small networks and windows here
-    than to share out every operation, and the result does not depend on the number of cores. Few
-    items are held at a time.
+    torch uses a single thread inside each: for the small networks and windows here this is faster
+    than to divide every operation, and the result does not depend on the number of cores. Only a
+    few items are held at a time.
     """
     workers = min(len(os.sched_getaffinity(0)), MOST_THREADS)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    begun: deque[Future[Made]] = deque()
+    pending: deque[Future[Result]] = deque()
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             for item in items:
-                begun.append(pool.submit(function, item))
-                if len(begun) > 2 * workers:
-                    yield begun.popleft().result()
-            while begun:
-                yield begun.popleft().result()
+                pending.append(pool.submit(function, item))
+                if len(pending) > 2 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
     finally:
         torch.set_num_threads(threads)
 
 
 @torch.inference_mode()
 def log_probabilities(network: Network, windows: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return (n, classes) log-probabilities for windows (n, mels, frames) in dB."""
+    """Return log-probabilities (n, classes) for windows (n, rows, frames)."""
     device = network.band_mean.device
     parts = [
         torch.log_softmax(network(torch.from_numpy(windows[i : i + BATCH]).to(device)).double(), 1)
@@ -59,6 +54,6 @@ def log_probabilities(network: Network, windows: NDArray[np.float32]) -> NDArray
 
 
 def pool_windows(log_p: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return a clip's log-probabilities: the mean over its windows (n, classes), normalised."""
+    """Return a clip's log-probabilities (classes,): the mean over its windows, normalised."""
     mean = log_p.mean(axis=0)
     return mean - np.logaddexp.reduce(mean)

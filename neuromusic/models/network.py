@@ -1,4 +1,4 @@
-"""What every network is: stages with a time axis, a readout, and a registry of builders."""
+"""What all networks share: stages that keep a time axis, a readout, and a standardised input."""
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -16,15 +16,31 @@ Input = Literal["bands", "wave"]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a network is built for.
+    """The input and output sizes that a network is built for.
 
-    The rows of the input are ``n_channels`` x ``n_bands``. A wave has one of each and a frame is
-    one sample.
+    Parameters
+    ----------
+    n_bands : int
+        Bands of the front end; 1 for a wave.
+    n_frames : int
+        Frames of one window; for a wave, samples.
+    frame_s : float
+        Frame period in seconds; for a wave, the sample period.
+    n_classes : int
+        Classes of the readout.
+    n_channels : int
+        Channels of the front end; the input has n_channels x n_bands rows.
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> nm.InputSpec(n_bands=128, n_frames=129, frame_s=0.0775, n_classes=10).n_rows
+    128
     """
 
     n_bands: int
-    n_frames: int  # in one window
-    frame_s: float  # seconds from one frame to the next
+    n_frames: int
+    frame_s: float
     n_classes: int
     n_channels: int = 1
 
@@ -39,20 +55,20 @@ class Stage:
     """A named part of a network whose activations are exported."""
 
     name: str
-    area: str  # of auditory cortex, or "" for none
+    area: str  # title of the area of auditory cortex, or "" for none
     brodmann: tuple[int, ...]
     pool: float  # input frames from one frame of the stage to the next
     centre: float  # input frame on which the stage's frame 0 is centred
 
 
 class Network(nn.Module):
-    """Stages and a readout.
+    """A network of stages and a readout.
 
-    A subclass calls `set_stages` and defines ``path``, ``activations`` and ``readout``. The input
-    is standardised with ``band_mean`` and ``band_std``, which training sets.
+    A subclass calls `set_stages` and defines ``path``, ``part``, ``activations`` and ``readout``.
+    The input is standardised with ``band_mean`` and ``band_std``, which training sets.
     """
 
-    least_frames = 1  # of the last stage
+    least_frames = 1  # that the last stage needs
     band_mean: Tensor
     band_std: Tensor
 
@@ -64,7 +80,7 @@ class Network(nn.Module):
         self.register_buffer("band_std", torch.ones(spec.n_rows))
 
     def path(self, stage: str) -> Sequence[nn.Module]:
-        """Return the modules that the sound passes up to the end of a stage, in order."""
+        """Return the modules from the input to the end of a stage, in order."""
         raise TypeError(f"{type(self).__name__} does not define its path")
 
     def part(self, stage: str) -> Sequence[nn.Module]:
@@ -76,9 +92,9 @@ class Network(nn.Module):
         return trace(self.path(stage), self.spec.n_bands, self.spec.n_frames)
 
     def set_stages(self, names: list[str], areas: dict[str, tuple[str, tuple[int, ...]]]) -> None:
-        """Set ``stages``; ``areas`` gives a stage's area and Brodmann numbers.
+        """Set ``stages``; ``areas`` maps a stage to its area's title and Brodmann areas.
 
-        Raises InputError where the window is too small to leave a frame or a band.
+        Raises InputError if the window or the bands are too few for the last stage.
         """
         spec = self.spec
         last = self.geometry(names[-1])
@@ -86,7 +102,7 @@ class Network(nn.Module):
             if trace(self.path(names[-1]), spec.n_bands, 2**24).size[0] < 1:
                 raise InputError(f"{spec.n_bands} bands are too few for this network")
             raise InputError(
-                f"a window of {spec.n_frames} frames is too small for this network; set "
+                f"a window of {spec.n_frames} frames is too short for this network; set "
                 f"data.window_s to at least {self._least_window(names[-1]) * spec.frame_s:.2f}"
             )
         self.stages = tuple(
@@ -95,6 +111,7 @@ class Network(nn.Module):
         )
 
     def _least_window(self, stage: str) -> int:
+        """Return the shortest window, in frames, by bisection."""
         low, high = self.spec.n_frames, 2**24
         while high - low > 1:
             middle = (low + high) // 2
@@ -105,28 +122,28 @@ class Network(nn.Module):
         return high
 
     def standardise(self, x: Tensor) -> Tensor:
-        """Return (batch, channels, bands, frames) in units of the training set's deviation."""
+        """Return windows (B, rows, frames) as (B, channels, bands, frames), mean 0 and SD 1."""
         x = (x - self.band_mean[:, None]) / self.band_std[:, None]
         return x.unflatten(1, (self.spec.n_channels, self.spec.n_bands))
 
     def activations(self, x: Tensor) -> dict[str, Tensor]:
-        """Return stage -> (batch, ..., time) for windows (batch, rows, frames)."""
+        """Return stage -> (B, ..., time) for windows (B, rows, frames)."""
         raise TypeError(f"{type(self).__name__} does not define its activations")
 
     def readout(self, active: dict[str, Tensor]) -> Tensor:
-        """Return logits (batch, classes) from the activations of the stages."""
+        """Return logits (B, classes) from the activations of the stages."""
         raise TypeError(f"{type(self).__name__} does not define its readout")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits (batch, classes) for windows (batch, rows, frames)."""
+        """Return logits (B, classes) for windows (B, rows, frames)."""
         return self.readout(self.activations(x))
 
 
 class Chain(Network):
-    """A feed-forward network: named blocks one after the other, then a head on the last.
+    """A feed-forward network: named blocks in sequence, each a stage, and a head on the last.
 
     ``head`` is called with the `Geometry` of the last block and returns a module from its map
-    (batch, ..., time) to logits.
+    (B, ..., time) to logits.
     """
 
     def __init__(
@@ -164,24 +181,24 @@ class Chain(Network):
 
 
 class MeanOverMap(nn.Module):
-    """The mean over everything but batch and channels, deterministic on every device."""
+    """The mean over all axes but batch and channels; deterministic on every device."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (batch, channels) for (batch, channels, ...)."""
+        """Return (B, channels) for (B, channels, ...)."""
         return x.flatten(2).mean(2)
 
 
 class MaxAndMeanOverTime(nn.Module):
-    """The maximum and the mean over everything but batch and channels, one after the other."""
+    """The maximum and the mean over all axes but batch and channels, concatenated."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (batch, 2 x channels) for (batch, channels, ...)."""
+        """Return (B, 2 x channels) for (B, channels, ...)."""
         flat = x.flatten(2)
         return torch.cat([flat.amax(2), flat.mean(2)], dim=1)
 
 
 def dense(sizes: list[int], dropout: float = 0.0) -> nn.Sequential:
-    """Return linear layers of these sizes with ReLU, and dropout after it, between them."""
+    """Return linear layers of these sizes, with ReLU and dropout between them."""
     layers: list[nn.Module] = []
     for n_in, n_out in itertools.pairwise(sizes[:-1]):
         layers += [nn.Linear(n_in, n_out), nn.ReLU(), nn.Dropout(dropout)]

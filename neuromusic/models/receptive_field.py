@@ -1,4 +1,4 @@
-"""Where the frames of a stage lie on the input, and how much of it one unit sees.
+"""Where the units of a stage lie on the input, and their receptive fields.
 
 For each axis, bands and frames: r += (k - 1) d j, centre += ((k - 1) d / 2 - p) j, j *= stride
 (Araujo, Norris and Sim 2019, Distill, eq. 2 and 3), along the longest path through a network.
@@ -20,17 +20,17 @@ class Geometry:
     """One unit of a map, on the input: each field is (bands, frames)."""
 
     size: tuple[int, int]  # of the map
-    field: Pair  # that one unit sees; infinite where it sees all
+    field: Pair  # receptive field of one unit; infinite if it is the whole window
     jump: Pair  # from one unit to the next
     centre: Pair  # of unit 0
 
 
 class SeesAll(nn.Module):
-    """Marks a module whose every output hears the whole window, whatever is inside it."""
+    """Base of modules whose every output depends on the whole window."""
 
 
 def trace(path: Iterable[nn.Module], n_bands: int, n_frames: int) -> Geometry:
-    """Follow modules in the order in which the sound passes them."""
+    """Return the geometry after a sequence of modules."""
     state = _State(n_bands, n_frames)
     for module in path:
         state.visit(module)
@@ -55,12 +55,12 @@ class _State:
             self.slide(module, np.array([0, 1]))
         elif isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
             self.slide(module, np.array([1, 1]))
-        elif _is_torchvisions(module, "Inception"):
+        elif _is_from_torchvision(module, "Inception"):
             # Its widest branches are 3 x 3 and keep the size; torchvision has no 5 x 5 one.
             self.field += 2 * self.jump
-        elif _is_torchvisions(module, "BasicBlock", "Bottleneck"):
+        elif _is_from_torchvision(module, "BasicBlock", "Bottleneck"):
             for name, child in module.named_children():
-                if name != "downsample":  # the other, shorter way
+                if name != "downsample":  # the parallel, shorter path
                     self.visit(child)
         elif isinstance(module, nn.GRU | SeesAll):
             self.field[:] = math.inf
@@ -71,7 +71,7 @@ class _State:
                 self.visit(child)
 
     def flatten(self, module: nn.Flatten) -> None:
-        axes = [0] if module.end_dim == 2 else [0, 1]  # bands into channels, or all in one
+        axes = [0] if module.end_dim == 2 else [0, 1]  # bands into channels, or everything
         for axis in axes:
             self.field[axis] = math.inf
             self.centre[axis] += self.jump[axis] * (self.size[axis] - 1) / 2
@@ -100,7 +100,7 @@ class _State:
         self.jump *= stride
 
 
-def _is_torchvisions(module: nn.Module, *names: str) -> bool:
+def _is_from_torchvision(module: nn.Module, *names: str) -> bool:
     # By name: torchvision takes seconds to import, and few networks need it.
     kind = type(module)
     return kind.__name__ in names and kind.__module__.startswith("torchvision.")

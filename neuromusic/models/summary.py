@@ -1,4 +1,4 @@
-"""The registry as tables: parameters, multiply-adds, shapes and receptive fields."""
+"""Tables of the networks: parameters, multiply-adds, shapes and receptive fields."""
 
 import math
 from typing import Any
@@ -13,23 +13,21 @@ from neuromusic.models.network import InputSpec, Network
 from neuromusic.models.registry import create_model, list_models, model_entry
 from neuromusic.stimuli.audio import RATE_HZ
 
-# The windows in which every network of the registry can be built.
+# Windows for which every registered network can be built.
 SPECS = {
     "bands": InputSpec(n_bands=128, n_frames=430, frame_s=MelSpec().frame_s, n_classes=10),
     "wave": InputSpec(n_bands=1, n_frames=5 * RATE_HZ, frame_s=1 / RATE_HZ, n_classes=10),
 }
-CENTRE_HZ = 1000.0  # where a width in mel bands is told in octaves
+CENTRE_HZ = 1000.0  # where a width in mel bands is converted to octaves
 
 
 def multiply_adds(network: Network) -> int:
-    """Return the multiplications (each with its addition) of one window through a network.
-
-    Of its convolutions, dense layers and GRUs, which are nearly all of them.
-    """
-    return sum(_multiply_adds(network).values())
+    """Return the multiply-adds of one window: those of convolutions, dense layers and GRUs."""
+    return sum(multiply_adds_of_layers(network).values())
 
 
-def _multiply_adds(network: Network) -> dict[nn.Module, int]:
+def multiply_adds_of_layers(network: Network) -> dict[nn.Module, int]:
+    """Return layer -> multiply-adds of one window, for convolutions, dense layers and GRUs."""
     counts: dict[nn.Module, int] = {}
 
     def count(layer: nn.Module, given: tuple[Tensor, ...], out: Any) -> None:
@@ -57,7 +55,7 @@ def _multiply_adds(network: Network) -> dict[nn.Module, int]:
 
 
 def octaves(bands: float) -> float:
-    """Return the width in octaves of so many mel bands around CENTRE_HZ, cut off at the ends."""
+    """Return the width in octaves of n mel bands around CENTRE_HZ, clipped to the bands' range."""
     hz = mel_hz(SPECS["bands"].n_bands)
     centre = int(np.abs(hz - CENTRE_HZ).argmin())
     half = bands / 2
@@ -74,7 +72,7 @@ def _field_text(network: Network, stage: str) -> tuple[str, str]:
 
 
 def model_rows(names: list[str] | None = None) -> list[dict[str, str]]:
-    """Return one row a network of the registry, for its input in SPECS."""
+    """Return one row per registered network, for its input in SPECS."""
     rows = []
     names = names or list_models()
     for name in track(names, "build", len(names)):
@@ -97,15 +95,15 @@ def model_rows(names: list[str] | None = None) -> list[dict[str, str]]:
 
 
 def stage_rows(name: str) -> list[dict[str, str]]:
-    """Return one row a stage of a network and one for its readout, for its input in SPECS.
+    """Return one row per stage of a network and one for its readout, for its input in SPECS.
 
-    Parameters and multiply-adds are of what the stage adds to those before it.
+    Parameters and multiply-adds are those that a stage adds to the stages before it.
     """
     spec = SPECS[model_entry(name).input]
     network = create_model(name, spec, seed=0).eval()
     with torch.no_grad():
         active = network.activations(torch.zeros(1, spec.n_rows, spec.n_frames))
-    counts = _multiply_adds(network)
+    counts = multiply_adds_of_layers(network)
     rows = []
     n_left, adds_left = sum(p.numel() for p in network.parameters()), sum(counts.values())
     for stage in network.stages:

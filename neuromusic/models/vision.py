@@ -1,8 +1,9 @@
 """Networks of computer vision with one input channel, from torchvision, without its weights.
 
 Their last maps are averaged over bands and time before the dense layers (AlexNet and VGG would
-stretch them to 6 x 6 and 7 x 7, which windows of 128 frames do not fill). The VGGs are the variants
-with batch normalisation, which train from scratch. torchvision is imported when one is built.
+resize them to 6 x 6 and 7 x 7, which windows of 128 frames do not fill). The VGGs are the versions
+with batch normalisation, which can be trained from scratch. torchvision is imported when one is
+built.
 """
 
 import itertools
@@ -16,7 +17,7 @@ from neuromusic.models.registry import register_model
 
 
 def _first_channels(module: nn.Module, n_channels: int) -> None:
-    """Replace the first convolution by one for another number of input channels."""
+    """Replace the first convolution by one with another number of input channels."""
     for name, child in module.named_modules():
         if isinstance(child, nn.Conv2d):
             new = nn.Conv2d(
@@ -34,7 +35,7 @@ def _mean_then(classifier: nn.Module) -> Callable[[Geometry], nn.Module]:
 
 
 def _cut_at_pools(features: nn.Sequential) -> list[nn.Sequential]:
-    """Cut layers into blocks, each of which ends with a pool."""
+    """Split layers into blocks that end with a pool."""
     blocks: list[list[nn.Module]] = [[]]
     for layer in features:
         blocks[-1].append(layer)
@@ -75,7 +76,7 @@ def _vgg(name: str, layers: str) -> None:
         for module in features:
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-                nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # these have one
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]  # these have a bias
         _first_channels(features, spec.n_channels)
         blocks: dict[str, nn.Module] = {
             f"block{i + 1}": block for i, block in enumerate(_cut_at_pools(features))
@@ -130,7 +131,7 @@ def googlenet(spec: InputSpec, dropout: float = 0.2) -> Chain:
 
 
 def _modules_for_relu(module: nn.Module) -> None:
-    """Make torchvision's functional ReLUs modules, so that they can be exchanged."""
+    """Turn torchvision's functional ReLUs into modules, so that they can be replaced."""
     from torchvision.models.googlenet import BasicConv2d
 
     for name, child in module.named_children():

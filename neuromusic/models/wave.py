@@ -1,4 +1,4 @@
-"""Networks that hear the samples: SampleCNN, CNN1D and MixNet."""
+"""Networks that take samples: SampleCNN, CNN1D and MixNet."""
 
 from collections.abc import Sequence
 
@@ -38,7 +38,7 @@ def _block(
 def samplecnn(spec: InputSpec, dropout: float = 0.5) -> Chain:
     """SampleCNN with basic blocks (Lee et al. 2017, arXiv 1710.10451): 3^10 samples to one frame.
 
-    2.68 s at 22 050 Hz make one frame of the last block; of a longer window the frames are
+    2.68 s at 22 050 Hz give one frame of the last block; the frames of a longer window are
     averaged.
     """
     widths = [128, 128, 128, 256, 256, 256, 256, 256, 256, 512, 512]
@@ -78,7 +78,7 @@ def cnn1d(spec: InputSpec, dropout: float = 0.0) -> Chain:
 class MixNet(Network):
     """CNN1D on the wave and CNN2D on its log-mel, joined before the dense layers.
 
-    The log-mel is made here, from the same samples, so the two hear the same window.
+    The log-mel is computed here from the same samples, so both take the same window.
     """
 
     def __init__(self, spec: InputSpec, dropout: float) -> None:
@@ -86,10 +86,10 @@ class MixNet(Network):
         self.mel = MelSpec(rate_hz=RATE_HZ, n_fft=2048, hop=1024)
         self.wave = nn.ModuleDict(_cnn1d_blocks())
         self.bands = Cnn2dBlocks(self.mel.n_mels)
-        self.norm = nn.BatchNorm2d(1)  # the log-mel in units of its own deviation
+        self.norm = nn.BatchNorm2d(1)  # the log-mel in units of its own standard deviation
         self.pool = MaxAndMeanOverTime()
         self.widen = nn.Sequential(nn.Linear(512, 1024), nn.ReLU())  # CNN2D's first dense layer
-        self.frame = nn.AvgPool1d(self.mel.n_fft, self.mel.hop)  # lies as a frame of the STFT
+        self.frame = nn.AvgPool1d(self.mel.n_fft, self.mel.hop)  # positioned as a frame of the STFT
         self.set_stages([f"wave{i}" for i in (1, 2, 3, 4)], {})
         waves = self.stages
         self.set_stages([f"mel{i}" for i in (1, 2, 3)], {})
@@ -110,16 +110,16 @@ class MixNet(Network):
     def activations(self, x: Tensor) -> dict[str, Tensor]:
         """See `Network.activations`."""
         out = {}
-        heard = self.standardise(x)
+        wave = self.standardise(x)
         for number, block in enumerate(self.wave.values(), start=1):
-            heard = out[f"wave{number}"] = block(heard)
+            wave = out[f"wave{number}"] = block(wave)
         mel = self.norm(log_mel_tensor(x[:, 0], self.mel, centred=False)[:, None])
         for number, active in enumerate(self.bands(mel).values(), start=1):
             out[f"mel{number}"] = active
         return out
 
     def readout(self, active: dict[str, Tensor]) -> Tensor:
-        """Dense layers on the maxima and means over time of both."""
+        """Apply dense layers to the maxima and means over time of both."""
         both = torch.cat([self.pool(active["wave4"]), self.widen(self.pool(active["mel3"]))], dim=1)
         logits: Tensor = self.dense(both)
         return logits

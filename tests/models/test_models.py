@@ -1,4 +1,4 @@
-"""One test over every network of the registry."""
+"""One test over every registered network, and what is special about some."""
 
 import math
 
@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from neuromusic.core.errors import InputError
+from neuromusic.features.meta import SetMeta
 from neuromusic.features.prepared import PreparedSet
 from neuromusic.models.network import InputSpec
 from neuromusic.models.receptive_field import trace
@@ -18,7 +19,7 @@ from neuromusic.training.trained import save_weights
 
 COARSE = InputSpec(n_bands=128, n_frames=129, frame_s=0.07755, n_classes=10)
 FINE = InputSpec(n_bands=128, n_frames=430, frame_s=512 / 22050, n_classes=10)
-# Bands and frames, as few as a network takes, so that all of them take little time.
+# The fewest bands and frames that a network accepts, so that all are fast.
 LEAST = {"alexnet": (64, 64), "baseline-1d": (64, 64), "cnn3-gru": (64, 32), "cnn4": (64, 64),
          "cnn4-gru": (128, 32), "cnn4-gru-dense2": (128, 32), "cel": (64, 64), "cel2": (64, 64),
          "cel3": (64, 64)}  # fmt: skip
@@ -45,8 +46,8 @@ def without_dropout(network):
     return network
 
 
-def learn_by_heart(network, x, y):
-    """Return the loss after as many steps as it takes, 60 at most."""
+def memorise(network, x, y):
+    """Return the loss after at most 60 steps on the same windows."""
     many = sum(p.numel() for p in network.parameters()) > 5e6
     optimizer = torch.optim.Adam(network.parameters(), 5e-4 if many else 1e-3)
     for step in range(60):
@@ -71,16 +72,16 @@ def test_every_network(name, tmp_path):
     state = torch.get_rng_state()
     network = without_dropout(create_model(name, spec, seed=0))
     assert torch.equal(torch.get_rng_state(), state)
-    twin, other = create_model(name, spec, seed=0), create_model(name, spec, seed=1)
+    copy, other = create_model(name, spec, seed=0), create_model(name, spec, seed=1)
     for (key, a), b, c in zip(
-        network.named_parameters(), twin.parameters(), other.parameters(), strict=True
+        network.named_parameters(), copy.parameters(), other.parameters(), strict=True
     ):
         assert torch.equal(a, b), key
         assert a.ndim == 1 or not torch.equal(a, c), key
 
     x, y = windows(8, spec), torch.arange(8)
     assert network(x).shape == (8, 8)
-    assert learn_by_heart(network, x, y) < 0.1
+    assert memorise(network, x, y) < 0.1
 
     network.eval()
     with torch.no_grad():
@@ -89,7 +90,7 @@ def test_every_network(name, tmp_path):
         active = network.activations(x)
     assert list(active) == [stage.name for stage in network.stages]
     for stage in network.stages:
-        assert stage.name.isalnum(), "a file name and a MATLAB field are made of it"
+        assert stage.name.isalnum(), "it becomes part of a file name and a MATLAB field"
         time = active[stage.name].shape[-1]
         assert network.geometry(stage.name).size[1] == time
         # An even kernel that keeps the length is padded on the right.
@@ -97,18 +98,19 @@ def test_every_network(name, tmp_path):
         assert stage.centre + (time - 1) * stage.pool < spec.n_frames + stage.pool
 
     config = Config.model_validate({"model": {"name": name}})
-    data = PreparedSet(tmp_path, np.zeros((0, 128, 1), np.float16), None, {"classes": []}, None)
+    meta = SetMeta("features", {"name": "logmel"}, 0.1, 1, 128, [])
+    data = PreparedSet(tmp_path, np.zeros((0, 128, 1), np.float16), None, meta, None)
     save_weights(tmp_path / "w.safetensors", network, config, data)
     import safetensors.torch
 
-    twin.eval().load_state_dict(safetensors.torch.load_file(tmp_path / "w.safetensors"))
+    copy.eval().load_state_dict(safetensors.torch.load_file(tmp_path / "w.safetensors"))
     with torch.no_grad():
-        assert torch.equal(twin(x), network(x))
+        assert torch.equal(copy(x), network(x))
 
 
 @pytest.mark.parametrize("name", list_models())
-def test_a_click_moves_the_frames_that_see_it(name):
-    """Where the frames of a stage lie and how far they see, against the gradient."""
+def test_receptive_fields_agree_with_the_gradient(name):
+    """The positions and receptive fields of a stage's frames agree with the gradient."""
     spec = spec_of(name)
     network = create_model(name, spec, seed=0).double().eval()
     x = windows(1, spec).double().requires_grad_()
@@ -123,7 +125,7 @@ def test_a_click_moves_the_frames_that_see_it(name):
         assert centre - reach - 1e-6 <= seen.min()
         assert seen.max() <= centre + reach + 1e-6
         if math.isfinite(reach) and 2 * reach < spec.n_frames / 4:
-            # Pools hear one of their frames, so the ends may be out of sight, but not far.
+            # A max-pool passes on one of its frames, so the ends may be missing, but not by much.
             assert seen.max() - seen.min() > reach
             assert abs((seen.max() + seen.min()) / 2 - centre) <= reach / 2 + stage.pool
 
@@ -147,13 +149,12 @@ def test_channels_of_a_front_end_enter_a_cortical_network():
     assert network.areas["A1"][0].in_channels == 30
 
 
-def test_biological_time():
-    """A step later, each area of cortex-rt hears what the area before it said."""
+def test_activity_advances_by_one_area_per_step_in_cortex_rt():
     network = create_model("cortex-rt", COARSE, seed=0, steps=4).eval()
     assert [len(area.norms) for area in network.areas.values()] == [4, 3, 2, 1]
     with pytest.raises(InputError, match="at least 4"):
         create_model("cortex-rt", COARSE, seed=0, steps=3)
-    # T2/T3 in the last step hears PB of the step before, whatever PB does in the last step.
+    # T2/T3 in the last step depends on PB in the step before, not on PB in the last step.
     x = windows(1)
     with torch.no_grad():
         before = network.activations(x)
@@ -169,7 +170,7 @@ def test_the_gru_runs_over_time(name):
     x = windows(1)
     with torch.no_grad():
         forward = network.activations(x)["GRU"]
-        # A change at the end is heard at the beginning, through the backward direction alone.
+        # A change at the end reaches the beginning only through the backward direction.
         x[..., -20:] = 3.0
         changed = network.activations(x)["GRU"]
     half = forward.shape[1] // 2
@@ -216,7 +217,7 @@ def test_the_parameters_are_those_of_torchvision():
         assert n_theirs - n_ours == 990 * (width + 1) + 2 * 64 * 49, name
 
 
-def test_another_activation_takes_the_place_of_every_relu():
+def test_another_activation_replaces_every_relu():
     for name in ("googlenet", "cortex-r", "cel"):
         network = create_model(name, COARSE, seed=0, activation="elu")
         kinds = [type(module) for module in network.modules()]
@@ -224,12 +225,12 @@ def test_another_activation_takes_the_place_of_every_relu():
         assert torch.nn.ReLU not in kinds
 
 
-def test_tables():
+def test_the_tables_add_up():
     rows = stage_rows("cortex-s")
     assert [row["stage"] for row in rows] == ["A1", "belt", "PB", "T2T3", "GRU", "readout"]
     network = create_model("cortex-s", SPECS["bands"], seed=0)
-    told = sum(int(row["parameters"].replace(",", "")) for row in rows)
-    assert told == sum(p.numel() for p in network.parameters())
+    total = sum(int(row["parameters"].replace(",", "")) for row in rows)
+    assert total == sum(p.numel() for p in network.parameters())
     adds = sum(float(row["multiply-adds"].replace(",", "").split()[0]) for row in rows)
     assert adds == pytest.approx(multiply_adds(network) / 1e6, abs=0.5)
     assert stage_rows("mixnet")[-2]["stage"] == "mel3"
@@ -237,20 +238,20 @@ def test_tables():
     assert row["input"] == "bands"
 
 
-def test_unknown_names_and_short_windows_are_told():
+def test_unknown_names_and_short_windows_are_refused():
     with pytest.raises(InputError, match="unknown model 'cortex'; known: alexnet"):
         create_model("cortex", COARSE, 0)
     with pytest.raises(InputError, match=r"unknown option 'sise'.*did you mean 'size'"):
         create_model("cortex-z", COARSE, 0, sise=3)
-    with pytest.raises(InputError, match="'huge' is none of tiny, base, large"):
+    with pytest.raises(InputError, match="'huge' is not one of tiny, base, large"):
         create_model("cortex-z", COARSE, 0, size="huge")
     for name in [*CORTEX, "cnn4", "cnn4-gru", "vgg11", "senet"]:
         with pytest.raises(InputError, match=r"set data\.window_s"):
             create_model(name, InputSpec(128, 5, 0.07755, 10), 0)
 
 
-def test_relu_after_the_pool_is_relu_before_it():
-    # The networks of the predecessors have it before; after it there is less to do.
+def test_relu_after_the_pool_equals_relu_before_it():
+    # The predecessors' networks have it before the pool; after it there is less to compute.
     spec = InputSpec(n_bands=128, n_frames=65, frame_s=0.023, n_classes=10)
     ours = create_model("cnn4", spec, seed=0).blocks["conv1"]
     conv, norm, pool, relu = ours
