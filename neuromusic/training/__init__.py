@@ -1,1 +1,1 @@
-"""TODO."""
+"""Training of networks: settings, batches, fitting, trained networks, hyperparameter search."""

@@ -1,4 +1,7 @@
-"""The batches of a training: rows and starts from (seed, epoch), and the cut on the device."""
+"""Batches of a training: which windows an epoch contains, drawn from the seed and the epoch.
+
+A batch is row numbers of the prepared set and start frames; the windows are cut on the device.
+"""
 
 import numpy as np
 import torch
@@ -21,11 +24,15 @@ def derive_seed(*parts: int) -> int:
 def band_statistics(
     data: PreparedSet, rows: NDArray[np.int64], normalisation: str
 ) -> tuple[Tensor, Tensor]:
-    """Return the mean and deviation that standardise each row of the input, (channels x bands,).
+    """Return the mean and standard deviation that standardise each band of the input.
 
-    Over the training rows. ``band-mean``: each band's mean and the deviation from it over all
-    bands, so that a lively band stays livelier than a dull one; ``band``: each band's own of both;
-    ``global`` (and ``clip``, after each clip was normalised by itself): one of both for all.
+    Both are float32 (channels x bands,), computed over the given rows. ``normalisation`` is
+
+    * "band": mean and deviation of each band;
+    * "band-mean": the mean of each band, and one deviation for all (the root of the mean variance),
+      so that bands with large fluctuations keep them;
+    * "global", and "clip", for which each clip has been normalised already: one mean and one
+      deviation for all bands.
     """
     total = np.zeros(data.features.shape[1])
     squares = np.zeros_like(total)
@@ -47,62 +54,70 @@ def band_statistics(
 def draw_windows(
     data: PreparedSet, rows: NDArray[np.int64], config: Config, window: int, epoch: int
 ) -> list[Batch]:
-    """Draw the batches of one epoch: ``windows_per_epoch`` windows, evenly from all clips.
+    """Draw the batches of one epoch: ``windows_per_epoch`` windows of ``window`` frames.
 
-    For each window a clip (every clip equally often, up to one), one of its variants, and a start
-    from which it holds some sound. The last batch takes what is left over, so that none is too
-    small for batch normalisation.
+    Each window is of the next clip in a random order (every clip is drawn equally often, give or
+    take one), of a random variant, from a random start at which it contains some sound. The last
+    batch includes the remainder, so that no batch is too small for batch normalisation.
     """
     rng = np.random.default_rng([config.train.seed, 1, epoch])
-    clips = data.rows["clip"].to_numpy()[rows]
-    _, clip_of = np.unique(clips, return_inverse=True)
-    by_clip = np.split(
-        rows[np.argsort(clip_of, kind="stable")], np.cumsum(np.bincount(clip_of))[:-1]
-    )
     n = config.data.windows_per_epoch
-    turns = [rng.permutation(len(by_clip)) for _ in range(-(-n // len(by_clip)))]
-    chosen = np.array([rng.choice(by_clip[clip]) for clip in np.concatenate(turns)[:n]])
-    n_starts = data.rows["frames"].to_numpy()[chosen] - window + 1
-    rests = np.flatnonzero(data.may_be_silent(chosen, window))
-    heard = {index: open_starts(data, int(chosen[index]), window) for index in rests}
-    for index, some in heard.items():
-        n_starts[index] = len(some)
-    starts = rng.integers(0, n_starts)
-    for index, some in heard.items():
-        starts[index] = some[starts[index]]
+    drawn = _draw_rows(data, rows, n, rng)
+    starts = _draw_starts(data, drawn, window, rng)
     size = config.train.batch_size
     cuts = list(range(size, n - size + 1, size))
     return [
-        (torch.from_numpy(r), torch.from_numpy(s))
-        for r, s in zip(np.split(chosen, cuts), np.split(starts, cuts), strict=True)
+        (torch.from_numpy(batch_rows), torch.from_numpy(batch_starts))
+        for batch_rows, batch_starts in zip(
+            np.split(drawn, cuts), np.split(starts, cuts), strict=True
+        )
     ]
 
 
+def _draw_rows(
+    data: PreparedSet, rows: NDArray[np.int64], n: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw n rows: all clips in random order, again and again, and a random row of each."""
+    _, clip_index = np.unique(data.rows["clip"].to_numpy()[rows], return_inverse=True)
+    by_clip = np.split(
+        rows[np.argsort(clip_index, kind="stable")], np.cumsum(np.bincount(clip_index))[:-1]
+    )
+    n_rounds = -(-n // len(by_clip))
+    clips = np.concatenate([rng.permutation(len(by_clip)) for _ in range(n_rounds)])[:n]
+    return np.array([rng.choice(by_clip[clip]) for clip in clips])
+
+
+def _draw_starts(
+    data: PreparedSet, rows: NDArray[np.int64], window: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw a start frame in each row from which a window contains some sound."""
+    n_starts = data.rows["frames"].to_numpy()[rows] - window + 1
+    uncertain = np.flatnonzero(data.may_contain_silence(rows, window))
+    possible = {index: _starts_with_sound(data, int(rows[index]), window) for index in uncertain}
+    for index, starts in possible.items():
+        n_starts[index] = len(starts)
+    drawn: NDArray[np.int64] = rng.integers(0, n_starts)
+    for index, starts in possible.items():
+        drawn[index] = starts[drawn[index]]
+    return drawn
+
+
+def _starts_with_sound(data: PreparedSet, row: int, window: int) -> NDArray[np.int64]:
+    return np.flatnonzero(windows.windows_with_sound(data.frames_with_sound(row), window))
+
+
 def score_windows(data: PreparedSet, rows: NDArray[np.int64], window: int, hop: int) -> list[Batch]:
-    """Return one batch a row: all of its windows that hold sound."""
+    """Return one batch per row: its windows with sound, cut every ``hop`` frames."""
     batches = []
     for row in rows:
-        every = windows.window_starts(int(data.rows["frames"].iat[row]), window, hop)
-        heard = windows.windows_with_sound(data.sounds(row), window)
-        starts = torch.tensor([start for start in every if heard[start]])
+        starts = torch.tensor(windows.starts_with_sound(data.frames_with_sound(row), window, hop))
         batches.append((torch.full((len(starts),), int(row)), starts))
     return batches
 
 
-def open_starts(data: PreparedSet, row: int, window: int) -> NDArray[np.int64]:
-    """Return where windows of a row may start: inside it, and with some sound."""
-    return np.flatnonzero(windows.windows_with_sound(data.sounds(row), window))
-
-
-def cut(features: Tensor, rows: Tensor, starts: Tensor, window: int) -> Tensor:
-    """Cut windows (B, n, window) float32 out of features (rows, n, frames) on the device."""
-    # A view of all windows, of which those of the batch are copied, in one step on any device.
-    return features.unfold(2, window, 1)[rows, :, starts].float()
-
-
-def stored(data: PreparedSet) -> Tensor:
-    """Return all rows (rows, n, frames) as a tensor, in units of what is stored."""
-    if not data.per_clip:
+def rows_as_tensor(data: PreparedSet) -> Tensor:
+    """Return all rows, (rows, channels x bands, frames), in the units in which they are stored."""
+    if not data.normalise_clips:
         return torch.from_numpy(data.features)  # memory-mapped: on a CPU nothing is copied
     out = np.zeros(data.features.shape, np.float16)
     for row in range(len(out)):
@@ -111,12 +126,12 @@ def stored(data: PreparedSet) -> Tensor:
     return torch.from_numpy(out)
 
 
-def loader(batches: list[Batch], device: torch.device) -> DataLoader[Batch]:
-    """Return batches on the device in the form in which Lightning takes them.
+def to_loader(batches: list[Batch], device: torch.device) -> DataLoader[Batch]:
+    """Return batches on the device, in the form that Lightning expects.
 
-    All of an epoch go there at once: many small copies would each keep the device waiting.
+    All batches of an epoch are copied at once: the device would have to wait for many small copies.
     """
     sizes = [len(rows) for rows, _ in batches]
     rows, starts = (torch.cat(part).to(device) for part in zip(*batches, strict=True))
-    there = list(zip(rows.split(sizes), starts.split(sizes), strict=True))
-    return DataLoader(there, batch_size=None)  # type: ignore[arg-type]  # a list will do
+    on_device = list(zip(rows.split(sizes), starts.split(sizes), strict=True))
+    return DataLoader(on_device, batch_size=None)  # type: ignore[arg-type]  # a list is enough

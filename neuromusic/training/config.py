@@ -1,6 +1,7 @@
-"""All settings of an experiment: one validated tree, read from TOML."""
+"""Settings of a training, a sweep and a whole project: validated, read from TOML."""
 
 import tomllib
+from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -15,13 +16,13 @@ from pydantic import (
 )
 
 from neuromusic.core.errors import InputError, did_you_mean
-from neuromusic.core.files import check_reachable, check_size
+from neuromusic.core.files import check_size, readable
 from neuromusic.stimuli.variants import VARIANTS
 
-# Of a file of settings; the longest of ours has a kilobyte. tomllib takes the square of the length
-# of a key: six seconds for 40 kB of it.
+# Size limit of a TOML file; the longest of ours has a kilobyte. The time that tomllib takes grows
+# with the square of the length of a key: six seconds for 40 kB.
 MOST_BYTES = 16_000
-MOST_DEPTH = 16  # of sections in sections
+MOST_DEPTH = 16  # nested sections and lists
 
 
 class _Section(BaseModel):
@@ -29,83 +30,88 @@ class _Section(BaseModel):
 
 
 class Paths(_Section):
-    """Where `neuromusic run` finds its input and puts its output; other commands name their own.
+    """Input and output of `neuromusic run`; all other commands take paths as arguments.
 
-    The input is one of: order files and clips; a class/file tree and its split; ready-made log-mel.
+    Set one kind of input: order files and clips; a class/file folder and its split; or precomputed
+    log-mel.
     """
 
-    train_order: str = ""
-    test_order: str = ""
-    clips: str = ""
-    folder: str = ""
-    split: str = "70:15:15"
-    clip_s: float = Field(15.0, gt=0)  # the shortest file of the folder that is taken
-    features: str = ""
-    test_features: str = ""
-    out: str = "runs/cortex"  # holds run_dataset, prepared, run and export
+    train_order: str = ""  # order file of the training runs
+    test_order: str = ""  # order file of the test runs
+    clips: str = ""  # directory of the clips that the order files name
+    folder: str = ""  # directory class/file
+    split: str = "70:15:15"  # proportions of train, valid and test for the folder
+    clip_s: float = Field(15.0, gt=0)  # seconds; shorter files of the folder are refused
+    features: str = ""  # .npz file of precomputed log-mel, for training
+    test_features: str = ""  # .npz file of precomputed log-mel, for testing
+    out: str = "runs/cortex"  # will contain run_dataset, prepared, run and export
 
 
 class Data(_Section):
-    """What the network sees."""
+    """What the network is trained and scored on."""
 
-    window_s: float = Field(10.0, gt=0)
-    hop_s: float = Field(2.5, gt=0)  # between the windows of a clip that is scored
-    windows_per_epoch: int = Field(480, ge=1)  # shared out evenly over the training clips
-    variants: list[int] = list(range(len(VARIANTS)))  # drawn from, for each window
+    window_s: float = Field(10.0, gt=0)  # seconds that the network sees at once
+    hop_s: float = Field(2.5, gt=0)  # seconds from one window of a scored clip to the next
+    windows_per_epoch: int = Field(480, ge=1)  # spread evenly over the training clips
+    variants: list[int] = list(range(len(VARIANTS)))  # one of these is drawn for each window
     validation_runs: int | list[int] = 1  # runs of the training order, or how many at its end
-    front_end: str = "logmel"  # that the set was prepared with; a wave network hears samples
-    normalisation: Literal["global", "band", "band-mean", "clip"] = "band-mean"
-    test_runs: list[int] = []  # runs of the training order scored instead of the test clips
+    front_end: str = "logmel"  # front end of the prepared set; unused if the network takes samples
+    normalisation: Literal["global", "band", "band-mean", "clip"] = "band-mean"  # of the input
+    test_runs: list[int] = []  # runs of the training order to score instead of the test clips
 
 
 class Model(_Section):
-    """Which network of the registry, and its own options."""
+    """Which network is trained."""
 
-    name: str = "cortex-z"
+    name: str = "cortex-z"  # see `neuromusic models`
     activation: Literal["relu", "leaky_relu", "elu"] = "relu"
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = {}  # keyword arguments of the model
 
 
 class Train(_Section):
-    """How it is trained."""
+    """How the network is trained."""
 
     seed: int = Field(0, ge=0)
     epochs: int = Field(60, ge=1)
-    batch_size: int = Field(32, ge=2)
-    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"  # sgd with Nesterov's momentum
-    lr: float = Field(1e-3, gt=0)
-    momentum: float = Field(0.9, ge=0, lt=1)
-    weight_decay: float = Field(0.01, ge=0)  # L2; with adamw decoupled from the gradient
+    batch_size: int = Field(32, ge=2)  # windows per step, over all devices
+    optimizer: Literal["sgd", "adam", "adamw"] = "adamw"  # sgd: with Nesterov momentum
+    lr: float = Field(1e-3, gt=0)  # learning rate, at its highest
+    momentum: float = Field(0.9, ge=0, lt=1)  # of sgd
+    weight_decay: float = Field(0.01, ge=0)  # L2 penalty; with adamw, decoupled from the gradient
     l1: float = Field(0.0, ge=0)  # penalty on the sum of the absolute weights
     schedule: Literal["constant", "cosine", "one-cycle", "plateau"] = "cosine"
-    warmup: float = Field(0.05, ge=0, lt=1)  # share of the steps in which cosine, one-cycle rise
-    plateau_factor: float = Field(0.2, gt=0, lt=1)
-    plateau_patience: int = Field(5, ge=0)
-    min_lr: float = Field(0.0, ge=0)  # below this rate the training ends
-    early_stop: int = Field(0, ge=0)  # epochs without a better validation loss; 0: never
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
-    ema: float = Field(0.0, ge=0, lt=1)  # decay of the averaged weights; 0: none
+    warmup: float = Field(0.05, ge=0, lt=1)  # proportion of steps with rising lr: cosine, one-cycle
+    plateau_factor: float = Field(0.2, gt=0, lt=1)  # plateau: factor that lowers lr
+    plateau_patience: int = Field(5, ge=0)  # plateau: epochs without improvement before that
+    min_lr: float = Field(0.0, ge=0)  # training stops when lr falls below this
+    early_stop: int = Field(0, ge=0)  # stop after n epochs without a lower valid_loss; 0: never
+    label_smoothing: float = Field(0.0, ge=0, lt=1)  # probability spread over all classes
+    ema: float = Field(0.0, ge=0, lt=1)  # decay per step of the averaged weights; 0: no averaging
     clip_norm: float = Field(0.0, ge=0)  # largest norm of the gradient; 0: no limit
-    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"
+    precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"  # as Lightning names it
     accelerator: Literal["auto", "cpu", "gpu"] = "auto"
-    devices: int = Field(1, ge=1)  # of one machine
-    nodes: int = Field(1, ge=1)  # machines with so many devices each, as in experiments/slurm
+    devices: int = Field(1, ge=1)  # per machine
+    nodes: int = Field(1, ge=1)  # machines with that many devices each; see experiments/slurm
 
 
 class Augment(_Section):
-    """What is done to the windows of a training batch; each 0 is off. See spectral.py."""
+    """Random changes of the windows of a training batch; 0 turns one off.
+
+    See training/spectral_augment.py.
+    """
 
     mixup: float = Field(0.0, ge=0)  # alpha of the beta distribution
-    time_masks: int = Field(0, ge=0)
-    time_mask_s: float = Field(1.0, ge=0)  # longest
-    mel_masks: int = Field(0, ge=0)
-    mel_mask_share: float = Field(0.15, ge=0, le=1)  # widest, as a share of the bands
-    gain_db: float = Field(0.0, ge=0)  # up or down by at most
-    tilt_db: float = Field(0.0, ge=0)  # smooth random equaliser, standard deviation
-    mel_shift: int = Field(0, ge=0)  # bands up or down by at most
-    time_scale: float = Field(0.0, ge=0, lt=1)  # tempo faster or slower by up to 1 + this
+    time_masks: int = Field(0, ge=0)  # masks per window
+    time_mask_s: float = Field(1.0, ge=0)  # longest mask in seconds
+    mel_masks: int = Field(0, ge=0)  # masks per window
+    mel_mask_share: float = Field(0.15, ge=0, le=1)  # widest mask, as a proportion of the bands
+    gain_db: float = Field(0.0, ge=0)  # largest gain in dB, up or down
+    tilt_db: float = Field(0.0, ge=0)  # standard deviation in dB of a smooth random equaliser
+    mel_shift: int = Field(0, ge=0)  # largest shift in bands, up or down
+    time_scale: float = Field(0.0, ge=0, lt=1)  # tempo changes by up to a factor 1 + time_scale
 
 
+# Sections that the result of a training depends on.
 TRAINED: dict[str, type[_Section]] = {
     "data": Data,
     "model": Model,
@@ -115,11 +121,14 @@ TRAINED: dict[str, type[_Section]] = {
 
 
 class Dimension(_Section):
-    """What a sweep tries for one setting: a range, of whole numbers if all are, or a list."""
+    """The values that a sweep tries for one setting: a range or a list of choices.
+
+    A range is of whole numbers if all of its numbers are whole.
+    """
 
     low: int | float | None = None
     high: int | float | None = None
-    log: bool = False
+    log: bool = False  # draw from a logarithmic scale
     step: int | float | None = Field(None, gt=0)
     choices: list[Any] | None = Field(None, min_length=1)
 
@@ -127,25 +136,25 @@ class Dimension(_Section):
     def _is_one_kind(self) -> Self:
         if self.choices is not None:
             if (self.low, self.high, self.step, self.log) != (None, None, None, False):
-                raise ValueError("choices stand alone, without low, high, log and step")
+                raise ValueError("choices cannot be combined with low, high, log or step")
             return self
         if self.low is None or self.high is None:
             raise ValueError("expected {low = ..., high = ...} or {choices = [...]}")
         if self.low >= self.high or (self.log and self.low <= 0):
             raise ValueError("expected low < high, and low > 0 with log")
         if self.log and self.step is not None:
-            raise ValueError("log and step do not go together")
+            raise ValueError("log and step cannot be combined")
         return self
 
 
 class Sweep(_Section):
-    """What `neuromusic sweep` tries, and how it judges."""
+    """What `neuromusic sweep` tries, and how it compares trials."""
 
     metric: Literal["valid_loss", "valid_accuracy"] = "valid_loss"
     sampler: Literal["tpe", "random"] = "tpe"
-    pruner: Literal["median", "none"] = "median"  # stop what is worse than the others' median
-    warmup_epochs: int = Field(5, ge=0)  # in which no trial is stopped
-    space: dict[str, Dimension] = {}  # setting -> values
+    pruner: Literal["median", "none"] = "median"  # stop trials worse than the others' median
+    warmup_epochs: int = Field(5, ge=0)  # no trial is stopped in its first epochs
+    space: dict[str, Dimension] = {}  # setting, such as "train.lr" -> values
 
     @field_validator("space", mode="before")
     @classmethod
@@ -156,41 +165,53 @@ class Sweep(_Section):
     @classmethod
     def _names_settings(cls, space: dict[str, Dimension]) -> dict[str, Dimension]:
         known = [f"{name}.{key}" for name, part in TRAINED.items() for key in part.model_fields]
+        known_sections = f"; known sections: {', '.join(TRAINED)}"
         for key in space:
             if key in ("data.validation_runs", "data.test_runs"):
-                raise ValueError(f"{key} would score the trials on different clips")
+                raise ValueError(f"{key} cannot vary: trials would be scored on different clips")
             if key not in known and not key.startswith("model.options."):
-                near = did_you_mean(key, known) or f"; known sections: {', '.join(TRAINED)}"
-                raise ValueError(f"unknown key {key!r}{near}")
+                suggestion = did_you_mean(key, known) or known_sections
+                raise ValueError(f"unknown key {key!r}{suggestion}")
         return space
 
 
 def _leaves(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
-    """Write ``train.lr = {...}``, which TOML nests, as it is with quotes: ``"train.lr"``."""
+    """Flatten a space: ``train.lr = {...}``, which TOML nests, becomes ``"train.lr" = {...}``."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
-        inner = isinstance(value, dict) and not set(value) & set(Dimension.model_fields)
-        flat |= _leaves(value, f"{prefix}{key}.") if inner else {f"{prefix}{key}": value}
+        is_branch = isinstance(value, dict) and not set(value) & set(Dimension.model_fields)
+        flat |= _leaves(value, f"{prefix}{key}.") if is_branch else {f"{prefix}{key}": value}
     return flat
 
 
 class Track(_Section):
-    """Where a training is followed besides metrics.csv."""
+    """Where the progress of a training is shown besides metrics.csv."""
 
     tensorboard: bool = False
-    wandb: Literal["off", "offline", "online"] = "off"  # offline needs no account
-    project: str = "neuromusic"  # at Weights & Biases
+    wandb: Literal["off", "offline", "online"] = "off"  # Weights & Biases; offline: no account
+    project: str = "neuromusic"  # project at Weights & Biases
 
 
 class Published(_Section):
-    """A number from the literature, which `neuromusic compare` shows beside ours."""
+    """A number from the literature that `neuromusic compare` shows next to ours."""
 
     accuracy: float | None = Field(None, ge=0, le=1)
-    what: str = ""  # of which data
+    what: str = ""  # the data that it was measured on
 
 
 class Config(_Section):
-    """The whole tree."""
+    """All settings, in sections.
+
+    Each section and field has a default; ``config.toml`` in the directory of any trained network
+    lists them all. Sections are immutable; `model_copy` makes a changed copy.
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> config = nm.Config(train={"epochs": 5})
+    >>> config.train.epochs, config.model.name
+    (5, 'cortex-z')
+    """
 
     paths: Paths = Paths()
     data: Data = Data()
@@ -202,47 +223,64 @@ class Config(_Section):
     published: Published = Published()
 
     def to_toml(self) -> str:
-        """Return the settings as TOML, all that are set."""
+        """Return the settings as TOML, without those that are None."""
         return tomli_w.dumps(self.model_dump(exclude_none=True))
 
     def of_training(self) -> dict[str, Any]:
-        """Return the settings that a training's result depends on, as TOML has them."""
+        """Return the sections that the result of a training depends on, as in TOML."""
         return self.model_dump(exclude_none=True, include=set(TRAINED))
 
 
-def load_config(path: Path, changes: tuple[str, ...] = ()) -> Config:
-    """Read a TOML file and apply changes such as ``train.epochs=5``.
+def as_config(config: Config | Path | str | dict[str, Any]) -> Config:
+    """Return settings that are given as a Config, a TOML file, a dictionary or a name.
 
-    Raises InputError for a key that does not exist (with the nearest that does) or a wrong value.
+    A name is that of settings in the package, such as "cortex", or of a model, such as "cortex-z",
+    which then has default settings. Raises InputError if there is no such file or name.
+    """
+    if isinstance(config, Config):
+        return config
+    if isinstance(config, dict):
+        return make_config(config, "settings")
+    path, name = Path(config), str(config)
+    if path.suffix == ".toml" or path.is_file():
+        return load_config(path)
+    packaged = resources.files("neuromusic").joinpath(f"{path.name}.toml")
+    if path.name == name and packaged.is_file():
+        return make_config(tomllib.loads(packaged.read_text("utf-8")), packaged.name)
+    from neuromusic.models.registry import list_models  # imports torch, which takes time
+
+    if name not in list_models():
+        raise InputError(
+            f"{name}: is neither a TOML file nor a model{did_you_mean(name, list_models())}"
+        )
+    return make_config({"model": {"name": name}}, name)
+
+
+def load_config(path: Path, changes: tuple[str, ...] = ()) -> Config:
+    """Read settings from a TOML file and apply changes such as ``train.epochs=5``.
+
+    Raises InputError if the file cannot be read, a key does not exist (the message suggests the
+    closest one) or a value is wrong.
     """
     path = Path(path)
     try:
         check_size(path, MOST_BYTES, "a file of settings")
-        tree = tomllib.loads(path.read_text("utf-8"))
+        with readable(path, "TOML file"):
+            tree = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; see experiments/ for examples") from None
-    except InputError:
-        raise
-    # ValueError: all that tomllib raises, and Python's own for a number of 4300 digits.
-    except (OSError, ValueError, RecursionError) as error:
-        check_reachable(path)
-        raise InputError(f"{path}: is no readable TOML ({error})") from None
+    except (IsADirectoryError, PermissionError) as error:
+        raise InputError(f"{path}: is not a readable TOML file ({error.strerror})") from None
     return make_config(tree, str(path), changes)
 
 
 def make_config(tree: dict[str, Any], where: str, changes: tuple[str, ...] = ()) -> Config:
-    """Validate a tree of settings, after changes such as ``train.epochs=5``; see `load_config`."""
+    """Validate a tree of settings, after changes such as ``train.epochs=5``.
+
+    ``where`` begins the messages of the InputError that `load_config` describes.
+    """
     for change in changes:
-        key, equals, value = change.partition("=")
-        parts = key.strip().split(".")
-        if not equals or len(parts) < 2:
-            raise InputError(f"--set {change}: expected section.key=value, as train.epochs=5")
-        section = tree
-        for part in parts[:-1]:
-            section = section.setdefault(part, {})
-            if not isinstance(section, dict):
-                raise InputError(f"--set {change}: {part!r} is no section")
-        section[parts[-1]] = _parse(value.strip())
+        _apply(change, tree)
     _check_tree(tree, where)
     try:
         return Config.model_validate(tree)
@@ -250,7 +288,24 @@ def make_config(tree: dict[str, Any], where: str, changes: tuple[str, ...] = ())
         raise InputError(f"{where}: {_explain(error)}") from None
 
 
+def _apply(change: str, tree: dict[str, Any]) -> None:
+    """Apply one change, in place."""
+    key, equals, value = change.partition("=")
+    *sections, name = key.strip().split(".")
+    if not equals or not sections:
+        raise InputError(
+            f"settings change {change!r}: expected section.key=value, such as train.epochs=5"
+        )
+    branch = tree
+    for section in sections:
+        branch = branch.setdefault(section, {})
+        if not isinstance(branch, dict):
+            raise InputError(f"settings change {change!r}: {section!r} is not a section")
+    branch[name] = _parse(value.strip())
+
+
 def _parse(text: str) -> Any:
+    """Return a TOML value, or the text itself if it is not one: quotes are optional."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
@@ -258,17 +313,20 @@ def _parse(text: str) -> Any:
 
 
 def _check_tree(tree: dict[str, Any], where: str) -> None:
-    """Raise InputError for what no setting needs and much code cannot bear: depth, huge numbers."""
-    waiting: list[tuple[Any, int]] = [(tree, 0)]
-    while waiting:
-        value, depth = waiting.pop()
+    """Raise InputError for deep nesting and huge integers.
+
+    No setting needs them, and validating or printing them takes long or fails.
+    """
+    remaining: list[tuple[Any, int]] = [(tree, 0)]
+    while remaining:
+        value, depth = remaining.pop()
         if depth > MOST_DEPTH:
-            raise InputError(f"{where}: has sections or lists over {MOST_DEPTH} deep")
+            raise InputError(f"{where}: sections or lists are nested more than {MOST_DEPTH} deep")
         if isinstance(value, int) and not -(2**63) <= value < 2**63:
-            raise InputError(f"{where}: has a whole number beyond 64 bits")
+            raise InputError(f"{where}: contains an integer beyond 64 bits")
         if isinstance(value, dict | list):
-            inner = value.values() if isinstance(value, dict) else value
-            waiting += [(part, depth + 1) for part in inner]
+            children = value.values() if isinstance(value, dict) else value
+            remaining += [(child, depth + 1) for child in children]
 
 
 def _short(value: Any) -> str:
@@ -277,9 +335,10 @@ def _short(value: Any) -> str:
 
 
 def _explain(error: ValidationError) -> str:
+    """Return the first error in one line, with a suggestion for an unknown key."""
     first = error.errors()[0]
     key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "value_error":  # one of our own, which says what it got
+    if first["type"] == "value_error":  # raised in this module; the message includes the value
         return f"{key}: {first['msg'].removeprefix('Value error, ')}"
     if first["type"] != "extra_forbidden":
         return f"{key}: {first['msg']} (got {_short(first['input'])})"
@@ -288,5 +347,5 @@ def _explain(error: ValidationError) -> str:
         section = field.annotation
         assert isinstance(section, type) and issubclass(section, BaseModel)
         known += [f"{name}.{child}" for child in section.model_fields]
-    near = did_you_mean(key, known) or f"; known: {', '.join(Config.model_fields)}"
-    return f"unknown key {key!r}{near}"
+    suggestion = did_you_mean(key, known) or f"; known: {', '.join(Config.model_fields)}"
+    return f"unknown key {key!r}{suggestion}"

@@ -1,7 +1,7 @@
-"""One batch on several devices, so that they learn what one device would have learned.
+"""Training on several devices with the result of one device, up to rounding.
 
-Every device takes its share of a batch. Batch normalisation is over the whole batch, and dropout
-is drawn for the whole batch, so that neither depends on how many devices there are.
+Each device takes its share of every batch. Batch normalisation uses the statistics of the whole
+batch and dropout masks are drawn for the whole batch, so neither depends on the number of devices.
 """
 
 import os
@@ -19,21 +19,21 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @dataclass
 class Share:
-    """Which windows of a batch are this device's: every ``world``-th, from ``rank`` on."""
+    """Which windows of a batch this device takes: every ``world``-th, starting with ``rank``."""
 
     rank: int = 0
-    world: int = 1
-    total: int = 0  # windows in the whole batch; set anew for each
+    world: int = 1  # number of devices
+    total: int = 0  # windows in the whole current batch
 
     def take(self, x: Tensor) -> Tensor:
         """Return this device's windows of a whole batch (B, ...)."""
         return x if self.world == 1 else x[self.rank :: self.world]
 
 
-def spread(module: nn.Module, share: Share) -> None:
-    """Let every batch normalisation and dropout of a network work on the whole batch.
+def use_whole_batches(module: nn.Module, share: Share) -> None:
+    """Make all batch normalisation and dropout of a network, in place, depend on whole batches.
 
-    Names of weights stay as they are.
+    The names of the weights do not change.
     """
     for name, child in module.named_children():
         if isinstance(child, _BatchNorm):
@@ -41,11 +41,11 @@ def spread(module: nn.Module, share: Share) -> None:
         elif isinstance(child, nn.Dropout):
             setattr(module, name, WholeDropout(child.p, share))
         else:
-            spread(child, share)
+            use_whole_batches(child, share)
 
 
 class WholeDropout(nn.Module):
-    """Dropout whose mask is the share of the one that one device would have drawn."""
+    """Dropout whose mask is this device's share of the mask that a single device would draw."""
 
     def __init__(self, p: float, share: Share) -> None:
         super().__init__()
@@ -53,10 +53,10 @@ class WholeDropout(nn.Module):
         self.share = share
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (B, ...) with some values zero and the others scaled."""
+        """Return (B, ...) with some values set to zero and the others scaled up."""
         if not self.training or self.p == 0:
             return x
-        # In the order of memory of x, which is the order in which torch draws.
+        # torch draws masks in memory order, so the mask is made with the memory order of x.
         strides = x.stride()
         order = sorted(range(x.ndim), key=lambda axis: -strides[axis])
         whole = [self.share.total if axis == 0 else x.shape[axis] for axis in order]
@@ -65,9 +65,9 @@ class WholeDropout(nn.Module):
 
 
 class WholeBatchNorm(_BatchNorm):
-    """Batch normalisation over the shares of all devices, on CPUs too.
+    """Batch normalisation over the shares of all devices.
 
-    torch.nn.SyncBatchNorm does the same on GPUs alone.
+    Unlike torch.nn.SyncBatchNorm, which needs GPUs, it also works on CPUs.
     """
 
     def __init__(self, norm: _BatchNorm) -> None:
@@ -81,7 +81,7 @@ class WholeBatchNorm(_BatchNorm):
         pass  # any shape (B, channels, ...)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Return (B, channels, ...), normalised."""
+        """Return the normalised input, (B, channels, ...)."""
         if not self.training:
             return super().forward(input)
         y, mean, variance, n = _Normalise.apply(input, self.weight, self.bias, self.eps)
@@ -96,16 +96,20 @@ class WholeBatchNorm(_BatchNorm):
 
 
 def _gather(x: Tensor) -> Tensor:
-    """Return the vectors (n,) of all devices, (devices, n); summed up, they are so everywhere."""
+    """Return the vectors (n,) of all devices as (devices, n), in the same order on every device.
+
+    A sum over devices is then rounded in the same way everywhere.
+    """
     rows = [torch.empty_like(x) for _ in range(dist.get_world_size())]
     dist.all_gather(rows, x)
     return torch.stack(rows)
 
 
 class _Normalise(torch.autograd.Function):
-    """Ioffe and Szegedy 2015 (algorithm 1 and section 3), the batch in parts.
+    """Batch normalisation of a batch that is divided among devices.
 
-    The variance of parts: Chan, Golub and LeVeque 1983 (American Statistician 37), eq. 1.5.
+    Ioffe and Szegedy 2015, algorithm 1 and section 3. The variance is combined from those of the
+    shares as in Chan, Golub and LeVeque 1983 (American Statistician 37), eq. 1.5.
     """
 
     @staticmethod
@@ -114,43 +118,45 @@ class _Normalise(torch.autograd.Function):
         x: Tensor, weight: Tensor, bias: Tensor, eps: float,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
         axes = [0, *range(2, x.ndim)]
-        own = torch.var_mean(x.float(), axes, correction=0)
-        n = own[0].new_tensor([x.numel() / x.shape[1]])
-        parts = _gather(torch.cat([*own, n]))
-        variances, means, counts = parts.split([x.shape[1], x.shape[1], 1], dim=1)
-        whole = counts.sum(0)
-        mean = (counts * means).sum(0) / whole
-        variance = (counts * (variances + (means - mean) ** 2)).sum(0) / whole
-        ctx.save_for_backward(x, weight, mean, variance, whole)
-        ctx.eps = eps  # type: ignore[attr-defined]  # as torch's documentation has it
-        ctx.mark_non_differentiable(mean, variance, whole)
-        return F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps), mean, variance, whole
+        variance_and_mean = torch.var_mean(x.float(), axes, correction=0)  # of this share
+        n = variance_and_mean[0].new_tensor([x.numel() / x.shape[1]])
+        shares = _gather(torch.cat([*variance_and_mean, n]))
+        variances, means, counts = shares.split([x.shape[1], x.shape[1], 1], dim=1)
+        total = counts.sum(0)
+        mean = (counts * means).sum(0) / total
+        variance = (counts * (variances + (means - mean) ** 2)).sum(0) / total
+        ctx.save_for_backward(x, weight, mean, variance, total)
+        ctx.eps = eps  # type: ignore[attr-defined]  # as in torch's documentation
+        ctx.mark_non_differentiable(mean, variance, total)
+        y = F.batch_norm(x, mean, variance, weight, bias, False, 0.0, eps)
+        return y, mean, variance, total
 
     @staticmethod
     def backward(
         ctx: torch.autograd.function.FunctionCtx, dy: Tensor, *_: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, None]:
-        x, weight, mean, variance, whole = ctx.saved_tensors  # type: ignore[attr-defined]
+        x, weight, mean, variance, total = ctx.saved_tensors  # type: ignore[attr-defined]
         eps: float = ctx.eps  # type: ignore[attr-defined]
-        # With mean and variance held fixed; then what moves through them.
+        # The gradient with mean and variance held constant, then what flows through them.
         fixed, d_weight, d_bias = torch.ops.aten.native_batch_norm_backward(
             dy, x, weight, mean, variance, None, None, False, eps, [True, True, True]
         )
-        of_weight, of_bias = _gather(torch.cat([d_weight, d_bias])).sum(0).chunk(2)
+        all_d_weight, all_d_bias = _gather(torch.cat([d_weight, d_bias])).sum(0).chunk(2)
         inverse = (variance + eps).rsqrt()
-        slope = weight * inverse**2 * of_weight / whole
-        level = weight * inverse * of_bias / whole - slope * mean
+        slope = weight * inverse**2 * all_d_weight / total
+        level = weight * inverse * all_d_bias / total - slope * mean
         shape = [1, -1] + [1] * (x.ndim - 2)
         dx = fixed - (level.view(shape) + slope.view(shape) * x).to(fixed.dtype)
         return dx, d_weight, d_bias, None
 
 
-def end_at_once(parent: int | None) -> None:
-    """Let Ctrl-C and SIGTERM end this process whatever it waits for, as they would end another.
+def end_on_signals(parent: int | None) -> None:
+    """Let Ctrl-C and SIGTERM end this process at once, whatever it waits for.
 
-    A handler of Python's is not called in a collective, so one process would unwind and wait for
-    another that waits for it. Nothing is lost: an epoch's files are whole or not there. A process
-    that only helps ends with its ``parent`` too.
+    Python calls its signal handlers only between bytecodes, not during a collective operation of
+    torch: one process would clean up and wait for another that is waiting for it. Nothing is lost,
+    because the files of an epoch are complete or absent. A helper process also ends when its
+    ``parent`` (a process ID) ends.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)

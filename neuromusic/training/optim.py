@@ -1,4 +1,4 @@
-"""The optimiser of a training, and how its learning rate changes."""
+"""The optimiser of a training and its learning-rate schedule."""
 
 import math
 from collections.abc import Callable
@@ -10,20 +10,20 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, OneCycleLR, ReduceLR
 
 from neuromusic.training.config import Train
 
-ADAM_BETAS = (0.9, 0.99)  # 0.99: a few thousand steps
+ADAM_BETAS = (0.9, 0.99)  # 0.99 instead of 0.999: trainings have only a few thousand steps
 
 
-def optimizer_of(network: nn.Module, settings: Train) -> Optimizer:
-    """Return the optimiser of the settings for the weights of a network."""
-    # Weight decay pulls at matrices and kernels, not at biases and normalisation.
+def make_optimizer(network: nn.Module, settings: Train) -> Optimizer:
+    """Return the optimiser for the weights of a network."""
+    # Weight decay applies to matrices and kernels, not to biases and normalisation.
     matrices = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]
     parameters = [
         {"params": matrices, "weight_decay": settings.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    # One kernel for all weights. It would undo the scaling of 16-bit gradients by itself, too late
-    # for a limit on their norm.
+    # A fused optimiser updates all weights with one kernel. With mixed precision it undoes the
+    # scaling of 16-bit gradients itself, which is too late for limiting their norm.
     fused = not (settings.precision == "16-mixed" and settings.clip_norm)
     if settings.optimizer == "sgd":
         momentum = settings.momentum
@@ -34,31 +34,36 @@ def optimizer_of(network: nn.Module, settings: Train) -> Optimizer:
     return kind(parameters, settings.lr, betas=ADAM_BETAS, fused=fused)
 
 
-def plateau_of(optimizer: Optimizer, settings: Train) -> ReduceLROnPlateau:
-    """Return what lowers the learning rate when a loss no longer falls."""
+def make_plateau(optimizer: Optimizer, settings: Train) -> ReduceLROnPlateau:
+    """Return the schedule that lowers the learning rate when a loss no longer falls."""
     return ReduceLROnPlateau(
         optimizer, factor=settings.plateau_factor, patience=settings.plateau_patience
     )
 
 
-def schedule_of(optimizer: Optimizer, settings: Train, steps: int) -> LRScheduler:
-    """Return the schedule of a training of so many steps, of which each moves it on."""
+def make_schedule(optimizer: Optimizer, settings: Train, n_steps: int) -> LRScheduler:
+    """Return a schedule that is advanced after each of ``n_steps`` steps."""
     if settings.schedule == "one-cycle":
         return OneCycleLR(
-            optimizer, settings.lr, steps, pct_start=settings.warmup, cycle_momentum=False
+            optimizer, settings.lr, n_steps, pct_start=settings.warmup, cycle_momentum=False
         )
-    return LambdaLR(optimizer, lr_curve(settings.schedule, settings.warmup, steps))
+    return LambdaLR(optimizer, lr_curve(settings.schedule, settings.warmup, n_steps))
 
 
-def lr_curve(schedule: str, warmup: float, steps: int) -> Callable[[int], float]:
-    """Return step -> factor of the learning rate: 1, or a linear rise and half a cosine to 0."""
-    rise = max(1, round(warmup * steps))
+def lr_curve(schedule: str, warmup: float, n_steps: int) -> Callable[[int], float]:
+    """Return the function step -> factor of the learning rate.
+
+    "constant": always 1. "cosine": a linear rise over the proportion ``warmup`` of the steps, then
+    half a cosine down to 0.
+    """
+    n_rising = max(1, round(warmup * n_steps))
 
     def factor(step: int) -> float:
         if schedule == "constant":
             return 1.0
-        if step < rise:
-            return (step + 1) / rise
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
+        if step < n_rising:
+            return (step + 1) / n_rising
+        progress = min(1.0, (step - n_rising) / max(1, n_steps - n_rising))
+        return 0.5 * (1 + math.cos(math.pi * progress))
 
     return factor

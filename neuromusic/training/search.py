@@ -1,4 +1,4 @@
-"""TODO: docstring."""
+"""The search space of a sweep: check it, draw the settings of a trial, tabulate the results."""
 
 import json
 import math
@@ -7,32 +7,34 @@ from typing import Any
 import optuna
 import pandas as pd
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from neuromusic.core.errors import InputError
 from neuromusic.core.records import record_hash
 from neuromusic.features.prepared import PreparedSet
-from neuromusic.training.build import check_one_device, wire
+from neuromusic.training.build import build_network, check_one_device
 from neuromusic.training.config import Config, Dimension, make_config
 from neuromusic.training.selection import select
-from neuromusic.training.trials import Search, places
+from neuromusic.training.trials import Search, trials_by_slot
+
+STARTED_WITH = "begun_with"  # attribute of studies; the name is part of the databases
 
 
-def begun_with(config: Config, data: PreparedSet) -> dict[str, Any]:
-    """Return all that the trials of one study have in common, as JSON has it."""
+def common_settings(config: Config, data: PreparedSet) -> dict[str, Any]:
+    """Return everything that the trials of one study have in common, as from JSON."""
     common = {
         "settings": config.of_training(),
         "sweep": config.sweep.model_dump(exclude_none=True),
         "prepared": record_hash(data.directory),
     }
-    loaded: dict[str, Any] = json.loads(json.dumps(common))
-    return loaded
+    as_json: dict[str, Any] = json.loads(json.dumps(common))
+    return as_json
 
 
 def open_study(
     storage: RDBStorage, name: str, config: Config, common: dict[str, Any]
 ) -> optuna.Study:
-    """Open a study, or begin it; raise InputError if it was begun with something else."""
+    """Open a study, or create it; raise InputError if it was started with other settings."""
     settings = config.sweep
     pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
     if settings.pruner == "median":
@@ -44,62 +46,65 @@ def open_study(
         direction="minimize" if settings.metric == "valid_loss" else "maximize",
         load_if_exists=True,
     )
-    old = study.user_attrs.get("begun_with")
+    old = study.user_attrs.get(STARTED_WITH)
     if old is None:
-        study.set_user_attr("begun_with", common)
+        study.set_user_attr(STARTED_WITH, common)
     elif old != common:
-        differ = " and ".join(key for key in common if old.get(key) != common[key])
+        differences = [key for key in common if old.get(key) != common[key]]
         raise InputError(
-            f"--study {name}: was begun with other {differ}; take the same, or another --study"
+            f"study={name!r}: was started with different values of {' and '.join(differences)}; "
+            "use the same, or choose another study"
         )
     return study
 
 
-def check(config: Config, data: PreparedSet) -> None:
-    """Raise InputError where no trial could be trained or judged: every end of every range."""
+def check_sweep(config: Config, data: PreparedSet) -> None:
+    """Raise InputError if some trials could not be trained or compared.
+
+    A network is built for both ends of each range and for each choice.
+    """
     if not config.sweep.space:
         raise InputError(
-            'sweep.space: is empty; name settings, as "train.lr" = {low = 1e-4, high = 1e-2, '
+            'sweep.space: is empty; add settings such as "train.lr" = {low = 1e-4, high = 1e-2, '
             "log = true}"
         )
     check_one_device(config, "sweep")
     if len(select(data, config.data).valid) == 0:
         raise InputError(
-            "data.validation_runs: leaves no validation clips to judge trials by; add "
-            "--set data.validation_runs=1 (in a set without runs: prepare some valid clips)"
+            "data.validation_runs: leaves no validation clips to compare trials by; set "
+            "data.validation_runs=1 (for a set without runs, prepare some valid clips)"
         )
     for key, dimension in config.sweep.space.items():
         for value in dimension.choices or (dimension.low, dimension.high):
-            tried = with_values(config, {key: value})
             try:
-                wire(tried, data)
+                build_network(with_values(config, {key: value}), data)
             except (InputError, TypeError, ValueError, RuntimeError) as error:
                 raise InputError(f"sweep.space.{key} = {value!r}: {error}") from None
 
 
 def with_values(config: Config, values: dict[str, Any]) -> Config:
-    """Return the settings of one trial: setting -> value, and no sweep.
+    """Return the settings of one trial, from setting -> value; they contain no sweep.
 
-    Raises InputError for a value that is none for its setting.
+    Raises InputError if a value is wrong for its setting.
     """
     tree = config.model_dump(exclude_none=True, exclude={"sweep"})
     for key, value in values.items():
-        *sections, last = key.split(".")
-        part = tree
+        *sections, name = key.split(".")
+        branch = tree
         for section in sections:
-            part = part.setdefault(section, {})
-        part[last] = value
+            branch = branch.setdefault(section, {})
+        branch[name] = value
     return make_config(tree, "sweep.space")
 
 
-def suggest(trial: optuna.Trial, space: dict[str, Dimension]) -> dict[str, Any]:
-    """Return a value for every dimension; a trial that has values already gives those."""
+def suggest(trial: optuna.trial.BaseTrial, space: dict[str, Dimension]) -> dict[str, Any]:
+    """Return a value for each dimension; a trial that has values already returns them again."""
     return {key: _suggest(trial, key, dimension) for key, dimension in space.items()}
 
 
-def _suggest(trial: optuna.Trial, key: str, dimension: Dimension) -> Any:
+def _suggest(trial: optuna.trial.BaseTrial, key: str, dimension: Dimension) -> Any:
     if dimension.choices is not None:
-        # A database holds no lists: the choice is known by its text.
+        # A database cannot store lists: choices are identified by their text.
         texts = [c if isinstance(c, str) else json.dumps(c) for c in dimension.choices]
         return dimension.choices[texts.index(trial.suggest_categorical(key, texts))]
     low, high, step = dimension.low, dimension.high, dimension.step
@@ -110,34 +115,44 @@ def _suggest(trial: optuna.Trial, key: str, dimension: Dimension) -> Any:
 
 
 def trial_table(search: Search) -> pd.DataFrame:
-    """Return one row a trial, best first: place, state, metric, epochs, a column a setting."""
+    """Return the trials, best first: one row per slot.
+
+    Columns: trial (the slot), state, the metric, epochs, one per setting, and run (the name of the
+    network's directory). The metric of an unfinished trial is that of its last epoch.
+    """
     metric = search.config.sweep.metric
-    rows = []
-    for place, trial in sorted(places(search.study).items()):
-        told = [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
-        value = trial.value if trial.state == TrialState.COMPLETE else None
-        rows.append(
-            {
-                "trial": place,
-                "state": trial.state.name.lower(),
-                metric: value if value is not None else (told[-1] if told else math.nan),
-                "epochs": len(told),
-                **trial.params,
-                "run": search.directory(place).name,
-            }
-        )
+    rows = [
+        _table_row(search, slot, trial)
+        for slot, trial in sorted(trials_by_slot(search.study).items())
+    ]
     table = pd.DataFrame(rows)
-    complete = (table["state"] != "complete").astype(int)
-    by = table.assign(_complete=complete).sort_values(
-        ["_complete", metric], ascending=[True, metric == "valid_loss"], kind="stable"
+    is_unfinished = (table["state"] != "complete").astype(int)
+    ordered = table.assign(_is_unfinished=is_unfinished).sort_values(
+        ["_is_unfinished", metric], ascending=[True, metric == "valid_loss"], kind="stable"
     )
-    return by.drop(columns="_complete").reset_index(drop=True)
+    return ordered.drop(columns="_is_unfinished").reset_index(drop=True)
+
+
+def _table_row(search: Search, slot: int, trial: FrozenTrial) -> dict[str, Any]:
+    reported = [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
+    value = trial.value if trial.state == TrialState.COMPLETE else None
+    if value is None:
+        value = reported[-1] if reported else math.nan
+    return {
+        "trial": slot,
+        "state": trial.state.name.lower(),
+        search.config.sweep.metric: value,
+        "epochs": len(reported),
+        **trial.params,
+        "run": search.directory(slot).name,
+    }
 
 
 def best_config(search: Search) -> Config | None:
-    """Return the settings of the best trial that was trained to its end, if there is one."""
+    """Return the settings of the best trial that was trained to the end, if there is one."""
     table = trial_table(search)
     if table.empty or table["state"][0] != "complete":
         return None
-    best = optuna.trial.FixedTrial(places(search.study)[int(table["trial"][0])].params)
-    return with_values(search.config, suggest(best, search.config.sweep.space))  # type: ignore[arg-type]
+    trial = trials_by_slot(search.study)[int(table["trial"][0])]
+    values = suggest(optuna.trial.FixedTrial(trial.params), search.config.sweep.space)
+    return with_values(search.config, values)

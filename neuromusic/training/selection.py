@@ -1,4 +1,4 @@
-"""Which rows of a prepared set are trained on, validated on and scored."""
+"""Which rows of a prepared set are used for training, validation and testing."""
 
 from dataclasses import dataclass
 
@@ -6,13 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError
+from neuromusic.design.splits import HeldOutRuns
 from neuromusic.features.prepared import PreparedSet
 from neuromusic.training.config import Data
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Row numbers of a prepared set; ``train`` with the variants, the others originals only."""
+    """Row numbers of a prepared set; only ``train`` includes variants."""
 
     train: NDArray[np.int64]
     valid: NDArray[np.int64]
@@ -20,69 +21,61 @@ class Selection:
 
 
 def select(data: PreparedSet, settings: Data) -> Selection:
-    """Split the rows of a prepared set by the settings.
+    """Divide the rows of a prepared set as the settings specify.
 
-    Validation: the named runs of the training order, or so many at its end; in a set without runs,
-    its "valid" split. Test: the set's test clips, or the training runs named in ``test_runs``,
-    which are then neither trained nor validated on. A variant in which nothing sounds (the harmonic
-    part of a soft tick) is not trained on.
+    Validation: the runs of the training order that `HeldOutRuns` selects, and the split "valid" of
+    a set without runs. Test: the test clips of the set, or the training runs in ``test_runs``,
+    which are then used for neither training nor validation. A variant without sound (the harmonic
+    part of a soft tick, for example) is not used for training.
 
-    Raises InputError where a run does not exist or nothing is left to train on.
+    Raises InputError if a run does not exist or nothing is left to train on.
     """
     rows = data.rows
     in_train = rows["split"] == "train"
     runs = sorted(int(run) for run in rows.loc[in_train, "run"].dropna().unique())
-    for run in settings.test_runs:
-        if run not in runs:
-            raise InputError(f"data.test_runs: no run {run} in {data.directory}; it has {runs}")
-    held = settings.validation_runs
-    if isinstance(held, int):
-        free = [run for run in runs if run not in settings.test_runs]
-        if runs and held >= len(free):
-            raise InputError(
-                f"data.validation_runs: {held} of {len(free)} runs leave none to train on"
-            )
-        held = free[len(free) - held :]
-    for run in held:
-        if runs and (run not in runs or run in settings.test_runs):
-            raise InputError(
-                f"data.validation_runs: run {run} is not one of the training runs {runs}"
-                + (" or is a test run" if run in settings.test_runs else "")
-            )
+    held_out = HeldOutRuns(settings.validation_runs, tuple(settings.test_runs))
+    valid_runs = held_out.runs(runs, "data.")
     original = rows["variant"] == 0
-    valid = in_train & rows["run"].isin(held).fillna(False) | (rows["split"] == "valid")
-    scored = in_train & rows["run"].isin(settings.test_runs).fillna(False)
-    test = scored if settings.test_runs else rows["split"] == "test"
-    train = in_train & ~valid & ~scored & rows["variant"].isin([0, *settings.variants])
+    valid = in_train & rows["run"].isin(valid_runs).fillna(False) | (rows["split"] == "valid")
+    in_test_runs = in_train & rows["run"].isin(settings.test_runs).fillna(False)
+    test = in_test_runs if settings.test_runs else rows["split"] == "test"
+    train = in_train & ~valid & ~in_test_runs & rows["variant"].isin([0, *settings.variants])
     if 0 not in settings.variants:
         train &= ~original
-    train_rows = np.flatnonzero(train)
-    shortest = int(data.rows["frames"].min())
-    doubtful = np.flatnonzero(data.may_be_silent(train_rows, shortest))
-    silent = [index for index in doubtful if not data.sounds(int(train_rows[index])).any()]
-    train_rows = np.delete(train_rows, silent)
+    train_rows = _with_sound(data, np.flatnonzero(train))
     if len(train_rows) == 0:
-        raise InputError(f"{data.directory}: no training clips are left by the settings")
+        raise InputError(
+            f"{data.directory}: the settings leave no training clips; check data.validation_runs, "
+            "data.test_runs and data.variants"
+        )
     return Selection(train_rows, np.flatnonzero(valid & original), np.flatnonzero(test & original))
 
 
+def _with_sound(data: PreparedSet, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows that contain sound."""
+    shortest = int(data.rows["frames"].min())
+    uncertain = np.flatnonzero(data.may_contain_silence(rows, shortest))
+    silent = [index for index in uncertain if not data.frames_with_sound(int(rows[index])).any()]
+    return np.delete(rows, silent)
+
+
 def labels(data: PreparedSet, classes: list[str]) -> NDArray[np.int64]:
-    """Return the label of every row of a prepared set; raise InputError for an unknown class."""
+    """Return the label of each row of a prepared set; raise InputError for an unknown class."""
     unknown = sorted(set(data.rows["genre"]) - set(classes))
     if unknown:
         raise InputError(
-            f"{data.directory}: has the class {unknown[0]!r}, which the network was not trained on "
-            f"({', '.join(classes)})"
+            f"{data.directory}: contains the class {unknown[0]!r}, which the network was not "
+            f"trained on; its classes are {', '.join(classes)}"
         )
     return data.rows["genre"].map({name: i for i, name in enumerate(classes)}).to_numpy(np.int64)
 
 
 def window_frames(data: PreparedSet, settings: Data) -> int:
-    """Return the frames of a window; raise InputError where a clip is shorter."""
+    """Return the number of frames of a window; raise InputError if a clip is shorter."""
     window = round(settings.window_s / data.frame_s)
     if window < 1:
         raise InputError(
-            f"data.window_s: {settings.window_s} s is under one frame ({data.frame_s:.4f} s)"
+            f"data.window_s: {settings.window_s} s is less than one frame ({data.frame_s:.4f} s)"
         )
     shortest = data.rows["frames"].idxmin()
     if data.rows["frames"][shortest] < window:

@@ -1,10 +1,13 @@
-"""The run directory: its settings, its weights, and what both say about the input they need."""
+"""Trained networks: the files in a network's directory, and loading one.
+
+The directory of a trained network contains its settings (``config.toml``, ``config.json``), the
+weights of the best epoch (``model.safetensors``), the checkpoint of the last epoch (``last.ckpt``),
+losses and durations per epoch (``metrics.csv``, ``seconds.csv``), and the record.
+"""
 
 import json
-import shutil
-import zipfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,104 +16,155 @@ import pandas as pd
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from neuromusic.core.errors import InputError
-from neuromusic.core.files import (
-    check_file_name,
-    check_links,
-    check_reachable,
-    reading,
-    sha256,
-    write_text,
-)
+from neuromusic.core.files import check_file_name, check_links, readable, sha256, write_text
 from neuromusic.core.records import places_of, read_record, record_hash, write_record
 from neuromusic.features.frontends.base import frames_with_sound, front_end
+from neuromusic.features.meta import SetMeta
 from neuromusic.features.prepared import PreparedSet, normalise_clip
 from neuromusic.models.network import InputSpec, Network
 from neuromusic.models.registry import create_model, model_entry
 from neuromusic.training.config import Config, load_config
 
-WEIGHTS = "model.safetensors"
 CONFIG = "config.toml"
+CONFIG_JSON = "config.json"
+WEIGHTS = "model.safetensors"
+BEST = ".best.safetensors"  # weights of the best epoch so far, while training
 LAST = "last.ckpt"
 METRICS = "metrics.csv"
 SECONDS = "seconds.csv"
-CONFIG_JSON = "config.json"
-BEST = ".best.safetensors"  # before the training is finished
-EARLY = (METRICS, SECONDS)  # what the first epoch writes before its checkpoint
-SETTINGS = (CONFIG, CONFIG_JSON)
-MADE = (WEIGHTS, LAST, *EARLY)  # what a finished training never changes any more
+TRACKER_FOLDERS = ("tensorboard", "wandb")
 SCORES = ("evaluation.json", "predictions.tsv")
 SCORES_RECORD = "evaluation.provenance.json"
-TRACKS = ("tensorboard", "wandb")
+
+SETTINGS_FILES = (CONFIG, CONFIG_JSON)
+RESULT_FILES = (WEIGHTS, LAST, METRICS, SECONDS)  # never change after the training has finished
+REMEDY = "train again"
 
 
 @dataclass(frozen=True)
 class TrainedNetwork:
-    """A finished training: the network in eval mode and what it was trained on."""
+    """A network that has been trained, in evaluation mode, with what it was trained on.
+
+    Attributes
+    ----------
+    directory : Path
+        The network's directory.
+    config : Config
+        Settings of the training.
+    network : Network
+        The network with the weights of the best epoch; a `torch.nn.Module`.
+    classes : list of str
+        Class names in the order of the outputs.
+    meta : SetMeta
+        How the features of the prepared set were computed.
+    prepared : Path
+        Directory of the prepared set. If it was moved together with the network, the new place.
+    prepared_hash : str
+        Hash of the prepared set's record; it identifies the set wherever it lies.
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> network = nm.load_network("network")
+    >>> network.input_kind, network.hop_frames
+    ('bands', 16)
+    """
 
     directory: Path
     config: Config
     network: Network
     classes: list[str]
-    meta: dict[str, Any]  # of the prepared set, see store.PreparedSet
-    prepared: Path  # where it is now, if it was moved with the run
-    prepared_hash: str  # provenance.record_hash of it
+    meta: SetMeta
+    prepared: Path
+    prepared_hash: str
 
-    def knows(self, data: PreparedSet) -> bool:
-        """Say whether a prepared set is the one that the run was trained on, wherever it lies."""
-        return record_hash(data.directory) == self.prepared_hash
+    def __repr__(self) -> str:
+        n_parameters = sum(p.numel() for p in self.network.parameters())
+        stages = ", ".join(stage.name for stage in self.network.stages)
+        return (
+            f"TrainedNetwork({str(self.directory)!r}: {self.config.model.name}, "
+            f"{n_parameters:,} parameters, {len(self.classes)} classes, stages {stages})"
+        )
+
+    def is_trained_on(self, prepared: PreparedSet) -> bool:
+        """Return whether a prepared set is the one that the network was trained on.
+
+        The place of the set does not matter.
+        """
+        return record_hash(prepared.directory) == self.prepared_hash
 
     @property
     def hop_frames(self) -> int:
-        """Frames between two windows of a clip that is scored."""
+        """Number of frames from one window of a scored clip to the next."""
         return max(1, round(self.config.data.hop_s / self.network.spec.frame_s))
 
     @property
-    def kind(self) -> str:
-        """What the network hears: "bands" or "wave"."""
+    def input_kind(self) -> str:
+        """What the network takes: "bands" (features of a front end) or "wave" (samples)."""
         return model_entry(self.config.model.name).input
 
     @property
-    def per_clip(self) -> bool:
-        """Whether every clip is normalised by itself."""
+    def normalise_clips(self) -> bool:
+        """Whether each clip is normalised to mean 0 and standard deviation 1."""
         return self.config.data.normalisation == "clip"
 
-    def hear(self, wave: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-        """Return a mono wave at audio.RATE_HZ as the network's input, and which frames sound.
+    def features_of(
+        self, wave: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Compute the network's input from a sound.
 
-        (rows, frames) and (frames,). Of a long sound in pieces, each piece is normalised by itself.
+        Parameters
+        ----------
+        wave : float32 array (samples,)
+            A mono sound at 22 050 Hz (`stimuli.audio.RATE_HZ`). If the network normalises clips
+            and a long sound is given in pieces, each piece is normalised separately.
 
-        Raises InputError if the network never heard sound.
+        Returns
+        -------
+        features : float32 array (channels x bands, frames)
+            The input; for a network that takes samples, (1, samples).
+        has_sound : bool array (frames,)
+            Which frames contain sound.
+
+        Raises
+        ------
+        InputError
+            If the network was trained on precomputed features.
         """
-        self.check_hears_sound()
-        if self.kind == "wave":
-            x, floor = wave[None], 0.0
+        self.check_takes_sound()
+        if self.input_kind == "wave":
+            features, floor = wave[None], 0.0
         else:
-            spec = front_end(**self.meta["front_end"])
-            x, floor = spec.rows_of(wave), spec.floor
-        sounds = frames_with_sound(x, floor)
-        return (normalise_clip(x) if self.per_clip else x), sounds
+            spec = front_end(**self.meta.front_end)
+            features, floor = spec.compute(wave), spec.floor
+        has_sound = frames_with_sound(features, floor)
+        return (normalise_clip(features) if self.normalise_clips else features), has_sound
 
-    def check_hears_sound(self) -> None:
-        """Raise InputError if the network was trained on ready-made features."""
-        if self.meta["source"] != "audio":
+    def check_takes_sound(self) -> None:
+        """Raise InputError if the network was trained on precomputed features."""
+        if self.meta.source != "audio":
             raise InputError(
-                f"{self.directory}: was trained on ready-made features, so it cannot listen to "
-                "sound files; train on a set prepared from audio"
+                f"{self.directory}: was trained on precomputed features, so it cannot take sound "
+                "files; train on a set prepared from audio"
             )
 
 
-def save_weights(path: Path, network: Network, config: Config, data: PreparedSet) -> None:
-    """Write the weights with all that is needed to build the network again in the header."""
+# --- Writing --------------------------------------------------------------------------------------
+
+
+def save_weights(path: Path, network: Network, config: Config, prepared: PreparedSet) -> None:
+    """Write the weights; the header contains everything needed to build the network again."""
     header = {
         "model": config.model.name,
         "activation": config.model.activation,
         "options": config.model.options,
         "spec": asdict(network.spec),
-        "classes": data.classes,
-        "meta": data.meta,
-        "prepared": str(data.directory.resolve()),
+        "classes": prepared.classes,
+        "meta": prepared.meta.to_json(),
+        "prepared": str(prepared.directory.resolve()),
     }
     part = path.with_name(f".{path.name}.partial")
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
@@ -118,151 +172,171 @@ def save_weights(path: Path, network: Network, config: Config, data: PreparedSet
     part.replace(path)
 
 
-def write_settings(out: Path, config: Config) -> None:
+def write_settings(directory: Path, config: Config) -> None:
     """Write config.toml and config.json."""
-    write_text(out / CONFIG, config.to_toml())
-    write_text(out / CONFIG_JSON, config.model_dump_json(indent=2) + "\n")
+    write_text(directory / CONFIG, config.to_toml())
+    write_text(directory / CONFIG_JSON, config.model_dump_json(indent=2) + "\n")
 
 
-def update_record(out: Path) -> None:
-    """Take the settings of a finished run, written anew, into its record."""
-    made = read_record(out)
-    if made is not None and "outputs" in made:
-        made["outputs"] |= {name: sha256(out / name) for name in SETTINGS}
-        write_record(out, made)
+def update_settings(directory: Path, config: Config) -> None:
+    """Write new settings of a finished training, and their hashes into its record."""
+    write_settings(directory, config)
+    record = read_record(directory)
+    if record is not None and "outputs" in record:
+        record["outputs"] |= {name: sha256(directory / name) for name in SETTINGS_FILES}
+        write_record(directory, record)
 
 
-def resume_point(
-    out: Path, config: Config, made: dict[str, Any], resume: bool, alone: bool = True
-) -> str | None:
-    """Say whether to start ("start"), go on ("resume"), or that all is done (None).
+# --- Reading --------------------------------------------------------------------------------------
 
-    Removes an older finished run; several processes (not ``alone``), which look here at the same
-    time, do not. Raises InputError as `training.fit` says.
+
+def kept_epoch(metrics: pd.DataFrame) -> dict[str, float]:
+    """Return the row of metrics.csv of the epoch whose weights were kept.
+
+    It is the epoch with the lowest validation loss, or the last one without validation clips.
     """
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; --out must name a directory")
-    check_links(out)
-    old = read_record(out)
-    keys = ("command", "settings", "inputs", "code_version")
-    if old is not None and old.get("command") == "train":
-        if all(old.get(key) == made[key] for key in keys):
-            return None
-        if not alone:
-            raise InputError(f"{out}: holds another run; remove it, or choose another --out")
-        # The scores too: they would pass for those of the new weights.
-        for name in (WEIGHTS, LAST, *EARLY, CONFIG_JSON, *SCORES, SCORES_RECORD):
-            (out / name).unlink(missing_ok=True)
-        for folder in TRACKS:
-            shutil.rmtree(out / folder, ignore_errors=True)
-        (out / "provenance.json").unlink()
-        return "start"
-    if old is None and (out / LAST).is_file():
-        if not resume:
-            raise InputError(f"{out}: holds an unfinished training; add --resume to go on with it")
-        if load_config(out / CONFIG).of_training() != config.of_training():
-            raise InputError(
-                f"{out / CONFIG}: was begun with other settings; resume with the same, or remove "
-                f"{out}"
-            )
-        return "resume"
-    begun = {CONFIG, BEST, LAST, *EARLY}
-    begun |= {f".{name}.partial" for name in begun}
-    if out.is_dir() and {path.name for path in out.iterdir()} - begun:
-        raise InputError(f"{out}: holds something else; choose another --out")
-    return "start"
+    index = metrics["valid_loss"].idxmin() if "valid_loss" in metrics else metrics.index[-1]
+    return {str(key): float(value) for key, value in metrics.loc[index].items()}
 
 
-def check_whole(checkpoint: Path) -> None:
-    """Raise InputError for a checkpoint in which a bit has changed: torch reads such a one.
+def as_network(network: TrainedNetwork | Path | str) -> TrainedNetwork:
+    """Return a trained network that is given as one or as its directory."""
+    return network if isinstance(network, TrainedNetwork) else load_network(network)
 
-    It is a zip archive with a CRC-32 of each of its files.
+
+def load_network(directory: Path | str) -> TrainedNetwork:
+    """Load a trained network.
+
+    Parameters
+    ----------
+    directory : Path or str
+        A directory that `neuromusic.train` made.
+
+    Returns
+    -------
+    TrainedNetwork
+        The network on the CPU, in evaluation mode, with the weights of the best epoch.
+
+    Raises
+    ------
+    InputError
+        If the directory is not a trained network, its training is not finished, or its files are
+        damaged.
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> network = nm.load_network("network")
+    >>> network.classes[:3], [stage.name for stage in network.network.stages]
+    (['blues', 'classical', 'country'], ['A1', 'belt', 'PB', 'T2T3', 'GRU'])
     """
-    try:
-        with reading(checkpoint), zipfile.ZipFile(checkpoint) as file:
-            broken = file.testzip()
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
-        broken = str(error)
-    if broken:
-        check_reachable(checkpoint)
-        raise InputError(f"{checkpoint}: is damaged ({broken}); remove it to train anew")
-
-
-def kept_row(metrics: pd.DataFrame) -> dict[str, float]:
-    """Return the row of metrics.csv whose weights are kept: the best epoch, else the last."""
-    best = metrics["valid_loss"].idxmin() if "valid_loss" in metrics else metrics.index[-1]
-    return {str(key): float(value) for key, value in metrics.loc[best].items()}
-
-
-def load_network(directory: Path) -> TrainedNetwork:
-    """Open a finished training; raise InputError where there is none or it is damaged."""
     directory = Path(directory)
-    made = read_record(directory)
-    if made is None or made.get("command") != "train":
-        unfinished = (directory / LAST).is_file()
-        raise InputError(
-            f"{directory}: its training is not finished; go on with 'neuromusic train --resume'"
-            if unfinished
-            else f"{directory}: is no run; make one with 'neuromusic train'"
-        )
+    record = read_record(directory)
+    if record is None or record.get("command") != "train":
+        raise InputError(_why_not_trained(directory))
     check_links(directory)
     config = load_config(directory / CONFIG)
+    path = directory / WEIGHTS
     try:
-        # Not mapped into memory, where a disk that fails is no error but a signal (SIGBUS).
-        content = (directory / WEIGHTS).read_bytes()
-        tensors = safetensors.torch.load(content)  # which checks the head
-        head = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-        del content
-        header = json.loads(head["__metadata__"]["neuromusic"])
-        spec = InputSpec(**header["spec"])
-        classes = [check_file_name(name, "classes") for name in header["classes"]]
-        build = partial(
-            create_model, header["model"], spec, config.train.seed, header["activation"],
-            **header["options"],
-        )  # fmt: skip
-        with torch.device("meta"):  # nothing is allocated: a header could ask for any size
-            wanted = {key: value.shape for key, value in build().state_dict().items()}
-        if wanted != {key: value.shape for key, value in tensors.items()}:
-            raise ValueError("its weights are not those of the network that it names")
-        network = build()
-        network.load_state_dict(tensors)
-        meta, recorded = dict(header["meta"]), Path(header["prepared"])
-        known = str(made["inputs"]["prepared"])
-    except InputError:
-        raise
-    except Exception as error:  # safetensors, json and torch each have their own
-        check_reachable(directory / WEIGHTS)
-        raise InputError(f"{directory / WEIGHTS}: is damaged ({error}); train again") from None
-    places = places_of(recorded, directory)
-    found = (path for path in places if path.is_dir() and record_hash(path) == known)
-    return TrainedNetwork(
-        directory,
-        config,
-        _for_listening(network),
-        classes,
-        meta,
-        next(found, recorded),
-        known,
+        with readable(path, "file of weights", REMEDY):
+            header, tensors = _read_weights(path)
+            network = _build(header, tensors, config.train.seed)
+            classes = [check_file_name(name, f"{path}, classes") for name in header["classes"]]
+            meta = SetMeta.from_json(header["meta"], str(path), REMEDY)
+            recorded = Path(header["prepared"])
+            prepared_hash = str(record["inputs"]["prepared"])
+    except FileNotFoundError:
+        raise InputError(f"{path}: is missing; {REMEDY}") from None
+    prepared = _find_prepared(recorded, directory, prepared_hash)
+    network = _for_inference(network)
+    return TrainedNetwork(directory, config, network, classes, meta, prepared, prepared_hash)
+
+
+def _why_not_trained(directory: Path) -> str:
+    if (directory / LAST).is_file():
+        return (
+            f"{directory}: its training is not finished; continue it with resume=True (neuromusic "
+            "train --resume)"
+        )
+    return f"{directory}: is not a trained network; make one with 'neuromusic train'"
+
+
+def _read_weights(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Return our part of the header of a safetensors file, and its tensors.
+
+    The file is read instead of mapped into memory: if a disk fails, reading raises an error, but a
+    mapped page kills the process with SIGBUS. `safetensors.safe_open`, which returns the metadata,
+    always maps the file, so the header is parsed here: its length in 8 bytes, little-endian, and
+    JSON. `safetensors.torch.load` has checked it before.
+    """
+    content = path.read_bytes()
+    tensors = safetensors.torch.load(content)
+    n_bytes = int.from_bytes(content[:8], "little")
+    metadata = json.loads(content[8 : 8 + n_bytes])["__metadata__"]
+    return json.loads(metadata["neuromusic"]), tensors
+
+
+def _build(header: dict[str, Any], tensors: dict[str, Tensor], seed: int) -> Network:
+    """Return the network that a header describes, with its weights.
+
+    Raises ValueError if the weights do not fit the description.
+    """
+    spec = InputSpec(**header["spec"])
+
+    def build() -> Network:
+        model, activation, options = header["model"], header["activation"], header["options"]
+        return create_model(model, spec, seed, activation, **options)
+
+    with torch.device("meta"):  # allocates nothing: a damaged header could ask for any size
+        expected = {key: value.shape for key, value in build().state_dict().items()}
+    if expected != {key: value.shape for key, value in tensors.items()}:
+        raise ValueError(f"the weights are not those of a {header['model']!r}, as it claims")
+    network = build()
+    network.load_state_dict(tensors)
+    return network
+
+
+def _find_prepared(recorded: Path, directory: Path, prepared_hash: str) -> Path:
+    """Return where the prepared set is now, or the recorded path if it cannot be found."""
+    for path in places_of(recorded, directory):
+        if path.is_dir() and record_hash(path) == prepared_hash:
+            return path
+    return recorded
+
+
+# --- Networks for inference -----------------------------------------------------------------------
+
+
+def untrained_copy(trained: TrainedNetwork) -> Network:
+    """Return the same network with the weights it had before training, as a control."""
+    model = trained.config.model
+    network = create_model(
+        model.name,
+        trained.network.spec,
+        trained.config.train.seed,
+        model.activation,
+        **model.options,
     )
+    network.band_mean.copy_(trained.network.band_mean)
+    network.band_std.copy_(trained.network.band_std)
+    return _for_inference(network)
 
 
-def random_twin(run: TrainedNetwork) -> Network:
-    """Return the same network with the weights that it had before training: the control."""
-    model = run.config.model
-    twin = create_model(
-        model.name, run.network.spec, run.config.train.seed, model.activation, **model.options
-    )
-    twin.band_mean.copy_(run.network.band_mean)
-    twin.band_std.copy_(run.network.band_std)
-    return _for_listening(twin)
+def to_channels_last(network: Network) -> Network:
+    """Move a network's 4-D weights, in place, to the memory layout (B, height, width, channels).
+
+    A CPU then pools and convolves with all of its vector units: most networks need two thirds of
+    the time or less. With mixed precision a GPU is faster too.
+    """
+    # Some versions of torch declare no overload of `to` with a memory format alone.
+    to: Callable[..., Network] = network.to
+    return to(memory_format=torch.channels_last)
 
 
-def _for_listening(network: Network) -> Network:
-    # With the channels last a CPU pools and convolves with all of its vector units: the cortical
-    # networks and most others take two thirds of the time or less.
-    return network.eval().to(memory_format=torch.channels_last)
+def _for_inference(network: Network) -> Network:
+    return to_channels_last(network.eval())
 
 
 def best_device() -> torch.device:
-    """Return the GPU if there is one."""
+    """Return the GPU if there is one, otherwise the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

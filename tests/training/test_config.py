@@ -1,4 +1,4 @@
-"""The tree of settings."""
+"""Settings: reading, changing and validating them."""
 
 import tomllib
 from pathlib import Path
@@ -9,13 +9,19 @@ from hypothesis import strategies as st
 
 from neuromusic.core.errors import InputError
 from neuromusic.models.registry import model_entry
-from neuromusic.training.config import Config, load_config, make_config
+from neuromusic.training.config import Config, as_config, load_config, make_config
 
 EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
 
 
+def write(tmp_path, text):
+    path = tmp_path / "x.toml"
+    path.write_text(text)
+    return path
+
+
 @pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
-def test_every_experiment_loads_and_names_a_model(path):
+def test_every_experiment_is_valid_and_names_a_model(path):
     assert model_entry(load_config(path).model.name)
 
 
@@ -35,20 +41,14 @@ def test_a_space_is_the_same_with_and_without_quotes(tmp_path):
     assert space["model.options.widths"].choices == [[4, 8, 8, 8], [8, 8, 8, 8]]
 
 
-def test_a_trainings_settings_are_what_its_result_depends_on(tmp_path):
+def test_the_settings_of_a_training_exclude_sweep_tracking_paths_and_published(tmp_path):
     other = "[sweep]\npruner = 'none'\n[track]\ntensorboard = true\n[published]\naccuracy = 0.5\n"
     config = load_config(write(tmp_path, other + "[paths]\nclips = 'x'\n" + SPACE))
     assert config.of_training() == Config().of_training()
     assert config != Config()
 
 
-def write(tmp_path, text):
-    path = tmp_path / "x.toml"
-    path.write_text(text)
-    return path
-
-
-def test_toml_out_is_toml_in(tmp_path):
+def test_written_settings_are_read_as_they_were(tmp_path):
     given = "[train]\nepochs = 7\n[model.options]\ngru = 8\n[published]\nwhat = 'unknown'\n" + SPACE
     config = load_config(write(tmp_path, given))
     text = config.to_toml()
@@ -65,24 +65,24 @@ def test_toml_out_is_toml_in(tmp_path):
      ("[train]\nepochs = 'many'\n", r"train\.epochs: .*valid integer.*'many'"),
      ("[train]\nlr = [1]\n", r"train\.lr: .*valid number"),
      ("train = 3\n", "train: .*valid dictionary"),
-     ("[train\n", "no readable TOML"),
+     ("[train\n", "is not a readable TOML file"),
      ("[sweep.space]\ntrain.lrr = {low = 1, high = 2}\n", r"'train\.lrr'; did you mean 'train\.lr"),
      ("[sweep.space]\nxyzzy = {low = 1, high = 2}\n", r"unknown key 'xyzzy'; known sections: data"),
      ("[sweep.space]\ntrain.lr = {low = 2, high = 1}\n", r"space\.train\.lr: expected low < high"),
      ("[sweep.space]\ntrain.lr = {low = 0, high = 1, log = true}\n", "low > 0 with log"),
      ("[sweep.space]\ntrain.lr = {low = 1, high = 2, log = true, step = 1}\n", "log and step"),
      ("[sweep.space]\ntrain.lr = {low = 1}\n", r"expected \{low = "),
-     ("[sweep.space]\ntrain.lr = {choices = [1], low = 1}\n", "choices stand alone"),
-     ("[sweep.space]\ndata.test_runs = {choices = [[1], [2]]}\n", "on different clips"),
+     ("[sweep.space]\ntrain.lr = {choices = [1], low = 1}\n", "choices cannot be combined"),
+     ("[sweep.space]\ndata.test_runs = {choices = [[1], [2]]}\n", "scored on different clips"),
      ("[sweep]\nspace = 3\n", r"sweep\.space: .*valid dictionary"),
      ("[published]\naccuracy = 58.5\n", r"published\.accuracy: .*less than or equal to 1")],
 )  # fmt: skip
-def test_wrong_settings_are_named(tmp_path, text, message):
+def test_an_error_names_the_wrong_setting(tmp_path, text, message):
     with pytest.raises(InputError, match=message):
         load_config(write(tmp_path, text))
 
 
-def test_changes(tmp_path):
+def test_changes_are_applied_and_checked(tmp_path):
     path = write(tmp_path, "")
     config = load_config(
         path,
@@ -91,8 +91,13 @@ def test_changes(tmp_path):
     assert (config.train.epochs, config.model.name) == (5, "cnn4")
     assert (config.data.test_runs, config.model.options) == ([1, 2], {"gru": 3})
     assert load_config(path) == Config()
-    for wrong in ("epochs=5", "train.epochs", "train.epochs.x=5", "train.epochs=many"):
-        with pytest.raises(InputError):
+    for wrong, message in (
+        ("epochs=5", r"'epochs=5': expected section\.key=value"),
+        ("train.epochs", r"'train\.epochs': expected section\.key=value"),
+        ("train.epochs.x=5", "'epochs' is not a section"),
+        ("train.epochs=many", r"train\.epochs: .*valid integer"),
+    ):
+        with pytest.raises(InputError, match=message):
             load_config(path, ("train.epochs=1", wrong))
     with pytest.raises(InputError, match=r"unknown key 'train\.epoch'; did you mean"):
         load_config(path, ("train.epoch=5",))
@@ -103,13 +108,13 @@ def test_changes(tmp_path):
     [("3", 3), ("0.5", 0.5), ("true", True), ("'a b'", "a b"), ("a b", "a b"), (" x=y ", "x=y"),
      ("[4, 8]", [4, 8]), ("", "")],
 )  # fmt: skip
-def test_a_change_is_toml_or_else_text(tmp_path, text, value):
+def test_a_change_is_a_toml_value_or_otherwise_text(tmp_path, text, value):
     options = load_config(write(tmp_path, ""), (f"model.options.x={text}",)).model.options
     assert options == {"x": value}
     assert type(options["x"]) is type(value)
 
 
-def test_a_file_that_is_not_there_or_no_text_is_named(tmp_path):
+def test_an_error_names_a_file_that_is_missing_a_directory_or_not_text(tmp_path):
     (tmp_path / "x.toml").write_bytes(b"\xff\xfe")
     for path in (tmp_path / "y.toml", tmp_path, tmp_path / "x.toml"):
         with pytest.raises(InputError) as caught:
@@ -136,7 +141,7 @@ KEYS = [
 
 @settings(max_examples=300, deadline=None)
 @given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=3))
-def test_any_values_give_settings_that_can_be_written_or_one_line(values):
+def test_any_values_give_writable_settings_or_an_error_in_one_line(values):
     tree = {}
     for key, value in values.items():
         section, name = key.split(".")
@@ -148,7 +153,7 @@ def test_any_values_give_settings_that_can_be_written_or_one_line(values):
         assert str(error).isprintable()
     else:
         again = make_config(tomllib.loads(config.to_toml()), "again")
-        # A number that is none is equal to nothing; in the options of a model it may stand.
+        # NaN, which the options of a model may contain, does not equal itself.
         if "nan" not in repr(config):
             assert again == config
 
@@ -158,14 +163,14 @@ def test_any_values_give_settings_that_can_be_written_or_one_line(values):
     [("train.lr = inf", "train.lr"), ("data.window_s = nan", "data.window_s"),
      ("train.seed = 9223372036854775808", "beyond 64 bits"),
      ("model.options.x = 0x" + "F" * 9000, "beyond 64 bits"),
-     ("train.epochs = " + "9" * 5000, "no readable TOML"),
-     ("model.options.x = " + "[" * 3000 + "]" * 3000, "no readable TOML"),
-     ("model.options.x = " + "[" * 30 + "]" * 30, "over 16 deep"),
-     ("sweep.space" + ".a" * 3000 + " = 1", "over 16 deep"),
-     ("train.lr = '" + "x" * 9000 + "'", "train.lr"), ("\x00", "no readable TOML"),
+     ("train.epochs = " + "9" * 5000, "is not a readable TOML file"),
+     ("model.options.x = " + "[" * 3000 + "]" * 3000, "is not a readable TOML file"),
+     ("model.options.x = " + "[" * 30 + "]" * 30, "nested more than 16 deep"),
+     ("sweep.space" + ".a" * 3000 + " = 1", "nested more than 16 deep"),
+     ("train.lr = '" + "x" * 9000 + "'", "train.lr"), ("\x00", "is not a readable TOML file"),
      ("#" + "x" * 17_000, "has 17 kB; a file of settings has at most 16 kB")],
 )  # fmt: skip
-def test_settings_beyond_all_measure_are_refused_in_one_line(tmp_path, text, message):
+def test_huge_or_deeply_nested_settings_are_refused_in_one_line(tmp_path, text, message):
     path = tmp_path / "x.toml"
     path.write_text(text)
     with pytest.raises(InputError, match=message) as caught:
@@ -175,6 +180,21 @@ def test_settings_beyond_all_measure_are_refused_in_one_line(tmp_path, text, mes
 
 
 @pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000, "0x" + "F" * 9000, "inf", "nan"])
-def test_a_set_beyond_all_measure_is_refused(value):
+def test_a_change_to_a_huge_or_nonfinite_value_is_refused(value):
     with pytest.raises(InputError):
         make_config({}, "x.toml", (f"train.lr={value}",))
+
+
+def test_settings_are_given_as_a_file_a_dictionary_or_a_name(tmp_path):
+    path = write(tmp_path, "[train]\nepochs = 7\n")
+    config = as_config(path)
+    assert config.train.epochs == 7
+    assert (
+        as_config(str(path)) == as_config({"train": {"epochs": 7}}) == as_config(config) == config
+    )
+    assert as_config("cnn4") == make_config({"model": {"name": "cnn4"}}, "x")
+    assert as_config("cortex").train.epochs == 80  # settings in the package
+    with pytest.raises(
+        InputError, match="neither a TOML file nor a model; did you mean 'cortex-z'"
+    ):
+        as_config("cortexz")

@@ -1,4 +1,4 @@
-"""Several devices learn what one learns: normalisation, dropout, whole trainings, a kill."""
+"""Several devices give the result of one: normalisation, dropout, trainings, kills, SLURM."""
 
 import os
 import shutil
@@ -20,16 +20,18 @@ from torch import nn
 
 from neuromusic.core.errors import InputError
 from neuromusic.features.prepared import open_prepared
-from neuromusic.pipeline import crossval, prepare, run
+from neuromusic.pipeline.crossval import crossval
+from neuromusic.pipeline.prepare import prepare_features
+from neuromusic.pipeline.run import run
 from neuromusic.training.config import make_config
-from neuromusic.training.distributed import Share, WholeDropout, spread
+from neuromusic.training.distributed import Share, WholeDropout, use_whole_batches
 from neuromusic.training.fit import fit
 from neuromusic.training.trained import load_network
 
 
 @pytest.fixture(scope="module", autouse=True)
 def loopback():
-    """Let the processes talk over the loopback interface alone."""
+    """Let the processes communicate over the loopback interface only."""
     before = os.environ.get("GLOO_SOCKET_IFNAME")
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     yield
@@ -43,9 +45,9 @@ def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("devices")
     write_features(root / "narrow.npz")
     arrays = dict(np.load(root / "narrow.npz"))
-    arrays["features"] = np.repeat(arrays["features"], 2, axis=1)  # cnn4-gru wants 128 bands
+    arrays["features"] = np.repeat(arrays["features"], 2, axis=1)  # cnn4-gru needs 128 bands
     np.savez(root / "train.npz", **arrays)
-    prepare.make_prepared_features(root / "train.npz", None, root / "prepared", lambda text: None)
+    prepare_features(root / "train.npz", out=root / "prepared")
     (root / "tiny.toml").write_text(TINY_TOML)
     return root
 
@@ -62,7 +64,7 @@ def _one_rank(rank: int, folder: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
     share = Share(rank, 2)
     network, x, target = _problem()
-    spread(network, share)
+    use_whole_batches(network, share)
     x = share.take(x).clone().requires_grad_()
     y = network(x)
     (y * share.take(target)).sum().backward()
@@ -71,26 +73,26 @@ def _one_rank(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
-def test_normalisation_over_uneven_shares_is_torchs_over_the_batch(tmp_path):
+def test_normalisation_over_uneven_shares_equals_torchs_over_the_whole_batch(tmp_path):
     mp.spawn(_one_rank, (str(tmp_path),), nprocs=2)
     network, x, target = _problem()
     x.requires_grad_()
     y = network(x)
     (y * target).sum().backward()
     parts = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
-    for rank, (own_y, own_dx, _, state) in enumerate(parts):
-        torch.testing.assert_close(own_y, y[rank::2], rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(own_dx, x.grad[rank::2], rtol=1e-3, atol=1e-5)
+    for rank, (y_share, dx_share, _, state) in enumerate(parts):
+        torch.testing.assert_close(y_share, y[rank::2], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(dx_share, x.grad[rank::2], rtol=1e-3, atol=1e-5)
         assert list(state) == list(network.state_dict())
-        for mine, one in zip(state.values(), network.state_dict().values(), strict=True):
-            torch.testing.assert_close(mine, one, rtol=1e-5, atol=1e-6)
+        for value, expected in zip(state.values(), network.state_dict().values(), strict=True):
+            torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6)
     for index, parameter in enumerate(network.parameters()):
         summed = parts[0][2][index] + parts[1][2][index]
         torch.testing.assert_close(summed, parameter.grad, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("layout", ["plain", "transposed", "channels last"])
-def test_dropout_is_the_share_of_torchs_dropout(layout):
+def test_dropout_equals_the_share_of_torchs_dropout(layout):
     x = torch.randn(7, 4, 5, 6)
     if layout == "transposed":
         x = x.transpose(1, 3)
@@ -100,16 +102,16 @@ def test_dropout_is_the_share_of_torchs_dropout(layout):
     whole = nn.Dropout(0.3)(x)
     for rank in (0, 1, 2):
         dropout = WholeDropout(0.3, Share(rank, 3, total=7))
-        own = x[rank::3].clone(memory_format=torch.preserve_format)
+        share = x[rank::3].clone(memory_format=torch.preserve_format)
         torch.manual_seed(1)
-        assert torch.equal(dropout(own), whole[rank::3])
-        assert torch.equal(dropout.eval()(own), own)
+        assert torch.equal(dropout(share), whole[rank::3])
+        assert torch.equal(dropout.eval()(share), share)
 
 
 @pytest.mark.parametrize("name", ["cortex-z", pytest.param("cnn4-gru", marks=pytest.mark.slow)])
-def test_two_processes_learn_what_one_learns(place, name):
-    # 55 windows in batches of 16: the last batch has 23, an uneven share. The one process has all
-    # the augmentations and an averaged network, too.
+def test_two_processes_give_the_result_of_one(place, name):
+    # 55 windows in batches of 16: the last batch has 23, so the shares are uneven. The settings
+    # include augmentations and an averaged network.
     changes = ["data.windows_per_epoch=55", "data.validation_runs=[2]", "train.epochs=2",
                "data.window_s=2.5", f"model.name={name}", "train.accelerator=cpu",
                "train.clip_norm=2.0"]  # fmt: skip
@@ -118,10 +120,10 @@ def test_two_processes_learn_what_one_learns(place, name):
     sets = [word for change in changes for word in ("--set", change)]
     common = ["train", "tiny.toml", "--prepared", "prepared", *sets]
     for devices in (1, 2):
-        own = ["--set", f"train.devices={devices}", "--out", f"{name}-{devices}"]
-        made = neuromusic_anew(*common, *own, cwd=place)
-        assert made.returncode == 0, made.stderr
-        assert made.stdout.count("wrote") == 1  # by the first process alone
+        specific = ["--set", f"train.devices={devices}", "--out", f"{name}-{devices}"]
+        result = neuromusic_anew(*common, *specific, cwd=place)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.count("wrote") == 1  # by the first process only
     one, two = (pd.read_csv(place / f"{name}-{n}" / "metrics.csv") for n in (1, 2))
     assert len(one) == 2
     np.testing.assert_allclose(two, one, atol=1e-4, rtol=0)
@@ -143,7 +145,7 @@ def test_two_processes_killed_and_resumed_are_bit_identical(place):
     while not (place / "killed" / "last.ckpt").exists():
         assert process.poll() is None
         time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)  # both processes, which are a session of their own
+    os.killpg(process.pid, signal.SIGKILL)  # both processes, which have their own session
     process.wait()
     assert not (place / "killed" / "model.safetensors").exists()
     resumed = neuromusic_anew(*common, "--out", "killed", "--resume", cwd=place)
@@ -154,13 +156,13 @@ def test_two_processes_killed_and_resumed_are_bit_identical(place):
     assert (again.returncode, again.stdout.count("unchanged")) == (0, 1)
     other = neuromusic_anew(*common, "--out", "whole", "--set", "train.lr=0.1", cwd=place)
     assert other.returncode == 2
-    assert "holds another run" in other.stderr
+    assert "contains another trained network" in other.stderr
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("group", [True, False])
-def test_two_processes_that_are_asked_to_stop_end_at_once(place, group):
-    """Neither waits for the other, wherever the signal meets them; 300 epochs would take long."""
+def test_two_processes_end_at_once_when_asked_to_stop(place, group):
+    """Neither waits for the other, at any moment of a training of 300 epochs."""
     out = place / f"stopped-{group}"
     command = [sys.executable, "-m", "neuromusic", "train", "tiny.toml", "--prepared", "prepared",
                "--set", "train.epochs=300", "--set", "train.devices=2",
@@ -180,7 +182,7 @@ def test_two_processes_that_are_asked_to_stop_end_at_once(place, group):
     assert not (out / "model.safetensors").exists()
 
 
-def test_what_several_devices_cannot_do(place, tmp_path):
+def test_unsuitable_uses_of_several_devices_are_refused(place, tmp_path):
     def config(**train: int):
         tree = {"model": {"options": {"size": "tiny"}}, "train": {"batch_size": 4, **train}}
         return make_config(tree, "test")
@@ -189,17 +191,17 @@ def test_what_several_devices_cannot_do(place, tmp_path):
         fit(config(devices=3, nodes=2), open_prepared(place / "prepared"), tmp_path / "run")
     for devices in ({"devices": 2}, {"nodes": 2}):
         with pytest.raises(InputError, match="one device"):
-            run.run_all(config(**devices), 1, lambda text: None)
+            run(config(**devices), workers=1)
         with pytest.raises(InputError, match="one device"):
-            crossval.make_crossval(config(**devices), place / "prepared", 2, tmp_path / "cv", print)
+            crossval(config(**devices), place / "prepared", out=tmp_path / "cv", folds=2)
 
 
-def test_the_script_for_slurm_is_good_shell():
+def test_the_slurm_script_is_valid_shell_and_explains_its_arguments():
     script = Path(__file__).parents[2] / "experiments/slurm/train.sbatch"
     checkers = [["bash", "-n"], *([["shellcheck"]] if shutil.which("shellcheck") else [])]
     for command in checkers:
         checked = subprocess.run([*command, script], capture_output=True, text=True, check=False)
         assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
-    told = subprocess.run(["bash", script], capture_output=True, text=True, check=False)
-    assert told.returncode == 2
-    assert "usage" in told.stderr
+    result = subprocess.run(["bash", script], capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert "usage" in result.stderr

@@ -1,4 +1,4 @@
-"""Training: bit-identical from a seed and after a kill; validation; schedules."""
+"""Training: bit-identical from a seed and after a kill; selection, validation and schedules."""
 
 import json
 import signal
@@ -13,15 +13,18 @@ import torch
 from helpers import TINY, TINY_TOML, neuromusic, write_features
 
 from neuromusic.core.errors import InputError
+from neuromusic.core.records import read_record, record, record_hash
 from neuromusic.features.prepared import open_prepared
-from neuromusic.pipeline import evaluate, prepare
+from neuromusic.pipeline.evaluate import evaluate
+from neuromusic.pipeline.prepare import prepare_features
 from neuromusic.training import trained
-from neuromusic.training.batches import band_statistics, stored
+from neuromusic.training.batches import band_statistics, rows_as_tensor
 from neuromusic.training.config import make_config
 from neuromusic.training.fit import fit
 from neuromusic.training.optim import lr_curve
+from neuromusic.training.resume import clear_result, training_state
 from neuromusic.training.selection import select
-from neuromusic.training.trained import load_network, random_twin
+from neuromusic.training.trained import load_network, untrained_copy
 
 FILES = ("model.safetensors", "metrics.csv", "config.toml")
 
@@ -31,7 +34,7 @@ def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("training")
     test = write_features(root / "test.npz", 1, seed=1, first=50)
     train = write_features(root / "train.npz")
-    prepare.make_prepared_features(train, test, root / "prepared", lambda text: None)
+    prepare_features(train, test=test, out=root / "prepared")
     (root / "tiny.toml").write_text(TINY_TOML)
     return root
 
@@ -47,8 +50,8 @@ def settings(**changes):
     return make_config(tree, "test")
 
 
-@pytest.mark.slow  # two kills of train are in test_faults.py
-def test_killed_and_resumed_is_bit_identical(place):
+@pytest.mark.slow  # test_faults.py kills a training twice in the fast tests
+def test_a_killed_and_resumed_training_is_bit_identical(place):
     arguments = ("train", "tiny.toml", "--prepared", "prepared", "--set", "train.epochs=6")
     whole = neuromusic(*arguments, "--out", "whole", cwd=place)
     assert whole.returncode == 0, whole.stderr
@@ -74,7 +77,7 @@ def test_killed_and_resumed_is_bit_identical(place):
     assert resumed.returncode == 0, resumed.stderr
     for name in FILES:
         assert (place / "whole" / name).read_bytes() == (place / "killed" / name).read_bytes()
-    # How long an epoch took is told too, but is not the same twice.
+    # Durations are written too, but differ each time.
     assert list(pd.read_csv(place / "killed" / "seconds.csv")["epoch"]) == [1, 2, 3, 4, 5, 6]
     again = neuromusic(*arguments, "--out", "whole", "--set", "published.accuracy=0.5", cwd=place)
     assert again.returncode == 0
@@ -83,24 +86,24 @@ def test_killed_and_resumed_is_bit_identical(place):
     assert written["train"]["epochs"] == 6
 
 
-def test_new_settings_take_the_old_scores_away(place, tmp_path):
+def test_training_with_new_settings_removes_the_old_scores(place, tmp_path):
     data = open_prepared(place / "prepared")
     fit(settings(), data, tmp_path / "run")
     (tmp_path / "run" / "evaluation.json").write_text("{}")
     assert not fit(settings(), data, tmp_path / "run")
     assert (tmp_path / "run" / "evaluation.json").exists()
-    told = []
-    assert fit(settings(train={"lr": 0.1}), data, tmp_path / "run", advance=told.append)
+    rows = []
+    assert fit(settings(train={"lr": 0.1}), data, tmp_path / "run", advance=rows.append)
     assert not (tmp_path / "run" / "evaluation.json").exists()
     metrics = pd.read_csv(tmp_path / "run" / "metrics.csv")
-    assert told == metrics.to_dict("records")
+    assert rows == metrics.to_dict("records")
     assert len(pd.read_csv(tmp_path / "run" / "seconds.csv")) == 2
 
 
-def test_two_trainings_of_one_seed_are_bit_identical(place):
+def test_two_trainings_with_the_same_seed_are_bit_identical(place):
     data = open_prepared(place / "prepared")
     for name, seed in (("a", 3), ("b", 3), ("c", 4)):
-        torch.manual_seed(ord(name))  # global state does not matter
+        torch.manual_seed(ord(name))  # the global state has no influence
         fit(settings(train={"seed": seed}), data, place / name)
     weights = [(place / name / "model.safetensors").read_bytes() for name in "abc"]
     assert weights[0] == weights[1]
@@ -126,42 +129,100 @@ def test_early_stopping_keeps_the_best_epoch(place, tmp_path):
     assert len(metrics) == metrics["valid_loss"].idxmin() + 1 + 2
 
 
-@pytest.mark.parametrize("moment", ["weights are there", "the last epoch is"])
-def test_what_was_killed_behind_its_last_epoch_is_not_trained_further(place, tmp_path, moment):
+@pytest.mark.parametrize("moment", ["before the weights", "before the record"])
+def test_a_training_killed_after_its_last_epoch_is_not_trained_further(place, tmp_path, moment):
     config = settings(train={"lr": 1e-12, "schedule": "constant", "early_stop": 2, "epochs": 30})
     data, out = open_prepared(place / "prepared"), tmp_path / "run"
     fit(config, data, out)
     whole = {name: (out / name).read_bytes() for name in FILES}
     (out / "provenance.json").unlink()
-    if moment == "the last epoch is":
+    if moment == "before the weights":
         (out / "config.json").unlink()
         (out / "model.safetensors").rename(out / trained.BEST)
-    told = []
-    assert fit(config, data, out, resume=True, advance=told.append)
-    assert not told
+    rows = []
+    assert fit(config, data, out, resume=True, advance=rows.append)
+    assert rows == []
     assert {name: (out / name).read_bytes() for name in FILES} == whole
     assert not (out / trained.BEST).exists()
     assert load_network(out).directory == out
 
 
+def test_the_state_of_a_training_is_found_without_changing_anything(place, tmp_path):
+    data, out = open_prepared(place / "prepared"), tmp_path / "run"
+    assert not fit_interrupted(settings(), data, out)
+    before = contents(out)
+    content = record("train", settings().of_training(), {"prepared": record_hash(data.directory)})
+    assert training_state(out, settings(), content, resume=True) == "resume"
+    with pytest.raises(InputError, match="contains an unfinished training"):
+        training_state(out, settings(), content, resume=False)
+    with pytest.raises(InputError, match="was started with other settings"):
+        training_state(out, settings(train={"lr": 0.1}), content, resume=True)
+    assert contents(out) == before
+    fit(settings(), data, out, resume=True)
+    before = contents(out)
+    assert training_state(out, settings(), content, resume=False) == "done"
+    other = content | {"inputs": {"prepared": "00"}}
+    assert training_state(out, settings(), other, resume=False) == "outdated"
+    assert contents(out) == before
+    clear_result(out)
+    assert set(contents(out)) == {"config.toml"}
+    assert training_state(out, settings(), content, resume=False) == "start"
+    (out / "thesis.txt").write_text("years")
+    with pytest.raises(InputError, match="contains something else"):
+        training_state(out, settings(), content, resume=False)
+
+
+def fit_interrupted(config, data, out):
+    """Train one epoch; return False."""
+
+    def interrupt(row):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, data, out, advance=interrupt)
+    return (out / "model.safetensors").exists()
+
+
+def contents(directory):
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+def test_a_checkpoint_with_one_changed_bit_is_refused(place, tmp_path):
+    data, out = open_prepared(place / "prepared"), tmp_path / "run"
+    fit_interrupted(settings(), data, out)
+    content = bytearray((out / "last.ckpt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (out / "last.ckpt").write_bytes(content)
+    with pytest.raises(InputError, match=r"last\.ckpt: is not a readable checkpoint \(.*checksum"):
+        fit(settings(), data, out, resume=True)
+
+
+def test_the_record_contains_the_function_and_its_settings(place, tmp_path):
+    data = open_prepared(place / "prepared")
+    fit(settings(), data, tmp_path / "run")
+    content = read_record(tmp_path / "run")
+    assert content["function"] == "train"
+    assert make_config(content["settings"], "record").of_training() == settings().of_training()
+    assert content["places"]["prepared"] == str(place / "prepared")
+
+
 @pytest.mark.parametrize("valid", [0, 1])
-def test_a_loss_that_is_no_number_ends_the_training(place, tmp_path, valid):
+def test_a_loss_that_is_nan_ends_the_training(place, tmp_path, valid):
     train = {"lr": 1e30, "optimizer": "sgd", "schedule": "constant", "epochs": 1}
     config = settings(train=train, data={"validation_runs": valid})
-    told = []
-    for resume in (False, True):  # nothing is left that could be gone on with
-        with pytest.raises(
-            InputError, match=r"run: the training loss of epoch 1 is nan.*train\.lr"
-        ):
-            fit(config, open_prepared(place / "prepared"), tmp_path / "run", resume, told.append)
+    rows = []
+    message = r"run: training diverged \(loss is NaN\) at epoch 1; .*smaller train\.lr"
+    for resume in (False, True):  # nothing was written that could be resumed
+        with pytest.raises(InputError, match=message):
+            fit(config, open_prepared(place / "prepared"), tmp_path / "run", resume, rows.append)
         assert not (tmp_path / "run" / "model.safetensors").exists()
-    assert [row["epoch"] for row in told] == [1, 1]
+    assert [row["epoch"] for row in rows] == [1, 1]
 
 
 def test_held_out_runs_are_not_trained_on(place):
     data = open_prepared(place / "prepared")
-    for held in (1, [3]):
-        chosen = select(data, settings(data={"validation_runs": held}).data)
+    for validation_runs in (1, [3]):
+        chosen = select(data, settings(data={"validation_runs": validation_runs}).data)
         assert set(data.rows["run"].iloc[chosen.train]) == {1, 2}
         assert set(data.rows["run"].iloc[chosen.valid]) == {3}
         assert set(data.rows["split"].iloc[chosen.test]) == {"test"}
@@ -173,25 +234,26 @@ def test_held_out_runs_are_not_trained_on(place):
             select(data, settings(data=wrong).data)
 
 
-@pytest.mark.parametrize("how", ["global", "band", "band-mean", "clip"])
-def test_band_statistics_are_numpys(place, how):
-    data = open_prepared(place / "prepared").heard_as("bands", per_clip=how == "clip")
-    mean, deviation = band_statistics(data, np.arange(20), how)
+@pytest.mark.parametrize("normalisation", ["global", "band", "band-mean", "clip"])
+def test_band_statistics_agree_with_numpy(place, normalisation):
+    is_clip = normalisation == "clip"
+    data = open_prepared(place / "prepared").as_input("bands", normalise_clips=is_clip)
+    mean, deviation = band_statistics(data, np.arange(20), normalisation)
     x = data.features[:20].astype(np.float64)
-    if how == "clip":
+    if is_clip:
         x = (x - x.mean((1, 2), keepdims=True)) / x.std((1, 2), keepdims=True)
-        np.testing.assert_allclose(stored(data)[:20], x, atol=2e-3)
-    axes = (0, 2) if how.startswith("band") else None
+        np.testing.assert_allclose(rows_as_tensor(data)[:20], x, atol=2e-3)
+    axes = (0, 2) if normalisation.startswith("band") else None
     np.testing.assert_allclose(mean, np.broadcast_to(x.mean(axes), 64), rtol=1e-5, atol=1e-6)
-    expected = np.sqrt(x.var((0, 2)).mean()) if how == "band-mean" else x.std(axes)
+    expected = np.sqrt(x.var((0, 2)).mean()) if normalisation == "band-mean" else x.std(axes)
     np.testing.assert_allclose(deviation, np.broadcast_to(expected, 64), rtol=1e-4)
 
 
-def test_evaluation_of_a_run(place, tmp_path):
+def test_a_trained_network_scores_better_than_random_weights(place, tmp_path):
     fit(
         settings(train={"epochs": 8, "lr": 0.01}), open_prepared(place / "prepared"), tmp_path / "r"
     )
-    scores = evaluate.make_evaluation(tmp_path / "r", None, lambda text: None)
+    scores = evaluate(tmp_path / "r")
     assert set(scores) >= {"clip", "window", "random_weights"}
     for key in ("clip", "window", "random_weights"):
         assert set(scores[key]) == {
@@ -202,11 +264,12 @@ def test_evaluation_of_a_run(place, tmp_path):
     assert scores["clip"]["accuracy"] == (table["genre"] == table["predicted"]).mean()
     assert scores["clip"]["accuracy"] >= 0.5 > scores["random_weights"]["accuracy"]
     assert (tmp_path / "r" / "figures" / "confusion.png").stat().st_size > 5000
-    run = load_network(tmp_path / "r")
-    assert not torch.equal(next(run.network.parameters()), next(random_twin(run).parameters()))
+    loaded = load_network(tmp_path / "r")
+    weights, random = (next(n.parameters()) for n in (loaded.network, untrained_copy(loaded)))
+    assert not torch.equal(weights, random)
 
 
-def test_the_cosine_rises_and_falls():
+def test_the_cosine_schedule_rises_linearly_and_falls_to_zero():
     curve = [lr_curve("cosine", 0.1, 100)(step) for step in range(101)]
     assert curve[9] == max(curve) == 1
     assert curve[0] == pytest.approx(0.1)

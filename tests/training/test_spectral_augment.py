@@ -1,4 +1,4 @@
-"""What is done to training windows."""
+"""Random changes of training windows."""
 
 import numpy as np
 import pytest
@@ -36,23 +36,23 @@ def test_the_same_seed_gives_the_same_batch(batch):
     np.testing.assert_allclose(one[1].sum(1), 1, atol=1e-6)
 
 
-def test_nothing_is_done_without_settings(batch):
+def test_the_default_settings_change_nothing(batch):
     x, labels = spectral_augment.augment_batch(*batch, Augment(), 120, 0.05, rng())
     assert torch.equal(x, batch[0])
     assert torch.equal(labels, batch[1])
 
 
-def test_mixup_lies_between_two_windows(batch):
+def test_a_mixed_window_lies_between_two_windows(batch):
     x, labels = spectral_augment.mixup(*batch, 0.5, rng())
-    for mixed, label, own, own_label in zip(x, labels, *batch, strict=True):
-        share = label[own_label.argmax()].item()
-        assert share >= 0.5
-        rest = mixed - share * own
-        fits = [(rest - (1 - share) * other).abs().max() < 1e-3 for other in batch[0]]
-        assert any(fits) or share == 1
+    for mixed, label, original, original_label in zip(x, labels, *batch, strict=True):
+        weight = label[original_label.argmax()].item()
+        assert weight >= 0.5
+        rest = mixed - weight * original
+        fits = [(rest - (1 - weight) * other).abs().max() < 1e-3 for other in batch[0]]
+        assert any(fits) or weight == 1
 
 
-def test_gain_is_one_number_a_window(batch):
+def test_gain_is_one_number_per_window(batch):
     x, _ = spectral_augment.augment_batch(*batch, Augment(gain_db=3), 120, 0.05, rng())
     change = (x - batch[0]).flatten(1)
     assert (change.std(1) < 1e-4).all()
@@ -60,7 +60,7 @@ def test_gain_is_one_number_a_window(batch):
     assert change.mean(1).max() - change.mean(1).min() > 1
 
 
-def test_tilt_is_a_smooth_equaliser_of_the_deviation_that_was_asked_for():
+def test_tilt_is_a_smooth_equaliser_of_the_requested_deviation():
     curves = spectral_augment.tilt(4000, 64, 6.0, torch.zeros(1), rng())[:, :, 0].numpy()
     assert curves.shape == (4000, 64)
     np.testing.assert_allclose(curves.mean(1), 0, atol=1e-3)  # no gain
@@ -69,7 +69,7 @@ def test_tilt_is_a_smooth_equaliser_of_the_deviation_that_was_asked_for():
     assert spectrum[:, 5:].max() < 1e-3 * spectrum.max()
 
 
-def test_bands_shift_by_at_most_what_was_asked_for():
+def test_bands_shift_by_at_most_the_requested_number():
     x = -((torch.arange(64.0)[:, None] - 30) ** 2).expand(200, 64, 40)
     peak = spectral_augment.warp(x, 40, 0.0, 4, rng()).mean(2).argmax(1)
     assert 26 <= peak.min() <= 27
@@ -77,30 +77,30 @@ def test_bands_shift_by_at_most_what_was_asked_for():
 
 
 @pytest.mark.parametrize("dim", [1, 2])
-def test_a_mask_hides_one_stretch(batch, dim):
+def test_a_mask_replaces_one_stretch(batch, dim):
     x = batch[0]
     out = spectral_augment.mask(x, dim, 12, rng())
-    hidden = (out != x).all(3 - dim)  # (batch, bands or frames)
-    assert torch.equal((out != x).any(3 - dim), hidden)
-    for row in hidden.numpy():
+    masked = (out != x).all(3 - dim)  # (batch, bands or frames)
+    assert torch.equal((out != x).any(3 - dim), masked)
+    for row in masked.numpy():
         index = np.flatnonzero(row)
         assert len(index) <= 12
         assert len(index) == 0 or index[-1] - index[0] == len(index) - 1
-    assert hidden.any()
-    assert not hidden[:, 0].all()  # not always at the beginning
+    assert masked.any()
+    assert not masked[:, 0].all()  # not always at the beginning
     mean = np.broadcast_to(x.numpy().mean((0, 2), keepdims=True), x.shape)
     changed = (out != x).numpy()
     np.testing.assert_allclose(out.numpy()[changed], mean[changed], atol=1e-4)
 
 
-def test_a_warp_of_nothing_is_the_middle(batch):
+def test_a_warp_without_changes_returns_the_middle(batch):
     x = batch[0]
     torch.testing.assert_close(spectral_augment.warp(x, 120, 0.0, 0, rng()), x, atol=1e-3, rtol=0)
     middle = spectral_augment.warp(x, 100, 0.0, 0, rng())
     torch.testing.assert_close(middle, x[..., 10:110], atol=1e-3, rtol=0)
 
 
-def test_a_warp_scales_the_tempo():
+def test_a_warp_changes_the_tempo_by_at_most_the_requested_factor():
     t = torch.arange(240.0)
     x = torch.sin(2 * torch.pi * t / 20).expand(64, 8, 240)
     out = spectral_augment.warp(x, 160, 0.3, 0, rng())

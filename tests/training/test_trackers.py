@@ -1,4 +1,4 @@
-"""Tracking, read back with the trackers' own readers."""
+"""TensorBoard and Weights & Biases files, read with the trackers' own readers."""
 
 import json
 import socket
@@ -16,7 +16,7 @@ from wandb.proto.wandb_internal_pb2 import Record
 
 from neuromusic.core.errors import InputError, need_package
 from neuromusic.features.prepared import open_prepared
-from neuromusic.pipeline import prepare
+from neuromusic.pipeline.prepare import prepare_features
 from neuromusic.pipeline.train import fit_tracked
 from neuromusic.training.config import make_config
 
@@ -25,7 +25,7 @@ from neuromusic.training.config import make_config
 def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("tracking")
     train = write_features(root / "train.npz")
-    prepare.make_prepared_features(train, None, root / "prepared", lambda text: None)
+    prepare_features(train, out=root / "prepared")
     (root / "tiny.toml").write_text(TINY_TOML)
     return root
 
@@ -40,7 +40,7 @@ def settings(**track):
     return make_config(tree, "test")
 
 
-def test_tensorboard_holds_each_epoch_once_after_a_stop(place):
+def test_tensorboard_contains_each_epoch_once_after_an_interruption(place):
     data = open_prepared(place / "prepared")
     config = settings(tensorboard=True)
 
@@ -61,7 +61,7 @@ def test_tensorboard_holds_each_epoch_once_after_a_stop(place):
     shown = ["confusion of the validation clips", "learning curves"]
     assert sorted(board.Tags()["images"]) == shown
     assert "epochs = 3" in str(board.Tensors("settings/text_summary")[0])
-    # A finished training is not told again.
+    # A finished training is not written again.
     before = sorted((place / "run" / "tensorboard").iterdir())
     assert not fit_tracked(config, data, place / "run", True, lambda row: None)
     assert sorted((place / "run" / "tensorboard").iterdir()) == before
@@ -69,47 +69,47 @@ def test_tensorboard_holds_each_epoch_once_after_a_stop(place):
 
 def wandb_records(path):
     """Yield the records of a .wandb file: LevelDB's log format after a header of seven bytes."""
-    content, at, held = path.read_bytes(), 7, b""
+    content, at, record = path.read_bytes(), 7, b""
     assert content.startswith(b":W&B")
     while at < len(content):
         if 32768 - at % 32768 < 7:
-            at += 32768 - at % 32768  # the rest of a block that holds no header
+            at += 32768 - at % 32768  # the rest of the block is too short for a header
             continue
         _, length, kind = struct.unpack_from("<IHB", content, at)
-        held += content[at + 7 : at + 7 + length]
+        record += content[at + 7 : at + 7 + length]
         at += 7 + length
-        if kind in (1, 4):  # whole, or the last part
-            yield Record.FromString(held)
-            held = b""
+        if kind in (1, 4):  # a complete record or its last part
+            yield Record.FromString(record)
+            record = b""
 
 
 def wandb_history(directory):
-    """Return what an offline run has told: a dictionary a record."""
+    """Return what an offline W&B run has logged: one dictionary per record."""
     (path,) = directory.glob("wandb/offline-run-*/*.wandb")
     return [
-        {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in told}
-        for told in (record.history.item for record in wandb_records(path))
-        if told
+        {item.key or "/".join(item.nested_key): json.loads(item.value_json) for item in items}
+        for items in (record.history.item for record in wandb_records(path))
+        if items
     ]
 
 
 @pytest.mark.slow
-def test_weights_and_biases_offline_needs_no_network(place, tmp_path):
-    """Whatever goes out would go through the proxy, which is this test."""
-    called = []
+def test_weights_and_biases_offline_sends_nothing(place, tmp_path):
+    """Any request would go through the proxy, which is this test."""
+    requests = []
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(600)
 
-        def listen():
+        def accept_requests():
             while True:
                 try:
                     connection, _ = server.accept()
                 except OSError:
                     return
-                called.append(connection.recv(200))
+                requests.append(connection.recv(200))
                 connection.close()
 
-        threading.Thread(target=listen, daemon=True).start()
+        threading.Thread(target=accept_requests, daemon=True).start()
         proxy = f"http://127.0.0.1:{server.getsockname()[1]}"
         home = tmp_path / "home"
         home.mkdir()
@@ -125,19 +125,19 @@ def test_weights_and_biases_offline_needs_no_network(place, tmp_path):
         )  # fmt: skip
         assert result.returncode == 0, result.stderr
         server.close()
-    assert called == []
+    assert requests == []
     written = [path for path in home.rglob("*") if path.is_file() and "wandb" in str(path)]
     assert written == []
     rows = wandb_history(place / "offline")
     metrics = pd.read_csv(place / "offline" / "metrics.csv")
-    told = [row["valid_loss"] for row in rows if "valid_loss" in row]
-    np.testing.assert_allclose(told, metrics["valid_loss"], rtol=1e-6)
+    losses = [row["valid_loss"] for row in rows if "valid_loss" in row]
+    np.testing.assert_allclose(losses, metrics["valid_loss"], rtol=1e-6)
     pictures = {key for row in rows for key in row if key.startswith(("confusion", "learning"))}
     assert any(key.startswith("confusion of the validation clips") for key in pictures)
     assert any(key.startswith("learning curves") for key in pictures)
 
 
-def test_the_settings_lie_beside_the_weights(place):
+def test_the_settings_are_written_next_to_the_weights(place):
     data = open_prepared(place / "prepared")
     config = settings()
     assert fit_tracked(config, data, place / "plain", False, lambda row: None)
@@ -147,6 +147,6 @@ def test_the_settings_lie_beside_the_weights(place):
     assert not (place / "plain" / "wandb").exists()
 
 
-def test_a_missing_package_is_named_with_its_extra():
+def test_the_error_for_a_missing_package_names_its_extra():
     with pytest.raises(InputError, match=r'pip install "neuromusic\[track\]"'):
         need_package("no_such_package", "track")
