@@ -1,1 +1,1 @@
-"""Figures."""
+"""How well a network classifies: scores, comparisons, confusions, prediction, similar sounds."""

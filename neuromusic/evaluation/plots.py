@@ -1,4 +1,4 @@
-"""The figures of a run: confusion, learning curves, the variants of a clip, one run's timeline."""
+"""Figures of classification: confusions, calibration, learning curves, sweeps, comparisons."""
 
 import matplotlib
 
@@ -6,6 +6,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -15,17 +16,15 @@ from neuromusic.stimuli.variants import VARIANTS
 
 
 def confusion(counts: NDArray[np.int64], classes: list[str], title: str) -> Figure:
-    """Draw a confusion matrix: rows true, colour the share of the row, numbers counts."""
+    """Draw a confusion matrix: rows are true, colours are shares of a row, numbers are counts."""
     n = len(classes)
     figure, axis = plt.subplots(figsize=(1.8 + 0.5 * n, 1.2 + 0.5 * n))
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     image = axis.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for (row, column), count in np.ndenumerate(counts):
         if count:
-            colour = "white" if share[row, column] > 0.6 else "black"
-            axis.text(column, row, str(count), ha="center", va="center", color=colour, fontsize=9)
-    axis.set_xticks(range(n), classes, rotation=45, ha="right")
-    axis.set_yticks(range(n), classes)
+            _number(axis, (row, column), str(count), share[row, column], fontsize=9)
+    _label_classes(axis, classes)
     axis.set(xlabel="predicted", ylabel="true", title=title)
     figure.colorbar(image, ax=axis, label="share of the true genre", fraction=0.046)
     return figure
@@ -34,10 +33,10 @@ def confusion(counts: NDArray[np.int64], classes: list[str], title: str) -> Figu
 def confusions(
     matrices: dict[str, NDArray[np.float64]], classes: list[str], notes: list[str]
 ) -> Figure:
-    """Draw confusion matrices (rows true, adding up to 1) side by side, title -> matrix.
+    """Draw confusion matrices (title -> shares of each true class) side by side.
 
-    The colours are those of square roots, so that what is confused can be seen beside the diagonal;
-    numbers are per cent. ``notes`` stand below.
+    Colours are on a square-root scale, so that confusions remain visible next to the diagonal;
+    numbers are per cent. ``notes`` are printed below.
     """
     n = len(classes)
     size = 1.2 + 0.36 * n
@@ -48,15 +47,10 @@ def confusions(
     scale = matplotlib.colors.PowerNorm(0.5, 0, 1)
     for axis, (title, matrix) in zip(np.atleast_1d(axes), matrices.items(), strict=True):
         image = axis.imshow(matrix, cmap="Blues", norm=scale)
-        for (row, column), share in np.ndenumerate(matrix):
+        for place, share in np.ndenumerate(matrix):
             if round(100 * share):
-                colour = "white" if scale(share) > 0.6 else "black"
-                axis.text(
-                    column, row, f"{100 * share:.0f}", ha="center", va="center", color=colour,
-                    fontsize=8,
-                )  # fmt: skip
-        axis.set_xticks(range(n), classes, rotation=45, ha="right")
-        axis.set_yticks(range(n), classes)
+                _number(axis, place, f"{100 * share:.0f}", scale(share), fontsize=8)
+        _label_classes(axis, classes)
         axis.set(xlabel="answer", title=title)
     np.atleast_1d(axes)[0].set_ylabel("true genre")
     bar = figure.colorbar(image, ax=axes, fraction=0.02, pad=0.01, ticks=[0, 0.05, 0.2, 0.5, 1])
@@ -66,10 +60,24 @@ def confusions(
     return figure
 
 
-def reliability(bins: pd.DataFrame, found: dict[str, float]) -> Figure:
-    """Draw how often clips are right against how sure the network is, and how many are so sure.
+def _number(
+    axis: Axes, place: tuple[int, ...], text: str, darkness: float, fontsize: float
+) -> None:
+    """Write a number into a cell (row, column), in white if the cell is dark."""
+    row, column = place
+    colour = "white" if darkness > 0.6 else "black"
+    axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=fontsize)
 
-    ``bins`` as `metrics.reliability`, ``found`` as `metrics.calibration` return them.
+
+def _label_classes(axis: Axes, classes: list[str]) -> None:
+    axis.set_xticks(range(len(classes)), classes, rotation=45, ha="right")
+    axis.set_yticks(range(len(classes)), classes)
+
+
+def reliability(bins: pd.DataFrame, calibration: dict[str, float]) -> Figure:
+    """Draw accuracy against confidence, and the number of clips in each bin of confidence.
+
+    ``bins`` is the output of `metrics.reliability`, ``calibration`` that of `metrics.calibration`.
     """
     figure, (axis, below) = plt.subplots(
         2, 1, figsize=(4.6, 5.6), sharex=True, height_ratios=(4, 1), layout="constrained"
@@ -83,8 +91,9 @@ def reliability(bins: pd.DataFrame, found: dict[str, float]) -> Figure:
     axis.plot(bins["confidence"], bins["accuracy"], "o", color=COLOURS[0], label="this network")
     axis.set(ylabel="accuracy", xlim=(0, 1), ylim=(-0.03, 1.03))
     axis.set_title(
-        f"calibration error {found['error']:.3f} (calibrated: {found['error_if_calibrated']:.3f}, "
-        f"up to {found['error_if_calibrated_95']:.3f})",
+        f"calibration error {calibration['error']:.3f} (calibrated: "
+        f"{calibration['error_if_calibrated']:.3f}, up to "
+        f"{calibration['error_if_calibrated_95']:.3f})",
         fontsize=9, pad=24,
     )  # fmt: skip
     axis.legend(frameon=False, fontsize=8, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 0.99))
@@ -96,14 +105,15 @@ def reliability(bins: pd.DataFrame, found: dict[str, float]) -> Figure:
 
 
 def learning_curves(metrics: pd.DataFrame) -> Figure:
-    """Draw loss and accuracy over the epochs, as far as metrics.csv has them."""
+    """Draw loss and accuracy over the epochs, as far as metrics.csv contains them."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.2))
-    for axis, what in zip(axes, ("loss", "accuracy"), strict=True):
-        for side, colour in (("train", "0.55"), ("valid", COLOURS[0])):
-            if f"{side}_{what}" in metrics:
-                label = "training windows (augmented)" if side == "train" else "validation clips"
-                axis.plot(metrics["epoch"], metrics[f"{side}_{what}"], color=colour, label=label)
-        axis.set(xlabel="epoch", ylabel="cross-entropy (nats)" if what == "loss" else what)
+    for axis, metric in zip(axes, ("loss", "accuracy"), strict=True):
+        for split, colour in (("train", "0.55"), ("valid", COLOURS[0])):
+            if f"{split}_{metric}" in metrics:
+                label = "training windows (augmented)" if split == "train" else "validation clips"
+                axis.plot(metrics["epoch"], metrics[f"{split}_{metric}"], color=colour, label=label)
+        unit = "cross-entropy (nats)" if metric == "loss" else metric
+        axis.set(xlabel="epoch", ylabel=unit)
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.spines[["top", "right"]].set_visible(False)
     axes[1].set_ylim(0, 1)
@@ -121,23 +131,23 @@ def learning_curves(metrics: pd.DataFrame) -> Figure:
 
 
 def history(table: pd.DataFrame, metric: str, falls: bool) -> Figure:
-    """Draw the trials of a sweep (columns trial, state, metric) and the best one so far.
+    """Draw the trials of a sweep (columns trial, state and the metric) and the best one so far.
 
-    ``falls``: whether less is better.
+    ``falls``: whether lower values of the metric are better.
     """
     figure, axis = plt.subplots(figsize=(7, 3.4))
     table = table.sort_values("trial")
-    whole = table["state"] == "complete"
+    complete = table["state"] == "complete"
     axis.scatter(
-        table["trial"][whole], table[metric][whole], color=COLOURS[0], s=22, zorder=2,
+        table["trial"][complete], table[metric][complete], color=COLOURS[0], s=22, zorder=2,
         label="trained to the end",
     )  # fmt: skip
     axis.scatter(
-        table["trial"][~whole], table[metric][~whole], facecolors="none", edgecolors="0.6", s=22,
-        label="stopped early",
+        table["trial"][~complete], table[metric][~complete], facecolors="none", edgecolors="0.6",
+        s=22, label="stopped early",
     )  # fmt: skip
-    ended = table[metric].where(whole)
-    best = ended.cummin() if falls else ended.cummax()
+    values = table[metric].where(complete)
+    best = values.cummin() if falls else values.cummax()
     axis.step(table["trial"], best.ffill(), where="post", color=COLOURS[1], label="best so far")
     axis.xaxis.get_major_locator().set_params(integer=True)
     unit = "validation cross-entropy (nats)" if metric == "valid_loss" else "validation accuracy"
@@ -149,21 +159,16 @@ def history(table: pd.DataFrame, metric: str, falls: bool) -> Figure:
 
 
 def comparison(table: pd.DataFrame) -> Figure:
-    """Draw the accuracies of `compare.ranked` with their intervals, the best on top."""
+    """Draw the accuracies in `comparison.Comparison.table` with intervals, the best at the top."""
     n = len(table)
     figure, axis = plt.subplots(figsize=(8, 1.5 + 0.36 * n))
     y = np.arange(n)
-    sides = [
-        table["accuracy"] - table["accuracy_low"],
-        table["accuracy_high"] - table["accuracy"],
-    ]
+    bars = [table["accuracy"] - table["accuracy_low"], table["accuracy_high"] - table["accuracy"]]
     axis.errorbar(
-        table["accuracy"], y, xerr=np.maximum(sides, 0), fmt="o", color=COLOURS[0], capsize=3,
+        table["accuracy"], y, xerr=np.maximum(bars, 0), fmt="o", color=COLOURS[0], capsize=3,
         label="accuracy, 95 % interval",
     )  # fmt: skip
-    axis.scatter(
-        table["random_weights"], y, marker="x", color="0.55", label="the same, random weights"
-    )
+    axis.scatter(table["random_weights"], y, marker="x", color="0.55", label="with random weights")
     if table["published"].notna().any():
         axis.scatter(
             table["published"], y, marker="D", facecolors="none", edgecolors=COLOURS[1],
@@ -181,7 +186,7 @@ def comparison(table: pd.DataFrame) -> Figure:
 def variants(
     mels: list[NDArray[np.float32]], frame_s: float, texts: list[str], clip: str
 ) -> Figure:
-    """Draw the log-mel (mels, frames) of a clip's variants, each with its drawn parameters."""
+    """Draw the log-mel (mels, frames), in dB, of a clip's variants, with their parameters."""
     figure, axes = plt.subplots(2, 5, figsize=(15, 5.2), sharex=True, sharey=True)
     high = max(float(mel.max()) for mel in mels)
     longest_s = max(mel.shape[1] for mel in mels) * frame_s

@@ -1,4 +1,4 @@
-"""Listen: from log-mel or sound files to log-probabilities, and to the volumes of a clip."""
+"""Predict the classes of sound files of any length, in blocks of about a minute."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,68 +14,77 @@ from neuromusic.models.inference import in_threads, log_probabilities, pool_wind
 from neuromusic.stimuli import audio
 from neuromusic.training.trained import TrainedNetwork, best_device
 
-BLOCK_S = 60.0  # a long file is heard in pieces of this length
+BLOCK_S = 60.0  # the memory that a file needs does not grow with its length
 
 
-def pieces(path: Path, run: TrainedNetwork) -> Iterator[NDArray[np.float32]]:
-    """Yield the samples of a sound file in pieces of about a minute, so any length will do.
+def sound_blocks(path: Path, trained: TrainedNetwork) -> Iterator[NDArray[np.float32]]:
+    """Yield a sound file as mono blocks of about BLOCK_S seconds at audio.RATE_HZ, (samples,).
 
-    None is shorter than the run's window unless the file is. Raises InputError for a file without
-    sound.
+    No block is shorter than a window of the network, unless the file is: a short remainder is
+    joined to the block before it. Raises InputError if the file is empty or silent, or has samples
+    that are not finite.
     """
-    spec = run.network.spec
-    least = round(spec.n_frames * spec.frame_s * audio.RATE_HZ)
-    held = np.zeros(0, np.float32)
-    heard = False
+    spec = trained.network.spec
+    window = round(spec.n_frames * spec.frame_s * audio.RATE_HZ)
+    waiting = np.zeros(0, np.float32)
+    has_sound = False
     for block in audio.blocks(path, BLOCK_S):
         if not np.isfinite(block).all():
-            raise InputError(f"{path}: holds NaN or infinite samples; write it again")
-        heard = heard or bool(block.any())
-        # A piece waits for the next, so that a short rest at the end joins the one before.
-        if len(held) >= BLOCK_S * audio.RATE_HZ and len(block) >= least:
-            yield held
-            held = block
+            raise InputError(f"{path}: contains NaN or infinite samples; write it again")
+        has_sound = has_sound or bool(block.any())
+        if len(waiting) >= BLOCK_S * audio.RATE_HZ and len(block) >= window:
+            yield waiting
+            waiting = block
         else:
-            held = np.concatenate([held, block])
-    if not heard:
-        raise InputError(f"{path}: is {'silent' if len(held) else 'empty'}; expected sound")
-    yield held
+            waiting = np.concatenate([waiting, block])
+    if not has_sound:
+        raise InputError(f"{path}: is {'silent' if len(waiting) else 'empty'}; expected sound")
+    yield waiting
 
 
-def predict_files(paths: Sequence[Path], run: TrainedNetwork) -> NDArray[np.float64]:
+def predict_files(paths: Sequence[Path], trained: TrainedNetwork) -> NDArray[np.float64]:
     """Return the log-probabilities (files, classes) of sound files of any length and rate.
 
-    Windows of silence alone do not count. Raises InputError for a file without sound.
+    They are pooled over all windows of a file except those of silence alone. Raises InputError for
+    a file without sound, and if the network takes no sound.
     """
-    run.network.to(best_device())
+    trained.network.to(best_device())
+    empty = np.zeros((0, len(trained.classes)))
 
-    def listen(piece: tuple[int, NDArray[np.float32]]) -> tuple[int, float, NDArray[np.float64]]:
-        number, wave = piece
-        features, sounds = run.hear(wave)
-        windows, _ = cut_windows(features, run.network.spec.n_frames, run.hop_frames, sounds)
-        heard = log_probabilities(run.network, windows) if len(windows) else no_windows
-        return number, len(wave) / audio.RATE_HZ, heard
+    def predict(
+        numbered_block: tuple[int, NDArray[np.float32]],
+    ) -> tuple[int, float, NDArray[np.float64]]:
+        number, wave = numbered_block
+        features, has_sound = trained.features_of(wave)
+        window = trained.network.spec.n_frames
+        windows, _ = cut_windows(features, window, trained.hop_frames, has_sound)
+        log_p = log_probabilities(trained.network, windows) if len(windows) else empty
+        return number, len(wave) / audio.RATE_HZ, log_p
 
-    no_windows = np.zeros((0, len(run.classes)))
     total_s = sum(audio.duration_s(path) for path in paths)
-    waves = ((number, wave) for number, path in enumerate(paths) for wave in pieces(path, run))
-    parts: list[list[NDArray[np.float64]]] = [[] for _ in paths]
-    done = track(
-        in_threads(listen, waves), "predict, seconds", round(total_s), size=lambda made: made[1]
+    blocks = (
+        (number, wave) for number, path in enumerate(paths) for wave in sound_blocks(path, trained)
     )
-    for number, _, log_p in done:
-        parts[number].append(log_p)
-    whole = [np.concatenate(each) for each in parts]
-    for path, log_p in zip(paths, whole, strict=True):
+    results = track(
+        in_threads(predict, blocks), "predict (s)", round(total_s), size=lambda result: result[1]
+    )
+    by_file: list[list[NDArray[np.float64]]] = [[] for _ in paths]
+    for number, _, log_p in results:
+        by_file[number].append(log_p)
+    per_window = [np.concatenate(parts) for parts in by_file]
+    for path, log_p in zip(paths, per_window, strict=True):
         if len(log_p) == 0:
-            raise InputError(f"{path}: nothing in it is loud enough to be heard; expected sound")
-    return np.stack([pool_windows(log_p) for log_p in whole])
+            raise InputError(f"{path}: is too soft, so all of it counts as silence; expected sound")
+    return np.stack([pool_windows(log_p) for log_p in per_window])
 
 
 def prediction_table(
     names: pd.DataFrame, log_p: NDArray[np.float64], classes: list[str]
 ) -> pd.DataFrame:
-    """Join ``names`` (rows) with predicted, probability and one column a class, from log_p."""
+    """Return ``names`` with the columns predicted, probability and one per class.
+
+    ``names`` and ``log_p`` (n, classes) have the same rows.
+    """
     p = np.exp(log_p)
     best = p.argmax(axis=1)
     table = names.reset_index(drop=True).assign(

@@ -1,8 +1,7 @@
-"""Search by sound: the clips whose activations are nearest, with an index that is kept."""
+"""Find the clips with the most similar activations, with an index on disk of those already seen."""
 
-import zipfile
-import zlib
-from collections.abc import Callable
+import logging
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,66 +10,69 @@ import torch
 from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError
-from neuromusic.core.files import check_zip, sha256
-from neuromusic.core.progress import Say, track
-from neuromusic.evaluation.predict import pieces
+from neuromusic.core.files import read_npz, sha256
+from neuromusic.core.progress import track
+from neuromusic.evaluation.predict import sound_blocks
 from neuromusic.features.windows import cut_windows
 from neuromusic.models.inference import BATCH, in_threads
 from neuromusic.training.trained import TrainedNetwork
 
-SAVE_EVERY = 100  # clips, so that a killed search does not begin anew
+log = logging.getLogger(__name__)
+
+SAVE_EVERY = 100  # clips, so that a search that is killed does not start again
 
 
 @dataclass
 class Index:
-    """The vectors of clips, for one stage of one network.
+    """The activation vectors of clips, for one stage of one network.
 
-    A clip is known by the SHA-256 of its file, so one that was moved is not heard again.
+    The key of a clip is the SHA-256 of its file, so a file that was moved is not computed again.
     """
 
     weights: str  # SHA-256 of model.safetensors
     stage: str
-    vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # file's SHA-256 -> units
-    names: dict[str, str] = field(default_factory=dict)  # where the file was seen last
+    vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # SHA-256 -> (units,)
+    names: dict[str, str] = field(default_factory=dict)  # SHA-256 -> where the file was last
 
 
 @torch.inference_mode()
-def clip_vector(path: Path, run: TrainedNetwork, stage: str) -> NDArray[np.float32]:
+def clip_vector(path: Path, trained: TrainedNetwork, stage: str) -> NDArray[np.float32]:
     """Return the mean over time of a stage's activations to a sound file, (units,).
 
-    Over all windows of the file, none of them padded; units are channels x bands, flattened.
-    Raises InputError for a file without sound.
+    The mean is over all windows of the file, none of them padded; units are channels x bands,
+    flattened. Raises InputError for a file without sound.
     """
-    window, device = run.network.spec.n_frames, run.network.band_mean.device
+    window, device = trained.network.spec.n_frames, trained.network.band_mean.device
     means = []
-    for wave in pieces(path, run):
-        windows, _ = cut_windows(run.hear(wave)[0], window, run.hop_frames)
+    for wave in sound_blocks(path, trained):
+        windows, _ = cut_windows(trained.features_of(wave)[0], window, trained.hop_frames)
         for first in range(0, len(windows), BATCH):
             x = torch.from_numpy(windows[first : first + BATCH]).to(device)
-            active = run.network.activations(x)[stage]  # (n, ..., time)
-            means.append(active.flatten(1, -2).mean(-1).cpu().numpy())
+            activations = trained.network.activations(x)[stage]  # (n, ..., time)
+            means.append(activations.flatten(1, -2).mean(-1).cpu().numpy())
     return np.concatenate(means).mean(0)
 
 
 def load_index(path: Path, weights: str, stage: str) -> Index:
-    """Open a saved index; an empty one where there is none, or of other weights, or damaged."""
-    index = Index(weights, stage)
+    """Open a stored index; return an empty one if it is missing, damaged or for other weights."""
     try:
-        check_zip(path)
-        with np.load(path, allow_pickle=False) as saved:
-            if str(saved["weights"]) == weights and str(saved["stage"]) == stage:
-                hashes, names = saved["sha256"].tolist(), saved["files"].tolist()
-                vectors = dict(zip(hashes, saved["vectors"], strict=True))
-                index = Index(weights, stage, vectors, dict(zip(hashes, names, strict=True)))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        pass  # it is made again
-    return index
+        saved = read_npz(path)
+        if str(saved["weights"]) == weights and str(saved["stage"]) == stage:
+            hashes, names = saved["sha256"].tolist(), saved["files"].tolist()
+            vectors = dict(zip(hashes, saved["vectors"], strict=True))
+            return Index(weights, stage, vectors, dict(zip(hashes, names, strict=True)))
+    except (OSError, ValueError, KeyError, TypeError) as error:  # an InputError is a ValueError
+        log.debug("%s: not used, computed again (%s)", path, error)
+    return Index(weights, stage)
 
 
 def save_index(index: Index, path: Path) -> None:
-    """Write an index whole: files, their SHA-256, vectors (n, units), stage, weights."""
+    """Write an index completely or not at all.
+
+    Arrays: files, sha256, vectors (n, units) float32, stage, weights.
+    """
     part = path.with_name(f".{path.name}.partial")
-    part.unlink(missing_ok=True)  # it may be a link to elsewhere
+    part.unlink(missing_ok=True)  # it may be a link to another place
     with open(part, "wb") as file:
         np.savez(
             file,
@@ -83,47 +85,56 @@ def save_index(index: Index, path: Path) -> None:
     part.replace(path)
 
 
-def extend_index(
-    index: Index, run: TrainedNetwork, paths: list[Path], save: Callable[[], None], say: Say
+def update_index(
+    index: Index, trained: TrainedNetwork, paths: list[Path], target: Path
 ) -> tuple[dict[Path, str], int]:
-    """Hear what an index lacks; return (path -> SHA-256 of all that can be heard, how many were).
+    """Compute the vectors that an index does not contain; save it to ``target`` repeatedly.
 
-    What is no sound is said and left out.
+    Returns (path -> SHA-256 of all usable files, number of clips that were computed). Files without
+    sound are left out, with a warning.
     """
+    hashes: dict[Path, str] = {}
+    n_computed = 0
+    for path, key, vector in _vectors(index, trained, paths):
+        hashes[path] = key
+        if vector is not None and key not in index.vectors:  # a copy may have been computed
+            index.vectors[key] = vector
+            n_computed += 1
+        index.names[key] = str(path)
+        if n_computed and n_computed % SAVE_EVERY == 0:
+            save_index(index, target)
+    if n_computed:
+        save_index(index, target)
+    return hashes, n_computed
 
-    def listen(path: Path) -> tuple[str, NDArray[np.float32] | InputError | None]:
+
+def _vectors(
+    index: Index, trained: TrainedNetwork, paths: list[Path]
+) -> Iterator[tuple[Path, str, NDArray[np.float32] | None]]:
+    """Yield (path, SHA-256, vector or None if the index contains it) for files with sound."""
+
+    def compute(path: Path) -> tuple[str, NDArray[np.float32] | InputError | None]:
         key = sha256(path)
         try:
-            return key, None if key in index.vectors else clip_vector(path, run, index.stage)
+            return key, None if key in index.vectors else clip_vector(path, trained, index.stage)
         except InputError as error:
             return key, error
 
-    known: dict[Path, str] = {}
-    heard = 0
-    made = track(in_threads(listen, paths), "listen", len(paths))
-    for path, (key, vector) in zip(paths, made, strict=True):
+    results = track(in_threads(compute, paths), "compute activations", len(paths))
+    for path, (key, vector) in zip(paths, results, strict=True):
         if isinstance(vector, InputError):
-            say(f"left out: {vector}")
-            continue
-        if vector is not None and key not in index.vectors:  # not a copy that was begun meanwhile
-            index.vectors[key] = vector
-            heard += 1
-        known[path] = key
-        index.names[key] = str(path)
-        if heard and heard % SAVE_EVERY == 0:
-            save()
-    if heard:
-        save()
-    return known, heard
+            log.warning("left out: %s", vector)
+        else:
+            yield path, key, vector
 
 
 def nearest(
     vector: NDArray[np.float32], others: NDArray[np.float32], k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the rows of ``others`` (n, units) nearest to ``vector`` (units,), and how near.
+    """Return the k rows of ``others`` (n, units) most similar to ``vector`` (units,), and how much.
 
-    By the cosine of the angle between them, at most k, the nearest first; a vector of zeros is
-    at a right angle to all.
+    Similarity is the cosine of the angle between two vectors; it is 0 if one of them is zero. The
+    most similar row comes first; there are fewer than k if ``others`` has fewer rows.
     """
     a, b = vector.astype(np.float64), others.astype(np.float64)
     lengths = np.linalg.norm(a) * np.linalg.norm(b, axis=1)

@@ -1,4 +1,4 @@
-"""Comparing runs: the table against the files it was made of, multiply-adds against PyTorch."""
+"""Comparing networks: the tables against the files they are made of."""
 
 import json
 import shutil
@@ -13,10 +13,14 @@ from helpers import TINY, write_features
 
 from neuromusic.cli.main import cli
 from neuromusic.core.errors import InputError
-from neuromusic.evaluation import comparison
-from neuromusic.evaluation.results import read_scores
+from neuromusic.evaluation.comparison import PAIRS, compare_networks
+from neuromusic.evaluation.comparison_text import COLUMNS, as_markdown, as_text
+from neuromusic.evaluation.stored_scores import read_scores
 from neuromusic.features.prepared import open_prepared
-from neuromusic.pipeline import crossval, evaluate, prepare
+from neuromusic.pipeline.compare import compare
+from neuromusic.pipeline.crossval import crossval
+from neuromusic.pipeline.evaluate import evaluate
+from neuromusic.pipeline.prepare import prepare_features
 from neuromusic.training.config import make_config
 from neuromusic.training.fit import fit
 
@@ -33,11 +37,11 @@ def settings(lr, **sections):
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
+    """Evaluated networks: "keen" with three seeds, "idle", which learned nothing, and "cv"."""
     root = tmp_path_factory.mktemp("compare")
     test = write_features(root / "test.npz", 1, seed=1, first=50)
     train = write_features(root / "train.npz")
-    prepared = prepare.make_prepared_features(train, test, root / "prepared", print)
-    data = open_prepared(prepared)
+    data = prepare_features(train, test=test, out=root / "prepared")
     published = {"accuracy": 0.5854, "what": "chunks | fMRI order"}
     fit(settings(1e-12), data, root / "idle")
     fit(settings(0.01, published=published), data, root / "keen")
@@ -46,14 +50,20 @@ def place(tmp_path_factory):
         train = config.train.model_copy(update={"seed": seed})
         fit(config.model_copy(update={"train": train}), data, root / f"keen-{seed}")
     for name in ("idle", "keen", "keen-1", "keen-2"):
-        evaluate.make_evaluation(root / name, None, print)
-    crossval.make_crossval(settings(0.01), prepared, 3, root / "cv", print)
+        evaluate(root / name)
+    crossval(settings(0.01), data, out=root / "cv", folds=3)
     return root
 
 
-def test_the_table_is_what_the_files_say(place):
-    table, pairs, warnings = comparison.tables([place / "idle", place / "keen"])
-    assert warnings == []
+def stored_hits(directory):
+    table = pd.read_csv(directory / "predictions.tsv", sep="\t").sort_values("clip")
+    return (table["genre"] == table["predicted"]).to_numpy()
+
+
+def test_the_table_agrees_with_the_files(place):
+    comparison = compare_networks([place / "idle", place / "keen"])
+    table = comparison.table
+    assert comparison.warnings == []
     assert table["accuracy"].is_monotonic_decreasing
     row = table.set_index("run").loc[str(place / "keen")]
     scores = json.loads((place / "keen" / "evaluation.json").read_text())
@@ -67,11 +77,15 @@ def test_the_table_is_what_the_files_say(place):
     seconds = pd.read_csv(place / "keen" / "seconds.csv")["seconds"]
     assert row["seconds_an_epoch"] == seconds.median() > 0
     assert row["published"] == 0.5854
-    text = comparison.as_text(table)
-    assert "0.5854" in text
-    assert "chunks \\| fMRI order" in comparison.as_markdown(table)
-    hits = [scored_hits(place / name) for name in (Path(table["run"][0]), Path(table["run"][1]))]
-    (pair,) = pairs.to_dict("records")
+    assert "0.5854" in as_text(table)
+    assert "chunks \\| fMRI order" in as_markdown(table)
+
+
+def test_a_pair_agrees_with_the_files_and_scipy(place):
+    comparison = compare_networks([place / "idle", place / "keen"])
+    runs = comparison.table["run"]
+    hits = [stored_hits(Path(runs[0])), stored_hits(Path(runs[1]))]
+    (pair,) = comparison.pairs.to_dict("records")
     assert pair["difference"] == pytest.approx(hits[0].mean() - hits[1].mean())
     only = [(hits[0] & ~hits[1]).sum(), (hits[1] & ~hits[0]).sum()]
     assert [pair["only_first"], pair["only_second"]] == only
@@ -80,102 +94,104 @@ def test_the_table_is_what_the_files_say(place):
     assert np.isnan(pair["p_flips"])
 
 
-def test_a_cross_validation_stands_beside_runs_with_a_warning(place):
-    table, pairs, (warning,) = comparison.tables([place / "keen", place / "cv"])
+def test_a_cross_validation_and_a_network_are_ranked_with_a_warning(place):
+    comparison = compare_networks([place / "keen", place / "cv"])
+    table, (warning,) = comparison.table, comparison.warnings
     assert set(table["n"]) == {10, 30}
     assert f"10 clips: {place / 'keen'}; 30 clips: {place / 'cv'}" in warning
-    assert pairs.empty
+    assert comparison.pairs.empty
     assert (table["multiply_adds"].nunique(), table["parameters"].nunique()) == (1, 1)
     assert table["seconds_an_epoch"].notna().all()
 
 
-def test_the_command_writes_the_best(place, runner):
+def test_top_limits_what_is_written(place):
+    names = ("idle", "keen", "keen-1", "cv")
+    comparison = compare([place / name for name in names], top=2, out=place / "out")
+    assert len(comparison.table) == 2
+    table = pd.read_csv(place / "out" / "table.tsv", sep="\t")
+    assert list(table) == list(COLUMNS)
+    assert list(table["rank"]) == [1, 2]
+    assert (place / "out" / "table.md").read_text().count("\n") == 4
+    assert (place / "out" / "table.png").stat().st_size > 5000
+    content = json.loads((place / "out" / "compare.json").read_text())
+    assert [row["run"] for row in content["settings"]] == list(table["run"])
+    assert (content["pairs_corrected_for"], content["interval_over"]) == (1, "clips and seeds")
+    assert list(pd.read_csv(place / "out" / "pairs.tsv", sep="\t")) == list(PAIRS)
+
+
+def test_the_command_prints_the_warning(place, runner):
     arguments = ["compare", *(str(place / name) for name in ("idle", "keen", "keen-1", "cv"))]
     result = runner.invoke(cli, [*arguments, "--top", "2", "--out", str(place / "out")])
     assert result.exit_code == 0, result.output
     assert "warning: these 3 were not scored on the same clips" in result.stderr
-    table = pd.read_csv(place / "out" / "table.tsv", sep="\t")
-    assert list(table) == list(comparison.COLUMNS)
-    assert list(table["rank"]) == [1, 2]
-    assert (place / "out" / "table.md").read_text().count("\n") == 4
-    assert (place / "out" / "table.png").stat().st_size > 5000
-    found = json.loads((place / "out" / "compare.json").read_text())
-    assert [row["run"] for row in found["settings"]] == list(table["run"])
-    assert (found["pairs_corrected_for"], found["interval_over"]) == (1, "clips and seeds")
-    assert list(pd.read_csv(place / "out" / "pairs.tsv", sep="\t")) == list(comparison.PAIRS)
 
 
-def scored_hits(directory):
-    table = pd.read_csv(directory / "predictions.tsv", sep="\t").sort_values("clip")
-    return (table["genre"] == table["predicted"]).to_numpy()
-
-
-def test_seeds_are_one_row_and_none_is_the_best(place):
+def test_repeats_with_other_seeds_are_one_row(place):
     names = ("keen", "keen-1", "keen-2")
-    table, pairs, warnings = comparison.tables([place / name for name in (*names, "idle")])
-    assert warnings == []
+    comparison = compare_networks([place / name for name in (*names, "idle")])
+    table = comparison.table
+    assert comparison.warnings == []
     assert sorted(table["n_seeds"]) == [1, 3]
     row = table[table["n_seeds"] == 3].iloc[0]
     assert row["run"] == f"{place}/keen{{,-1,-2}}"
-    accuracies = [scored_hits(place / name).mean() for name in names]
+    accuracies = [stored_hits(place / name).mean() for name in names]
     assert row["accuracy"] == pytest.approx(np.mean(accuracies))
     assert row["accuracy_sd"] == pytest.approx(statistics.stdev(accuracies))
     assert (row["accuracy_min"], row["accuracy_max"]) == (min(accuracies), max(accuracies))
     assert row["accuracy_low"] < row["accuracy"] < row["accuracy_high"]
-    (pair,) = pairs.to_dict("records")
+    (pair,) = comparison.pairs.to_dict("records")
     assert np.isnan(pair["p_mcnemar"])
     assert 0 < pair["p_flips"] <= 1
     assert abs(pair["difference"]) == pytest.approx(abs(np.diff(table["accuracy"])[0]))
 
 
-def test_a_copy_is_no_repeat(place, tmp_path):
+def test_a_copy_is_not_a_repeat(place, tmp_path):
     shutil.copytree(place / "keen", tmp_path / "copy")
-    table, pairs, (warning,) = comparison.tables(
-        [place / "keen", place / "keen-1", tmp_path / "copy"]
-    )
-    assert list(table["n_seeds"]) == [1, 1, 1]
-    assert "a seed more than once" in warning
-    assert pairs["p_mcnemar"].notna().all()
+    comparison = compare_networks([place / "keen", place / "keen-1", tmp_path / "copy"])
+    (warning,) = comparison.warnings
+    assert list(comparison.table["n_seeds"]) == [1, 1, 1]
+    assert "the same settings with the same seed" in warning
+    assert comparison.pairs["p_mcnemar"].notna().all()
 
 
-def test_artists_are_drawn_whole(place, tmp_path, runner):
-    """All clips of two artists: one group more than that is known would be an error."""
+def test_artists_are_resampled_as_a_whole(place, tmp_path, runner):
+    """With two artists there are only two groups, so p cannot be below a half."""
     table = pd.read_csv(place / "keen" / "predictions.tsv", sep="\t")
     text = "".join(f"{t}\t{'ab'[i % 2]}\t\n" for i, t in enumerate(table["track"]))
     (tmp_path / "a.tsv").write_text("track\tartist_group\tfault\n" + text)
-    runs = [place / "keen", place / "idle"]
-    _, pairs, _ = comparison.tables(runs, tmp_path / "a.tsv")
+    directories = [place / "keen", place / "idle"]
+    pairs = compare_networks(directories, tmp_path / "a.tsv").pairs
     assert (pairs["n"][0], pairs["n_groups"][0]) == (10, 2)
-    assert pairs["p_flips"][0] in (0.5, 1.0)  # of two groups no less can come
+    assert pairs["p_flips"][0] in (0.5, 1.0)
     (tmp_path / "a.tsv").write_text("track\tartist_group\tfault\nother\tx\t\n")
-    arguments = ["compare", *map(str, runs), "--artists", str(tmp_path / "a.tsv")]
+    arguments = ["compare", *map(str, directories), "--artists", str(tmp_path / "a.tsv")]
     result = runner.invoke(cli, arguments)
     assert result.exit_code == 2
-    assert "lacks the track" in result.stderr
+    assert table["track"].min() in result.stderr
 
 
-def test_clips_of_two_truths_are_refused(place, tmp_path):
+def test_different_genres_of_one_clip_are_refused(place, tmp_path):
     shutil.copytree(place / "idle", tmp_path / "other")
     path = tmp_path / "other" / "predictions.tsv"
     table = pd.read_csv(path, sep="\t")
     table.loc[3, "genre"] = "blues" if table["genre"][3] != "blues" else "rock"
     table.to_csv(path, sep="\t", index=False)
     with pytest.raises(InputError, match=str(table["clip"][3])):
-        comparison.tables([place / "keen", tmp_path / "other"])
+        compare_networks([place / "keen", tmp_path / "other"])
 
 
-def test_new_words_about_a_finished_run_are_taken_up(place):
+def test_changed_information_about_a_trained_network_is_used(place):
     config = settings(1e-12, published={"accuracy": 0.1})
     assert not fit(config, open_prepared(place / "prepared"), place / "idle")
-    assert comparison.tables([place / "idle"])[0]["published"][0] == 0.1
+    assert compare_networks([place / "idle"]).table["published"][0] == 0.1
 
 
-def test_what_was_not_evaluated_is_named(place, tmp_path, runner):
+def test_a_directory_without_scores_is_named(place, tmp_path, runner):
     result = runner.invoke(cli, ["compare", str(tmp_path)])
     assert result.exit_code == 2
-    assert f"{tmp_path / 'evaluation.json'}: is not there" in result.stderr
+    assert f"{tmp_path / 'evaluation.json'}: does not exist" in result.stderr
     assert f"neuromusic evaluate {tmp_path}" in result.stderr
     for name in ("evaluation.json", "predictions.tsv"):
         (tmp_path / name).write_text("{}")
-    with pytest.raises(InputError, match="damaged scores"):
+    with pytest.raises(InputError, match="is not a readable set of scores"):
         read_scores(tmp_path)

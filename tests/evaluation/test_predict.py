@@ -1,6 +1,4 @@
-"""Listening side by side: the same as one after the other."""
-
-import itertools
+"""Prediction in blocks against a plain loop over all windows."""
 
 import numpy as np
 import pytest
@@ -8,54 +6,60 @@ import soundfile
 import torch
 from conftest import RATE_HZ, tone_clip
 
+from neuromusic.core.errors import InputError
 from neuromusic.evaluation.predict import predict_files
-from neuromusic.models.inference import in_threads
+from neuromusic.pipeline.predict import predict
 from neuromusic.stimuli import audio
 
 
-def test_threads_keep_the_order_and_hold_few_items():
-    taken = itertools.count()
-    before = torch.get_num_threads()
-    squares = in_threads(lambda n: n * n, (next(taken) for _ in range(500)))
-    assert [next(squares) for _ in range(3)] == [0, 1, 4]
-    assert next(taken) < 30  # not all 500
-    squares.close()
-    assert torch.get_num_threads() == before
-    assert list(in_threads(lambda n: n * n, range(100))) == [n * n for n in range(100)]
+def plain_prediction(trained, path, cuts):
+    """Return the probabilities of one file, from a loop over the windows of its blocks."""
+    spec = trained.network.spec
+    total, n = 0.0, 0
+    for block in np.split(audio.read(path), cuts):
+        mel, has_sound = trained.features_of(block)
+        for start in range(0, mel.shape[1], trained.hop_frames):
+            start = min(start, mel.shape[1] - spec.n_frames)
+            stop = start + spec.n_frames
+            if has_sound[start:stop].any():
+                with torch.no_grad():
+                    logits = trained.network(torch.from_numpy(mel[None, :, start:stop]))
+                total, n = total + torch.log_softmax(logits[0].double(), 0).numpy(), n + 1
+            if stop == mel.shape[1]:
+                break
+    return np.exp(total / n) / np.exp(total / n).sum()
 
 
-def test_the_first_error_ends_it():
-    done = in_threads(lambda n: 1 // (n - 5), range(100))
-    assert len(list(itertools.islice(done, 5))) == 5
-    with pytest.raises(ZeroDivisionError):
-        next(done)
-
-
-def test_files_are_predicted_as_from_a_plain_loop_over_their_windows(sound_run, tmp_path):
-    """Two and a half minutes in pieces, with seconds of silence, and a short file after it."""
-    run = sound_run
-    spec = run.network.spec
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Two and a half minutes with some seconds of silence, and a short file."""
+    root = tmp_path_factory.mktemp("files")
     waves = [np.concatenate([tone_clip(n, 0) for n in range(10)]), tone_clip(3, 0, 7.0)]
     waves[0][30 * RATE_HZ : 45 * RATE_HZ] = 0
-    paths = [tmp_path / "long.flac", tmp_path / "short.wav"]
+    paths = [root / "long.flac", root / "short.wav"]
     for path, wave in zip(paths, waves, strict=True):
         soundfile.write(path, wave, RATE_HZ, subtype="PCM_16")
-    expected = []
-    for path, cuts in zip(paths, ([60 * RATE_HZ, 120 * RATE_HZ], []), strict=True):
-        total, n = 0.0, 0
-        for piece in np.split(audio.read(path), cuts):
-            mel, sounds = run.hear(piece)
-            for start in range(0, mel.shape[1], run.hop_frames):
-                start = min(start, mel.shape[1] - spec.n_frames)
-                stop = start + spec.n_frames
-                if sounds[start:stop].any():
-                    with torch.no_grad():
-                        logits = run.network(torch.from_numpy(mel[None, :, start:stop]))
-                    total, n = total + torch.log_softmax(logits[0].double(), 0).numpy(), n + 1
-                if stop == mel.shape[1]:
-                    break
-        expected.append(np.exp(total / n) / np.exp(total / n).sum())
-    got = np.exp(predict_files(paths, run))
-    np.testing.assert_allclose(got, expected, rtol=1e-5)
-    assert np.abs(got[0] - got[1]).max() > 1e-3
-    np.testing.assert_array_equal(np.exp(predict_files(paths[::-1], run)), got[::-1])
+    return paths
+
+
+def test_blocks_give_the_same_as_a_plain_loop_over_their_windows(sound_run, files):
+    cuts = ([60 * RATE_HZ, 120 * RATE_HZ], [])
+    expected = [plain_prediction(sound_run, *pair) for pair in zip(files, cuts, strict=True)]
+    p = np.exp(predict_files(files, sound_run))
+    np.testing.assert_allclose(p, expected, rtol=1e-5)
+    assert np.abs(p[0] - p[1]).max() > 1e-3
+    np.testing.assert_array_equal(np.exp(predict_files(files[::-1], sound_run)), p[::-1])
+
+
+def test_the_table_has_one_row_per_file(sound_run, files):
+    table = predict(sound_run.directory, files[1])
+    assert list(table) == ["file", "predicted", "probability", *sound_run.classes]
+    assert table["file"].tolist() == [str(files[1])]
+    assert table[sound_run.classes].idxmax(axis=1).tolist() == table["predicted"].tolist()
+    assert table["probability"][0] == table[sound_run.classes].to_numpy().max()
+
+
+def test_a_silent_file_is_refused(sound_run, tmp_path):
+    soundfile.write(tmp_path / "silent.wav", np.zeros(5 * RATE_HZ), RATE_HZ)
+    with pytest.raises(InputError, match=r"silent\.wav: is silent"):
+        predict(sound_run, [tmp_path / "silent.wav"])

@@ -1,5 +1,6 @@
-"""Search by sound, on the small clips."""
+"""Search for similar clips."""
 
+import logging
 import shutil
 
 import numpy as np
@@ -8,137 +9,149 @@ import pytest
 import scipy.spatial.distance
 import soundfile
 import torch
-from helpers import TINY, write_features
+from helpers import TINY
 
 from neuromusic.cli.main import cli
 from neuromusic.core.errors import InputError
+from neuromusic.core.parallel import Machine
 from neuromusic.evaluation import similarity
 from neuromusic.features.frontends.mel import MelSpec, log_mel
-from neuromusic.features.prepared import open_prepared
-from neuromusic.pipeline import prepare, similar
 from neuromusic.pipeline.lists import make_file_lists
-from neuromusic.stimuli.corpora import folder
-from neuromusic.training.config import make_config
-from neuromusic.training.fit import fit
+from neuromusic.pipeline.prepare import prepare
+from neuromusic.pipeline.similar import similar
+from neuromusic.pipeline.train import train
+from neuromusic.stimuli.corpora import Corpus
 from neuromusic.training.trained import load_network
 
-
-def settings(seed=0):
-    tree = {
-        "data": {"window_s": 5.0, "windows_per_epoch": 16, "validation_runs": 0},
-        "model": {"options": TINY},
-        "train": {"epochs": 1, "batch_size": 8, "seed": seed},
-    }
-    return make_config(tree, "test")
+SETTINGS = {
+    "data": {"window_s": 5.0, "windows_per_epoch": 16, "validation_runs": 0},
+    "model": {"options": TINY},
+    "train": {"epochs": 1, "batch_size": 8},
+}
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, small_clips):
+    """Six clips in genre folders, and a network that was trained on them."""
     root = tmp_path_factory.mktemp("similar")
     for genre in ("blues", "rock", "pop"):
         (root / "clips" / genre).mkdir(parents=True)
         for path in sorted(small_clips.glob(f"{genre}.*"))[:2]:
             shutil.copy(path, root / "clips" / genre)
-    files = folder.table(root / "clips")
-    lists = make_file_lists(files, "1:0:1", 0, 15.0, root / "lists", "copy", lambda text: None)
-    prepare.make_prepared(lists, root / "prepared", 0, 1, lambda text: None)
-    fit(settings(), open_prepared(root / "prepared"), root / "run")
+    lists = make_file_lists(
+        Corpus("folder", root / "clips"), split="1:0:1", out=root / "lists", link="copy"
+    )
+    data = prepare(lists, out=root / "prepared", machine=Machine(workers=1))
+    train(SETTINGS, data, out=root / "network")
     return root
 
 
-def search(place, *changes, clip="clips/rock/rock.00001_15s.wav"):
-    """Search as the command does; return the table and what was said."""
-    said = []
-    arguments = {"k": 10, "stage": None, "file": None, **dict(changes)}
-    table = similar.similar(
-        place / "run", place / clip, place / "clips", say=said.append, **arguments
-    )
-    return table, said
+@pytest.fixture
+def search(place, caplog):
+    """Search in the place's clips; return the table and the messages."""
+    caplog.set_level(logging.INFO, "neuromusic")
+
+    def run_search(clip="clips/rock/rock.00001_15s.wav", **options):
+        caplog.clear()
+        table = similar(place / "network", place / clip, among=place / "clips", **options)
+        return table, caplog.messages
+
+    return run_search
 
 
-def test_a_clips_nearest_is_itself_and_a_second_search_hears_nothing(place, tmp_path):
-    index = ("file", tmp_path / "index.npz")
-    table, said = search(place, index)
-    assert said[-1].startswith("heard 6 clips, 0 were in")
+def test_the_most_similar_clip_is_the_clip_itself(place, search, tmp_path):
+    table, messages = search(index=tmp_path / "index.npz")
+    assert messages[-1].startswith("computed 6 clips, 0 were in")
     assert table["file"][0] == str(place / "clips/rock/rock.00001_15s.wav")
     assert table["similarity"][0] == pytest.approx(1)
     assert list(table["rank"]) == [1, 2, 3, 4, 5, 6]
     assert table["similarity"].is_monotonic_decreasing
-    before = index[1].read_bytes()
-    again, said = search(place, index, ("k", 2))
-    assert said == [f"heard 0 clips, 6 were in {index[1]}"]
+
+
+def test_a_second_search_computes_nothing(search, tmp_path):
+    index = tmp_path / "index.npz"
+    table, _ = search(index=index)
+    before = index.read_bytes()
+    again, messages = search(index=index, k=2)
+    assert messages == [f"computed 0 clips, 6 were in {index}"]
     pd.testing.assert_frame_equal(again, table.head(2))
-    assert index[1].read_bytes() == before
+    assert index.read_bytes() == before
 
 
-def test_only_what_is_new_is_heard_and_other_weights_begin_anew(place, tmp_path):
-    index = ("file", tmp_path / "index.npz")
-    search(place, index)
+def test_only_new_files_are_computed(place, search, tmp_path):
+    index = tmp_path / "index.npz"
+    search(index=index)
     moved = place / "clips" / "moved.wav"
-    changed = place / "clips" / "blues" / "changed.wav"
+    damaged = place / "clips" / "blues" / "damaged.wav"
     shutil.copy(place / "clips/pop/pop.00000_15s.wav", moved)
-    changed.write_bytes(b"RIFF")
-    table, said = search(place, index, clip="clips/pop/pop.00000_15s.wav")
-    assert "left out: " in said[0]
-    assert "changed.wav: is no readable sound file" in said[0]
-    assert said[-1].startswith("heard 0 clips, 7 were in")
+    damaged.write_bytes(b"RIFF")
+    try:
+        table, messages = search("clips/pop/pop.00000_15s.wav", index=index)
+    finally:
+        moved.unlink()
+        damaged.unlink()
+    assert "left out: " in messages[0]
+    assert "damaged.wav: is not a readable sound file" in messages[0]
+    assert messages[-1].startswith("computed 0 clips, 7 were in")
     assert set(table["similarity"][:2].round(6)) == {1.0}
-    moved.unlink()
-    changed.unlink()
-    _, said = search(place, index, ("stage", "PB"))
-    assert said[-1].startswith("heard 6 clips")
-    assert similarity.load_index(index[1], "other weights", "PB").vectors == {}
-    index[1].write_bytes(index[1].read_bytes()[:-40])
-    _, said = search(place, index)
-    assert said[-1].startswith("heard 6 clips")
+
+
+def test_an_index_for_other_weights_or_stages_or_with_damage_is_computed_again(search, tmp_path):
+    index = tmp_path / "index.npz"
+    search(index=index)
+    _, messages = search(index=index, stage="PB")
+    assert messages[-1].startswith("computed 6 clips")
+    assert similarity.load_index(index, "other weights", "PB").vectors == {}
+    index.write_bytes(index.read_bytes()[:-40])
+    _, messages = search(index=index)
+    assert messages[-1].startswith("computed 6 clips")
 
 
 def test_the_vector_is_the_mean_over_time_of_the_activations(place, tmp_path):
-    run = load_network(place / "run")
+    trained = load_network(place / "network")
     wave, rate = soundfile.read(place / "clips/rock/rock.00001_15s.wav", dtype="float32")
-    wave = wave[: (run.network.spec.n_frames - 1) * MelSpec().hop]  # one window
+    wave = wave[: (trained.network.spec.n_frames - 1) * MelSpec().hop]  # one window
     soundfile.write(tmp_path / "one.wav", wave, rate, subtype="FLOAT")
-    heard = run.network.activations(torch.from_numpy(log_mel(wave))[None])
+    activations = trained.network.activations(torch.from_numpy(log_mel(wave))[None])
     for stage in ("T2T3", "GRU"):
-        vector = similarity.clip_vector(tmp_path / "one.wav", run, stage)
-        expected = heard[stage][0].flatten(0, -2).mean(-1).detach()
+        vector = similarity.clip_vector(tmp_path / "one.wav", trained, stage)
+        expected = activations[stage][0].flatten(0, -2).mean(-1).detach()
         np.testing.assert_allclose(vector, expected, atol=1e-5)
 
 
-def test_the_cosine_is_scipys():
+def test_the_cosine_agrees_with_scipy():
     rng = np.random.default_rng(0)
-    one, many = rng.standard_normal(7), rng.standard_normal((20, 7))
-    rows, cosine = similarity.nearest(one, many, 5)
-    theirs = 1 - scipy.spatial.distance.cdist(one[None], many, "cosine")[0]
+    vector, others = rng.standard_normal(7), rng.standard_normal((20, 7))
+    rows, cosine = similarity.nearest(vector, others, 5)
+    theirs = 1 - scipy.spatial.distance.cdist(vector[None], others, "cosine")[0]
     np.testing.assert_array_equal(rows, np.argsort(-theirs)[:5])
     np.testing.assert_allclose(cosine, theirs[rows])
-    assert similarity.nearest(one, np.zeros((1, 7)), 5)[1] == [0]
+    assert similarity.nearest(vector, np.zeros((1, 7)), 5)[1] == [0]
 
 
 def test_the_command(place, runner, tmp_path):
-    base = ["similar", str(place / "run"), "--clip", str(place / "clips/pop/pop.00001_15s.wav")]
+    clip = ["--clip", str(place / "clips/pop/pop.00001_15s.wav")]
+    base = ["similar", str(place / "network"), *clip]
     among = ["--among", str(place / "clips"), "-k", "3"]
     result = runner.invoke(cli, [*base, *among, "--out", str(tmp_path / "t.tsv")])
     assert result.exit_code == 0, result.output
     table = pd.read_csv(tmp_path / "t.tsv", sep="\t")
     assert list(table) == ["rank", "file", "similarity"]
     assert len(table) == 3
-    assert (place / "run" / "index-GRU.npz").is_file()
-    for wrong, said in (
+    assert (place / "network" / "index-GRU.npz").is_file()
+    for wrong, message in (
         ([*among, "--stage", "PBB"], "did you mean 'PB'"),
-        (["--among", str(tmp_path)], "holds no sound files"),
+        (["--among", str(tmp_path)], "contains no sound files"),
         (["--among", str(tmp_path / "nowhere")], "no such directory"),
     ):
         result = runner.invoke(cli, [*base, *wrong])
         assert result.exit_code == 2
-        assert said in result.stderr
+        assert message in result.stderr
     result = runner.invoke(cli, [*base[:2], "--clip", "nowhere.wav", *among])
     assert (result.exit_code, "nowhere.wav: no such file" in result.stderr) == (2, True)
 
 
-def test_a_run_on_ready_made_features_cannot_listen(tmp_path):
-    features = write_features(tmp_path / "train.npz", 1)
-    prepare.make_prepared_features(features, None, tmp_path / "prepared", lambda text: None)
-    fit(settings(), open_prepared(tmp_path / "prepared"), tmp_path / "run")
-    with pytest.raises(InputError, match="ready-made features"):
-        similar.similar(tmp_path / "run", features, tmp_path, 3, None, None, print)
+def test_a_network_trained_on_precomputed_features_is_refused(tiny_run, small_clips):
+    clip = next(small_clips.iterdir())
+    with pytest.raises(InputError, match="precomputed features"):
+        similar(tiny_run, clip, among=small_clips, k=3)

@@ -1,0 +1,106 @@
+"""Scores of clips whose artist is not in the training, against scikit-learn and scipy."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import scipy.stats
+
+from neuromusic.cli.main import cli
+from neuromusic.evaluation.reports import clean_report
+from neuromusic.evaluation.scores import score_network
+from neuromusic.features.prepared import open_prepared
+from neuromusic.pipeline.crossval import crossval
+
+
+def test_clips_of_new_artists_are_also_scored_separately(tiny_run, tmp_path, runner):
+    """Against clips picked by hand, and scipy's interval over artists."""
+    data = open_prepared(tiny_run.prepared)
+    clips = data.rows.drop_duplicates("clip")
+    test, train = clips[clips["split"] == "test"], clips[clips["split"] == "train"]
+    shared = test["track"].iloc[::4].tolist()
+    group = dict(zip(shared, train["track"], strict=False))
+    pair = test["track"].iloc[[1, 2]].tolist()  # two clean tracks of one artist
+    group[pair[1]] = pair[0]
+    lines = [f"{t}\t{group.get(t, t)}\t\n" for t in clips["track"]]
+    (tmp_path / "a.tsv").write_text("track\tartist_group\tfault\n" + "".join(lines))
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run.directory, run)
+    result = runner.invoke(cli, ["evaluate", str(run), "--artists", str(tmp_path / "a.tsv")])
+    assert result.exit_code == 0, result.output
+    scores = json.loads((run / "evaluation.json").read_text())
+    clean, table = scores["clean"], pd.read_csv(run / "predictions.tsv", sep="\t")
+    assert table["track"].equals(table["clip"].str[:-8])
+    hit = table["genre"] == table["predicted"]
+    is_clean = ~table["track"].isin(shared)
+    assert clean["accuracy"] == pytest.approx(hit[is_clean].mean())
+    assert clean["shared"]["accuracy"] == pytest.approx(hit[~is_clean].mean())
+    assert clean["whole"]["accuracy"] == scores["clip"]["accuracy"]
+    assert clean["whole"]["cross_entropy"] == pytest.approx(scores["clip"]["cross_entropy"])
+    assert (clean["n"], clean["n_artists"]) == (is_clean.sum(), is_clean.sum() - 1)
+    assert clean["trained"]["n"] == len(train)
+    assert clean["validation"] == {"n": 10, "shared": 0}
+    assert scores["clip"]["interval_over"] == "artists"
+    assert scores["clip"]["accuracy_ci95"] == clean["whole"]["accuracy_ci95"]
+    assert table["shares"].notna().equals(~is_clean)
+    assert set(table["shares"].dropna()) == {"artists"}
+    assert clean["shared_by"] == {
+        "clips": 0, "tracks": 0, "replicas": 0, "artists": len(shared)
+    }  # fmt: skip
+    artist = table["track"].map(lambda t: group.get(t, t))[is_clean]
+    good, size = hit[is_clean].groupby(artist).sum(), hit[is_clean].groupby(artist).size()
+    expected = scipy.stats.bootstrap(
+        (good.to_numpy(), size.to_numpy()), lambda g, n, axis: g.sum(axis) / n.sum(axis),
+        paired=True, method="percentile", rng=np.random.default_rng(0),
+    ).confidence_interval  # fmt: skip
+    assert clean["accuracy_ci95"] == pytest.approx(list(expected), abs=0.06)
+    assert "intervals over artists" in result.output
+
+
+def test_a_test_without_new_artists_has_no_clean_accuracy(tiny_run, tmp_path):
+    data = open_prepared(tiny_run.prepared)
+    tracks = sorted(set(data.rows["track"]))
+    text = "track\tartist_group\tfault\n" + "".join(f"{t}\tone\t\n" for t in tracks)
+    (tmp_path / "a.tsv").write_text(text)
+    scores = score_network(tiny_run, data, tmp_path / "a.tsv").scores
+    clean = scores["clean"]
+    assert clean["validation"] == {"n": 10, "shared": 10}
+    assert (clean["n"], clean["n_artists"]) == (0, 0)
+    assert "accuracy" not in clean
+    assert clean["shared"]["n"] == clean["whole"]["n"] == 20
+    (line,) = (x for x in clean_report(clean).splitlines() if x.startswith("clean"))
+    assert line.split() == ["clean", "-", "-", "0", "0"]
+
+
+def test_each_fold_is_compared_with_its_own_training_clips(tiny_run, tmp_path):
+    """Two clips of run 1 and one of run 3 share an artist; every other clip has its own."""
+    data = open_prepared(tiny_run.prepared)
+    clips = data.rows[data.rows["split"] == "train"].drop_duplicates("clip")
+    group = {t: t for t in data.rows["track"]}
+    first, third = (clips.loc[clips["run"] == run, "track"].tolist() for run in (1, 3))
+    group |= {first[1]: first[0], third[0]: first[0]}
+    text = "".join(f"{t}\t{g}\t\n" for t, g in group.items())
+    (tmp_path / "a.tsv").write_text("track\tartist_group\tfault\n" + text)
+    config = tiny_run.config.model_copy(
+        update={"data": tiny_run.config.data.model_copy(update={"validation_runs": 0})}
+    )
+    scores = crossval(
+        config, tiny_run.prepared, out=tmp_path / "cv", folds=3, artists=tmp_path / "a.tsv"
+    )
+    table = pd.read_csv(tmp_path / "cv/predictions.tsv", sep="\t")
+    shared = table["track"].isin([*first[:2], third[0]])
+    assert table["shares"].notna().equals(shared)
+    hit = table["genre"] == table["predicted"]
+    clean = scores["clean"]
+    assert (clean["n"], clean["n_artists"], clean["shared"]["n_artists"]) == (27, 27, 1)
+    assert clean["accuracy"] == pytest.approx(hit[~shared].mean())
+    assert clean["shared"]["accuracy"] == pytest.approx(hit[shared].mean())
+    assert [fold["n_clean"] for fold in clean["folds"]] == [8, 10, 9]
+    assert [fold["n_trained"] for fold in clean["folds"]] == [20, 20, 20]
+    for number, fold in enumerate(clean["folds"], start=1):
+        in_fold = (table["fold"] == number) & ~shared
+        assert fold["accuracy_clean"] == pytest.approx(hit[in_fold].mean())
+    assert (scores["clip"]["interval_over"], scores["clip"]["n"]) == ("artists", 30)
+    assert (tmp_path / "cv/reliability.png").stat().st_size > 5000
