@@ -1,30 +1,30 @@
-"""Responses to sounds without time: one value a sound and target, and the sounds they belong to."""
+"""Responses to short sounds without time: one value per sound and target, and the sound files."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError, did_you_mean
-from neuromusic.core.files import check_zip
+from neuromusic.core.files import read_npz, read_table
 from neuromusic.core.matlab import is_hdf5, read_arrays
 from neuromusic.stimuli import audio
 
 Floats = NDArray[np.float64]
-Halves = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]  # training and test sounds of each
+Halves = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]  # training and test sounds, by split
 
 LEAST_SOUNDS = 20
+NEGLIGIBLE = 1e-9  # share of the largest value below which a deviation is rounding error
 
 
 @dataclass(frozen=True)
 class Responses:
-    """One value a sound and target.
+    """One value per sound and target, such as a voxel, an area or a component.
 
-    ``weights``, where there are some, make voxels of the targets: values @ weights.
+    With ``weights``, the targets are components of voxels: values @ weights.
     """
 
     sounds: list[str]
@@ -34,86 +34,97 @@ class Responses:
 
     @property
     def voxels(self) -> Floats:
-        """Return the voxels (sounds, voxels); none of them without weights."""
+        """Values of the voxels (sounds, voxels); without weights there are none."""
         if self.weights is None:
             return np.zeros((len(self.sounds), 0))
         return self.values @ self.weights
 
 
+# --- Reading --------------------------------------------------------------------------------------
+
+
 def read_responses(path: Path) -> Responses:
-    """Read responses from .mat, .npz or .tsv.
+    """Read responses from a .mat, .npz or .tsv file.
 
-    * .mat (MATLAB 5): ``R`` (sounds x targets), ``stim_names`` (cell), and where they are there
-      ``component_names`` (cell) and ``W`` (targets x voxels), as the natural-sound set has them.
-    * .npz: ``responses``, ``sounds``, and where they are there ``targets`` and ``weights``.
-    * .tsv: the first column the sound, a column a target.
+    * .mat (MATLAB 5): ``R`` (sounds x targets), ``stim_names`` (cell), and optionally
+      ``component_names`` (cell) and ``W`` (targets x voxels), as in the natural-sound set.
+    * .npz: ``responses``, ``sounds``, and optionally ``targets`` and ``weights``.
+    * .tsv: names of sounds in the first column, and one column per target.
 
-    Raises InputError where something is missing, has another shape, or is no number.
+    Raises InputError if something is missing, has another shape or is not a number.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected responses as .mat, .npz or .tsv")
     readers = {".mat": _read_mat, ".npz": _read_npz, ".tsv": _read_tsv}
     if path.suffix not in readers:
-        raise InputError(f"{path}: responses are read from {', '.join(readers)}")
+        raise InputError(
+            f"{path}: is not a file of responses; expected one of {', '.join(readers)}"
+        )
     responses = readers[path.suffix](path)
     _check(responses, path)
     return responses
 
 
+class _Keys(NamedTuple):
+    """Names of the variables in a file; weights and targets are optional."""
+
+    values: str
+    weights: str
+    sounds: str
+    targets: str
+
+
 def _read_mat(path: Path) -> Responses:
     if is_hdf5(path):
         raise InputError(f"{path}: is MATLAB 7.3; save it with -v7")
-    keys = ("R", "W", "stim_names", "component_names")
-    return _made(path, read_arrays(path, (), optional=keys), keys)
+    keys = _Keys("R", "W", "stim_names", "component_names")
+    return _from_variables(path, read_arrays(path, (), optional=keys), keys)
 
 
 def _read_npz(path: Path) -> Responses:
-    keys = ("responses", "weights", "sounds", "targets")
-    try:
-        check_zip(path)
-        with np.load(path, allow_pickle=False) as file:
-            found = {key: file[key] for key in keys if key in file.files}
-    except InputError:
-        raise
-    except Exception as error:  # zipfile, numpy and zlib each have their own
-        raise InputError(f"{path}: is no readable .npz ({error})") from None
-    return _made(path, found, keys)
+    keys = _Keys("responses", "weights", "sounds", "targets")
+    return _from_variables(path, read_npz(path, names=keys), keys)
 
 
-def _made(path: Path, found: dict[str, Any], keys: tuple[str, str, str, str]) -> Responses:
-    response, weight, sound, target = keys
-    for key in (response, sound):
-        if key not in found:
-            raise InputError(f"{path}: has no {key}; expected {response} and {sound}")
-    values = _numbers(found[response], f"{path}: {response}")
-    if target in found:
-        targets = _names(found[target], f"{path}: {target}")
+def _from_variables(path: Path, variables: Mapping[str, Any], keys: _Keys) -> Responses:
+    for key in (keys.values, keys.sounds):
+        if key not in variables:
+            raise InputError(f"{path}: has no {key}; expected {keys.values} and {keys.sounds}")
+
+    def names(key: str) -> list[str]:
+        return _as_names(variables[key], f"{path}: {key}")
+
+    def matrix(key: str) -> Floats:
+        return _as_matrix(variables[key], f"{path}: {key}")
+
+    values = matrix(keys.values)
+    if keys.targets in variables:
+        targets = names(keys.targets)
     else:
         targets = [f"target-{index + 1}" for index in range(values.shape[1])]
-    weights = _numbers(found[weight], f"{path}: {weight}") if weight in found else None
-    return Responses(_names(found[sound], f"{path}: {sound}"), targets, values, weights)
+    weights = matrix(keys.weights) if keys.weights in variables else None
+    return Responses(names(keys.sounds), targets, values, weights)
 
 
 def _read_tsv(path: Path) -> Responses:
-    try:
-        table = pd.read_csv(path, sep="\t", dtype={0: str})
-    except (ValueError, UnicodeDecodeError, pd.errors.ParserError) as error:
-        raise InputError(f"{path}: is no readable TSV ({error})") from None
+    table = read_table(path, dtype={0: str})
     if table.shape[1] < 2:
-        raise InputError(f"{path}: has {table.shape[1]} columns; expected the sound and targets")
+        raise InputError(
+            f"{path}: has {table.shape[1]} columns; expected the sounds, and a column per target"
+        )
     values = table.iloc[:, 1:]
     for name in values.columns:
         if values[name].dtype.kind not in "fiu":
-            raise InputError(f"{path}: column {name!r} holds text; expected numbers")
+            raise InputError(f"{path}: column {name!r} contains text; expected numbers")
     if table.iloc[:, 0].isna().any():
         row = int(np.flatnonzero(table.iloc[:, 0].isna())[0])
-        raise InputError(f"{path}: row {row + 2} names no sound")
+        raise InputError(f"{path}: row {row + 2} has no name of a sound")
     sounds = [str(name) for name in table.iloc[:, 0]]
     return Responses(sounds, [str(n) for n in values.columns], values.to_numpy(np.float64))
 
 
-def _numbers(array: Any, where: str) -> Floats:
+def _as_matrix(array: Any, where: str) -> Floats:
     array = np.asarray(array)
     if array.ndim != 2 or array.dtype.kind not in "fiu":
         raise InputError(
@@ -123,107 +134,133 @@ def _numbers(array: Any, where: str) -> Floats:
     return array.astype(np.float64)
 
 
-def _names(array: Any, where: str) -> list[str]:
+def _as_names(array: Any, where: str) -> list[str]:
     names: list[str] = []
     for entry in np.asarray(array).ravel():
-        # A cell holds an array of one text each.
+        # A MATLAB cell contains an array of one text.
         text = entry.item() if isinstance(entry, np.ndarray) and entry.size == 1 else entry
         if not isinstance(text, str):
-            raise InputError(f"{where}: entry {len(names) + 1} is no text; expected names")
+            raise InputError(f"{where}: entry {len(names) + 1} is not text; expected names")
         names.append(text.strip())
     return names
 
 
 def _check(responses: Responses, path: Path) -> None:
-    n, values = len(responses.sounds), responses.values
+    n, values, weights = len(responses.sounds), responses.values, responses.weights
     if values.shape != (n, len(responses.targets)):
         raise InputError(
             f"{path}: the responses are {values.shape[0]} x {values.shape[1]}, but there are {n} "
             f"sounds and {len(responses.targets)} targets"
         )
     if n < LEAST_SOUNDS:
-        raise InputError(f"{path}: has {n} sounds; halves of them need at least {LEAST_SOUNDS}")
-    for what, names in (("sound", responses.sounds), ("target", responses.targets)):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise InputError(f"{path}: names the {what} {twice[0]!r} twice; expected it once")
-    if responses.weights is not None and responses.weights.shape[0] != values.shape[1]:
         raise InputError(
-            f"{path}: the weights have {responses.weights.shape[0]} rows; expected one for each of "
+            f"{path}: has {n} sounds; to split them, at least {LEAST_SOUNDS} are needed"
+        )
+    for kind, names in (("sound", responses.sounds), ("target", responses.targets)):
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise InputError(
+                f"{path}: contains the {kind} {repeated[0]!r} twice; expected each name once"
+            )
+    if weights is not None and weights.shape[0] != values.shape[1]:
+        raise InputError(
+            f"{path}: the weights have {weights.shape[0]} rows; expected one for each of "
             f"{values.shape[1]} targets"
         )
-    if responses.weights is not None and not np.isfinite(responses.weights).all():
-        row, voxel = np.argwhere(~np.isfinite(responses.weights))[0]
+    if weights is not None and not np.isfinite(weights).all():
+        row, voxel = np.argwhere(~np.isfinite(weights))[0]
         raise InputError(
-            f"{path}: the weight of {responses.targets[row]} in voxel {voxel + 1} is no number"
+            f"{path}: the weight of {responses.targets[row]} in voxel {voxel + 1} is not a number"
         )
 
 
-def usable(responses: Responses, halves: Halves, path: Path) -> tuple[Responses, list[str], int]:
-    """Leave out what cannot be scored: what has no value at all, or is constant in some half.
+# --- Selecting ------------------------------------------------------------------------------------
 
-    Returns (the rest, the targets and the number of voxels that were left out). With weights every
-    target is needed. Raises InputError for a target that lacks the value of some sounds, and where
-    nothing is left.
+
+class Usable(NamedTuple):
+    """Responses that can be scored, the names of the other targets, the number of other voxels."""
+
+    responses: Responses
+    targets_left_out: list[str]
+    n_voxels_left_out: int
+
+
+def usable(responses: Responses, halves: Halves, path: Path) -> Usable:
+    """Leave out targets and voxels that have no values, or are constant in one of the halves.
+
+    Raises InputError, naming ``path``, if a target has values for some sounds only, if no target is
+    left, or if there are weights and a target would be left out: the voxels need all of them.
     """
-    values = responses.values
+    values, targets = responses.values, responses.targets
     finite = np.isfinite(values)
+    _check_complete(responses, finite, path)
+    good: NDArray[np.bool_] = np.all(finite, axis=0)
+    good[good] = _varies(values[:, good], halves)
+    if not good.any():
+        raise InputError(f"{path}: no target has values that differ between sounds")
+    left_out = [name for name, keep in zip(targets, good, strict=True) if not keep]
+    if responses.weights is None:
+        kept = [name for name, keep in zip(targets, good, strict=True) if keep]
+        return Usable(Responses(responses.sounds, kept, values[:, good]), left_out, 0)
+    if left_out:
+        raise InputError(
+            f"{path}: {left_out[0]} is constant or has no values, so the voxels that it is part of "
+            "would be wrong; remove the weights, or the target from responses and weights"
+        )
+    voxels = _varies(responses.voxels, halves)
+    kept_weights = responses.weights[:, voxels]
+    return Usable(replace(responses, weights=kept_weights), [], int((~voxels).sum()))
+
+
+def _check_complete(responses: Responses, finite: NDArray[np.bool_], path: Path) -> None:
+    """Raise InputError for a target that has a value for some sounds, but not for all."""
     partly = finite.any(0) & ~finite.all(0)
     if partly.any():
         target = int(np.flatnonzero(partly)[0])
         sound = responses.sounds[int(np.flatnonzero(~finite[:, target])[0])]
         raise InputError(
-            f"{path}: {responses.targets[target]} has no value for {sound}; leave the sound or the "
-            "target out"
+            f"{path}: {responses.targets[target]} has no value for {sound}; remove the sound or "
+            "the target"
         )
-    good: NDArray[np.bool_] = np.all(finite, axis=0)
-    good[good] = _varies(values[:, good], halves)
-    if not good.any():
-        raise InputError(f"{path}: no target has values that differ between sounds")
-    left_out = [name for name, keep in zip(responses.targets, good, strict=True) if not keep]
-    if responses.weights is None:
-        kept = [name for name, keep in zip(responses.targets, good, strict=True) if keep]
-        return Responses(responses.sounds, kept, values[:, good]), left_out, 0
-    if left_out:
-        raise InputError(
-            f"{path}: {left_out[0]} is constant or has no values, so the voxels that the weights "
-            "make of it would be wrong; leave the weights out, or the target in both"
-        )
-    voxels = _varies(responses.voxels, halves)
-    kept_weights = responses.weights[:, voxels]
-    return replace(responses, weights=kept_weights), [], int((~voxels).sum())
 
 
 def _varies(values: Floats, halves: Halves) -> NDArray[np.bool_]:
-    parts = [part for half in halves for part in half]
+    """Return which columns of (sounds, columns) vary in both halves of each split."""
     scale = np.abs(values).max(0, initial=0.0)
-    least = np.min([values[part].std(0) for part in parts], axis=0)
-    varies: NDArray[np.bool_] = least > 1e-9 * scale
+    smallest = np.min([values[half].std(0) for split in halves for half in split], axis=0)
+    varies: NDArray[np.bool_] = smallest > NEGLIGIBLE * scale
     return varies
 
 
-def find_sounds(names: Sequence[str], directory: Path, where: Path) -> list[Path]:
-    """Return the file of every sound: the one below a directory with that name or stem.
+# --- Sounds ---------------------------------------------------------------------------------------
 
-    Raises InputError for a sound without a file or with several.
+
+def find_sounds(names: Sequence[str], directory: Path, named_in: Path) -> list[Path]:
+    """Return the file of each sound: the one below a directory with its name or stem.
+
+    ``named_in`` is the file of responses, for messages. Raises InputError for a sound without a
+    file, or with several.
     """
     if not Path(directory).is_dir():
         raise InputError(f"{directory}: no such directory; expected a folder of sound files")
-    there: dict[str, list[Path]] = {}
+    files: dict[str, list[Path]] = {}
     for path in audio.sound_files(directory):
         for key in (path.name, path.stem):
-            there.setdefault(key, []).append(path)
-    if not there:
-        raise InputError(f"{directory}: holds no sound files ({', '.join(audio.SUFFIXES)})")
-    missing = [name for name in names if name not in there]
+            files.setdefault(key, []).append(path)
+    if not files:
+        raise InputError(f"{directory}: contains no sound files ({', '.join(audio.SUFFIXES)})")
+    missing = [name for name in names if name not in files]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InputError(
-            f"{directory}: has no sound {missing[0]!r}{more}, which {where} names"
-            f"{did_you_mean(missing[0], there)}"
+            f"{directory}: has no sound {missing[0]!r}{more}, named in {named_in}"
+            f"{did_you_mean(missing[0], files)}"
         )
     for name in names:
-        if len(there[name]) > 1:
-            first, second = there[name][:2]
-            raise InputError(f"{first}: has the same name as {second}; {where} cannot mean both")
-    return [there[name][0] for name in names]
+        if len(files[name]) > 1:
+            first, second = files[name][:2]
+            raise InputError(
+                f"{first}: has the same name as {second}, so {name!r} in {named_in} is ambiguous; "
+                "rename one of them"
+            )
+    return [files[name][0] for name in names]

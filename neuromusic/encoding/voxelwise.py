@@ -1,4 +1,8 @@
-"""Voxelwise encoding: how well each stage of a network predicts each voxel, beside the ceiling."""
+"""Voxelwise encoding: how well each stage of a network predicts each voxel of one subject.
+
+Each voxel is fitted by ridge regression on the training runs and scored on the test clips, averaged
+over their repeats, beside the noise ceiling.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,34 +12,43 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic.core.progress import track
-from neuromusic.encoding import rsa, scoring
+from neuromusic.encoding import scoring
 from neuromusic.encoding.ridge import fit_ridge
-from neuromusic.fmri.components import fit_components
+from neuromusic.encoding.rois import Areas
 from neuromusic.fmri.scans import repeat_rows
 from neuromusic.stats import multiple, reliability, significance
 
 DELAYS_TR = (1, 2, 3, 4, 5, 6)
-HIGH_PASS_HZ = 1 / 256  # a test run repeats itself after 150 s: a filter at 128 s takes signal away
-BLOCK = 5000  # voxels whose images and weights are held at a time
-CEILING_FLOOR = 0.3  # a voxel is reliable, and its r divided by its ceiling, where that is above
-PATTERN_FROM_TR = 4  # a clip's pattern is the mean of its volumes from here, past the clip before
+HIGH_PASS_HZ = 1 / 256  # a test run repeats itself every 150 s: 1/128 Hz would remove signal
+VOXELS_AT_ONCE = 5000  # voxels whose series and weights are in memory
+CEILING_FLOOR = 0.3  # least noise ceiling of a reliable voxel; its r is divided by the ceiling
+PATTERN_FROM_TR = 4  # first volume of a clip's pattern: the response to the clip before has faded
 JOINT = "all stages"
-JOINT_COMPONENTS = (
-    20  # of each stage where all are fitted together: the search grows with their cube
-)
+# Components of each stage in the joint fit, whose search takes time with the cube of their number.
+JOINT_COMPONENTS = 20
 
-Features = Mapping[str, NDArray[np.float32]]  # stage -> (rows, delays x components)
+Designs = Mapping[str, NDArray[np.float32]]  # stage -> (rows, delays x components)
+Matches = Mapping[tuple[str, str], NDArray[np.floating]]  # (area, stage) -> (clips, clips)
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """What one subject's voxels say of one network.
+    """How well each stage predicts the voxels of one subject.
 
-    ``voxels``: a row a voxel that was scored, with explainable, explainable_low, explainable_high,
-    ceiling_r, reliable (ceiling above CEILING_FLOOR, interval above 0) and for each stage r_, r2_,
-    rc_ (r over its ceiling, NaN where not reliable), p_, q_, alpha_. ``areas``: a row an area and
-    stage. ``edges``: stage -> (voxels whose penalty is the smallest of the grid, the largest).
-    ``patterns``: area -> (repeats, clips, voxels).
+    Parameters
+    ----------
+    voxels : pandas.DataFrame
+        One row per voxel: explainable, explainable_low, explainable_high, ceiling_r, reliable
+        (ceiling above CEILING_FLOOR, and interval of explainable above 0), and for each stage r_,
+        r2_, p_, alpha_, rc_ (r divided by the ceiling; NaN if not reliable) and q_.
+    areas : pandas.DataFrame
+        One row per area and stage, see `area_table`.
+    edges : dict of arrays (2,)
+        Stage -> number of voxels with the smallest and with the largest penalty of the grid.
+    patterns : dict of arrays (repeats, clips, voxels)
+        Area -> the mean of each presentation's volumes from PATTERN_FROM_TR.
+    clips : list of str
+        The test clips, in the order of the patterns.
     """
 
     voxels: pd.DataFrame
@@ -45,108 +58,156 @@ class Encoding:
     clips: list[str]
 
 
-def stage_scores(
-    block: NDArray[np.float32], training: NDArray[np.bool_], n: int
-) -> tuple[NDArray[np.float32], float]:
-    """Return the principal components of a stage's responses to clips, and what they explain.
-
-    ``block`` (n_clips, volumes of a clip, units); fitted on the clips that ``training`` (n_clips,)
-    marks, every unit standardised there. The scores keep their variances, whose sum over all
-    components is 1, so that a ridge on them is one on the units.
-    """
-    rows = block[training].reshape(-1, block.shape[2]).astype(np.float64)
-    rows = rows[np.isfinite(rows).all(1)]  # a clip may end before its presentation does
-    mean, deviation = rows.mean(0), rows.std(0)
-    varies = deviation > 1e-9 * max(float(deviation.max()), 1e-30)
-    standard = (rows[:, varies] - mean[varies]) / deviation[varies]
-    fitted = fit_components(standard.astype(np.float32), n)
-    whole = (block[..., varies] - mean[varies]) / deviation[varies]
-    projected = fitted.project(whole) * fitted.deviation / np.sqrt(varies.sum())
-    return projected.astype(np.float32), float(fitted.explained.sum())
-
-
-def encode(
-    y: NDArray[np.float32],
+def encode_voxels(
+    series: NDArray[np.float32],
     rows: pd.DataFrame,
-    features: Features,
-    label: NDArray[np.int64],
-    names: Sequence[str],
+    designs: Designs,
+    areas: Areas,
     rng: np.random.Generator,
     joined: Sequence[str] = (),
 ) -> Encoding:
-    """Fit every voxel by every stage on the training runs; score it on the mean test repeat.
+    """Fit each voxel by each stage on the training runs; score it on the mean of the test repeats.
 
     Parameters
     ----------
-    y : (rows, voxels)
-        Cleaned images, such as `subjects.clean_scans` returns; read block by block.
-    rows : DataFrame
-        As in `subjects.Scans`.
-    features : stage -> (rows, features)
-        As `subjects.stage_features` returns; rows with NaN are neither fitted nor scored.
-    label : (voxels,)
-        The area of each voxel, n for ``names[n - 1]``.
+    series : array (rows, voxels)
+        Cleaned voxels, as `clean_scans` returns them; read in blocks of voxels.
+    rows : pandas.DataFrame
+        As in `Scans`.
+    designs : mapping of arrays (rows, columns)
+        Stage -> its design, as `stage_design` returns it. Rows with NaN are neither fitted nor
+        scored.
+    areas : Areas
+        Area of each of the voxels.
+    rng : numpy.random.Generator
+        Seeds the bootstraps, permutations and searches.
     joined : sequence of str
-        Stages whose first JOINT_COMPONENTS are fitted together as well, with a penalty for each
-        stage (banded ridge).
+        Stages whose first JOINT_COMPONENTS components are also fitted together, with one penalty
+        per stage (banded ridge).
 
     Returns
     -------
     Encoding
-        Stages in the order of ``features``, JOINT after them.
+        The stages in the order of ``designs``, then JOINT.
     """
-    usable = np.all([np.isfinite(x).all(1) for x in features.values()], axis=0)
-    train = usable & (rows["split"] == "train").to_numpy()
-    runs = rows["run"].to_numpy()[train]
-    cube, clips = repeat_rows(rows, usable)
-    designs: dict[str, tuple[NDArray[np.float32], list[int] | None]] = {
-        name: (x, None) for name, x in features.items()
+    used = _used_rows(rows, designs)
+    models = _models(designs, joined)
+    n_voxels, seed, n_clips = series.shape[1], int(rng.integers(2**32)), len(used.clips)
+    matches = {
+        (area, name): np.zeros((n_clips, n_clips)) for area in areas.names for name in models
     }
+    edges = {name: np.zeros(2, np.int64) for name in models}
+    tables, patterns = [], []
+    starts = range(0, n_voxels, VOXELS_AT_ONCE)
+    for first in track(starts, "encode", len(starts)):
+        part = slice(first, first + VOXELS_AT_ONCE)
+        labels = Areas(areas.names, areas.label[part])
+        block_rng = np.random.default_rng([seed, first])
+        block = _encode_block(np.asarray(series[:, part]), used, models, labels, block_rng)
+        for key, total in matches.items():
+            total += block.matches[key]
+        for name, count in edges.items():
+            count += block.edges[name]
+        tables.append(block.voxels)
+        patterns.append(block.patterns)
+    voxels = _with_reliability(pd.concat(tables, ignore_index=True), list(models))
+    table = area_table(voxels, areas, matches)
+    joined_patterns = {
+        area: np.concatenate([block[area] for block in patterns], axis=2) for area in areas.names
+    }
+    return Encoding(voxels, table, edges, joined_patterns, used.clips)
+
+
+# --- Rows and models ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _UsedRows:
+    """Which rows are fitted, and which are scored."""
+
+    train: NDArray[np.bool_]  # (rows,)
+    runs: NDArray[np.int64]  # (training rows,), the run of each
+    test: NDArray[np.int64]  # (repeats, clips, volumes), numbers of rows
+    clips: list[str]
+
+
+def _used_rows(rows: pd.DataFrame, designs: Designs) -> _UsedRows:
+    usable: NDArray[np.bool_] = np.all(
+        [np.isfinite(design).all(1) for design in designs.values()], axis=0
+    )
+    train = usable & (rows["split"] == "train").to_numpy()
+    test, clips = repeat_rows(rows, usable)
+    return _UsedRows(train, rows["run"].to_numpy()[train], test, clips)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """One regression: its design (rows, columns), and the columns in each band if it has bands."""
+
+    design: NDArray[np.float32]
+    bands: list[int] | None = None
+
+
+def _models(designs: Designs, joined: Sequence[str]) -> dict[str, _Model]:
+    """Return one model per stage, and JOINT if there are stages to join."""
+    models = {name: _Model(design) for name, design in designs.items()}
     if joined:
-        parts = [_first_components(features[name]) for name in joined]
-        designs[JOINT] = np.hstack(parts), [x.shape[1] for x in parts]
-    n_voxels, seed = y.shape[1], int(rng.integers(2**32))
-    blocks: list[pd.DataFrame] = []
-    matches = {(a, s): np.zeros((len(clips), len(clips))) for a in names for s in designs}
-    edges = {name: np.zeros(2, np.int64) for name in designs}
-    patterns: dict[str, list[NDArray[np.float32]]] = {area: [] for area in names}
-    for first in track(range(0, n_voxels, BLOCK), "encode", -(-n_voxels // BLOCK)):
-        part = np.asarray(y[:, first : first + BLOCK])
-        measured = part[cube]  # (repeats, clips, volumes, voxels)
-        mean = measured.mean(0)
-        draws = np.random.default_rng([seed, first])
-        inside = {
-            area: label[first : first + BLOCK] == index for index, area in enumerate(names, start=1)
-        }
-        for area, mine in inside.items():
-            patterns[area].append(measured[:, :, PATTERN_FROM_TR:, mine].mean(2))
-        columns = _ceiling_columns(measured, draws) if len(cube) > 1 else {}
-        for name, (x, bands) in designs.items():
-            fit = fit_ridge(x[train], part[train], runs, bands=bands)
-            predicted = fit.predict(x[cube.ravel()]).reshape(measured.shape).mean(0)
-            found, fits = _score(predicted, mean, draws)
-            found["alpha"] = fit.alpha
-            columns |= {f"{key}_{name}": value for key, value in found.items()}
-            edges[name] += fit.lowest.sum(), fit.highest.sum()
-            for area, mine in inside.items():
-                matches[area, name] += fits[mine].sum(0)
-        blocks.append(pd.DataFrame(columns, dtype=np.float64))
-    voxels = _above_chance(pd.concat(blocks, ignore_index=True), list(designs))
-    areas = area_table(voxels, label, names, matches)
-    joined_patterns = {area: np.concatenate(parts, axis=2) for area, parts in patterns.items()}
-    return Encoding(voxels, areas, edges, joined_patterns, clips)
+        parts = [_first_components(designs[name]) for name in joined]
+        models[JOINT] = _Model(np.hstack(parts), [part.shape[1] for part in parts])
+    return models
 
 
-def _first_components(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the JOINT_COMPONENTS first components of (rows, delays x components)."""
-    by_delay = x.reshape(len(x), len(DELAYS_TR), -1)[:, :, :JOINT_COMPONENTS]
-    return by_delay.reshape(len(x), -1)
+def _first_components(design: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the columns of the first JOINT_COMPONENTS components (rows, delays x components)."""
+    by_delay = design.reshape(len(design), len(DELAYS_TR), -1)[:, :, :JOINT_COMPONENTS]
+    return by_delay.reshape(len(design), -1)
+
+
+# --- Blocks of voxels -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Results for some voxels; see `Encoding`. ``matches`` are sums over the voxels of an area."""
+
+    voxels: pd.DataFrame
+    edges: dict[str, NDArray[np.int64]]
+    patterns: dict[str, NDArray[np.float32]]
+    matches: Matches
+
+
+def _encode_block(
+    series: NDArray[np.float32],
+    used: _UsedRows,
+    models: Mapping[str, _Model],
+    areas: Areas,
+    rng: np.random.Generator,
+) -> _Block:
+    """Fit and score the voxels of ``series`` (rows, voxels)."""
+    measured = series[used.test]  # (repeats, clips, volumes, voxels)
+    mean = measured.mean(0)
+    inside = {name: areas.label == number for number, name in enumerate(areas.names, start=1)}
+    patterns = {
+        name: measured[:, :, PATTERN_FROM_TR:, mask].mean(2) for name, mask in inside.items()
+    }
+    columns = _ceiling_columns(measured, rng) if len(measured) > 1 else {}
+    matches, edges = {}, {}
+    for name, model in models.items():
+        fit = fit_ridge(model.design[used.train], series[used.train], used.runs, bands=model.bands)
+        repeats = fit.predict(model.design[used.test.ravel()]).reshape(measured.shape)
+        scores, clip_matches = _score(repeats.mean(0), mean, rng)
+        scores["alpha"] = fit.alpha
+        columns |= {f"{key}_{name}": values for key, values in scores.items()}
+        edges[name] = np.array([fit.lowest.sum(), fit.highest.sum()])
+        for area, mask in inside.items():
+            matches[area, name] = clip_matches[mask].sum(0)
+    return _Block(pd.DataFrame(columns, dtype=np.float64), edges, patterns, matches)
 
 
 def _ceiling_columns(
-    measured: NDArray[np.float32], draws: np.random.Generator
+    measured: NDArray[np.float32], rng: np.random.Generator
 ) -> dict[str, NDArray[np.floating]]:
-    ceiling = reliability.noise_ceiling(measured, draws)
+    ceiling = reliability.noise_ceiling(measured, rng)
     low, high = ceiling.interval
     return {
         "explainable": ceiling.explainable, "explainable_low": low, "explainable_high": high,
@@ -155,99 +216,64 @@ def _ceiling_columns(
 
 
 def _score(
-    predicted: NDArray[np.floating], mean: NDArray[np.floating], draws: np.random.Generator
+    predicted: NDArray[np.floating], measured: NDArray[np.floating], rng: np.random.Generator
 ) -> tuple[dict[str, NDArray[np.floating]], NDArray[np.floating]]:
-    """Score what is predicted (clips, volumes, voxels) on the mean of the repeats.
+    """Score predictions of the mean of the repeats; both are (clips, volumes, voxels).
 
-    Returns r, r2 and p (voxels,), and how well each clip matches each (voxels, clips, clips).
+    Returns r, r2 and p (voxels,), and `scoring.clip_matches` (voxels, clips, clips).
     """
-    fits = scoring.clip_matches(predicted, mean)
-    flat, true = (each.reshape(-1, each.shape[-1]) for each in (predicted, mean))
-    p = significance.permutation_p(fits, draws)
-    return {"r": scoring.correlation(flat, true), "r2": scoring.r2(true, flat), "p": p}, fits
+    matches = scoring.clip_matches(predicted, measured)
+    x, y = (array.reshape(-1, array.shape[-1]) for array in (predicted, measured))
+    p = significance.clip_permutation_p(matches, rng)
+    return {"r": scoring.correlation(x, y), "r2": scoring.r2(y, x), "p": p}, matches
 
 
-def _above_chance(voxels: pd.DataFrame, stages: Sequence[str]) -> pd.DataFrame:
+# --- Tables ---------------------------------------------------------------------------------------
+
+
+def _with_reliability(voxels: pd.DataFrame, stages: Sequence[str]) -> pd.DataFrame:
     """Add reliable, and rc_ and q_ of each stage; see `Encoding`."""
     if "ceiling_r" not in voxels:
         voxels = voxels.assign(explainable_low=np.nan, ceiling_r=np.nan)
-    # Noise alone reaches the floor now and then, but not with its whole interval.
+    # The ceiling of noise is above the floor now and then, but not with its whole interval.
     voxels["reliable"] = (voxels["ceiling_r"] > CEILING_FLOOR) & (voxels["explainable_low"] > 0)
     for name in stages:
-        above = voxels["r_" + name] / voxels["ceiling_r"]
-        voxels[f"rc_{name}"] = above.where(voxels["reliable"])
+        relative = voxels["r_" + name] / voxels["ceiling_r"]
+        voxels[f"rc_{name}"] = relative.where(voxels["reliable"])
         voxels[f"q_{name}"] = multiple.false_discovery(voxels[f"p_{name}"].to_numpy())
     return voxels
 
 
-def area_table(
-    voxels: pd.DataFrame,
-    label: NDArray[np.int64],
-    names: Sequence[str],
-    matches: Mapping[tuple[str, str], NDArray[np.float64]],
-) -> pd.DataFrame:
-    """Return a row an area that has voxels and stage: means over them, and which clip was heard.
+def area_table(voxels: pd.DataFrame, areas: Areas, matches: Matches) -> pd.DataFrame:
+    """Return one row per stage and area that has voxels: means, and identification of clips.
 
-    r and r2 are means, rc that of the ``reliable`` voxels; ``significant`` ones have q below 0.05;
-    top1 and top5 are shares of the clips, mean_rank is from 1.
+    ``voxels`` are those of `Encoding`, ``matches`` are sums over the voxels of each area.
+
+    Columns: area, stage, voxels, reliable and significant (numbers of voxels; significant if q is
+    below 0.05), ceiling_r, r and r2 (means), rc (mean over reliable voxels), clips, top1 and top5
+    (shares of the clips), mean_rank (from 1).
     """
-    out = []
-    for (area, stage), matrix in matches.items():
-        own = voxels[label == names.index(area) + 1]
-        if own.empty:
+    rows = []
+    for (area, stage), match in matches.items():
+        inside = voxels[areas.label == areas.names.index(area) + 1]
+        if inside.empty:
             continue
-        ranks = scoring.identification(matrix)
-        out.append(
+        ranks = scoring.identification_ranks(match)
+        rows.append(
             {
                 "area": area,
                 "stage": stage,
-                "voxels": len(own),
-                "reliable": int(own["reliable"].sum()),
-                "significant": int((own[f"q_{stage}"] < 0.05).sum()),
-                "ceiling_r": own["ceiling_r"].mean(),
-                "r": own[f"r_{stage}"].mean(),
-                "r2": own[f"r2_{stage}"].mean(),
-                "rc": own[f"rc_{stage}"].mean(),
+                "voxels": len(inside),
+                "reliable": int(inside["reliable"].sum()),
+                "significant": int((inside[f"q_{stage}"] < 0.05).sum()),
+                "ceiling_r": inside["ceiling_r"].mean(),
+                "r": inside[f"r_{stage}"].mean(),
+                "r2": inside[f"r2_{stage}"].mean(),
+                "rc": inside[f"rc_{stage}"].mean(),
                 "clips": len(ranks),
                 "top1": float((ranks == 1).mean()),
                 "top5": float((ranks <= 5).mean()),
                 "mean_rank": float(ranks.mean()),
             }
         )
-    return pd.DataFrame(out)
-
-
-def stage_by_area(
-    stages: Mapping[str, NDArray[np.float32]],
-    patterns: Sequence[Mapping[str, NDArray[np.float32]]],
-    rng: np.random.Generator,
-) -> pd.DataFrame:
-    """Compare the dissimilarities of stages with those of areas over the test clips.
-
-    ``stages``: stage -> (clips, units); ``patterns``: a subject's area -> (repeats, clips, voxels),
-    one mapping a subject, their clips in the same order. Returns a row an area and stage: rho of
-    the mean of the subjects' dissimilarities, its p, and the noise ceiling (between subjects, or
-    for one subject between repeats).
-    """
-    out = []
-    for area in dict.fromkeys(area for subject in patterns for area in subject):
-        of = [
-            subject[area] for subject in patterns if area in subject and subject[area].shape[2] > 1
-        ]
-        if not of:
-            continue
-        rdms = [rsa.dissimilarity(each.mean(0)) for each in of]
-        if len(rdms) > 1:
-            low, high = rsa.subject_ceiling(rdms)
-        else:
-            low = high = rsa.repeat_ceiling(of[0]) if len(of[0]) > 1 else float("nan")
-        mean = np.mean([rdm / rdm.std() for rdm in rdms], axis=0)
-        for stage, units in stages.items():
-            rho, p = rsa.similarity(rsa.dissimilarity(units), mean, rng)
-            out.append(
-                {
-                    "area": area, "stage": stage, "rho": rho, "p": p, "ceiling_low": low,
-                    "ceiling_high": high, "subjects": len(rdms),
-                }
-            )  # fmt: skip
-    return pd.DataFrame(out)
+    return pd.DataFrame(rows)

@@ -1,1 +1,1 @@
-"""From a network's responses to the brain's: formats, images, encoding models."""
+"""A network's responses on the scanner's time grid: volumes, images, export, simulated data."""

@@ -1,156 +1,75 @@
-"""What a network makes of every volume that a subject was scanned in, from the subject's events."""
+"""A network's responses to the clips of scanner runs, laid on the volumes of each run.
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+`clip_responses` computes the response to each clip once; `ClipResponses.on_volumes` and `on_grid`
+lay the responses on the volumes during which the clips were played.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError
+from neuromusic.core.files import open_array
 from neuromusic.core.progress import track
 from neuromusic.design import grid
 from neuromusic.design.events import EventsFile, read_events
 from neuromusic.features.prepared import open_prepared
-from neuromusic.fmri.export.scanner_run import PROBABILITY
-from neuromusic.fmri.volumes import clip_volumes
+from neuromusic.fmri.volumes import check_binning, clip_volumes
 from neuromusic.models.inference import in_threads
 from neuromusic.models.network import Network
 from neuromusic.stimuli import audio
 from neuromusic.training.trained import TrainedNetwork, best_device
 
-ON_GRID_S = 0.05  # how far an onset may lie from the start of a volume
+PROBABILITY = "probability"  # of each class; stands beside the names of the stages
+ONSET_TOLERANCE_S = 0.05  # between an onset and the start of a volume
+
+Array = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class ClipResponses:
-    """The responses of a network's stages to unique clips, on the volumes of one presentation."""
+# --- Presentations on volumes ---------------------------------------------------------------------
 
-    clips: list[str]
-    stages: dict[str, NDArray[np.float32]]  # stage -> (n_clips, volumes of a clip, units)
+
+def list_runs(table: pd.DataFrame, lists: Path) -> dict[tuple[str, int], pd.DataFrame]:
+    """Return the presentations of each scanner run in a table of stimulus lists.
+
+    The keys are (split, run number); the presentations are in order, with the dummy first.
+
+    Raises InputError if the lists, read from ``lists``, have no scanner runs.
+    """
+    if table["trial"].isna().all():
+        raise InputError(f"{lists}: was made from a folder of sound files and has no scanner runs")
+    return {
+        (split, int(number)): rows.sort_values("trial").reset_index(drop=True)
+        for (split, number), rows in table.groupby(["split", "run"], sort=False)
+    }
 
 
 def run_trials(file: EventsFile, tr_s: float = grid.TR_S) -> pd.DataFrame:
-    """Return the presentations of one run from its events, the dummy included as trial 0.
+    """Return the presentations of one run from its events, with the dummy as trial 0.
 
-    Columns: trial, repeat (1.. within the run; 0 for the dummy), volume (of its onset, from 0),
+    Columns: trial, repeat (from 1 within the run; 0 for the dummy), volume (of the onset, from 0),
     genre, clip. Raises InputError for an onset that is not the start of a volume.
     """
     events = read_events(file.path)
     volume = (events["onset_s"] / tr_s).round().astype(int)
-    off = (events["onset_s"] - volume * tr_s).abs() > ON_GRID_S
-    if off.any():
-        row = int(off.to_numpy().argmax())
+    is_off = (events["onset_s"] - volume * tr_s).abs() > ONSET_TOLERANCE_S
+    if is_off.any():
+        row = int(is_off.to_numpy().argmax())
         raise InputError(
             f"{file.path}, row {row + 1}: onset {events['onset_s'].iat[row]:g} s is not the start "
             f"of a volume of {tr_s:g} s"
         )
     table = events[["genre", "clip"]].assign(trial=range(len(events)), volume=volume)
     table["repeat"] = table.groupby("clip").cumcount()
-    # Where the dummy's clip is played again, its count started too early by the dummy.
+    # The count includes the dummy, so it is already right for other presentations of its clip.
     table.loc[table["clip"] != table["clip"].iat[0], "repeat"] += 1
     return table[["trial", "repeat", "volume", "genre", "clip"]]
-
-
-def clip_responses(
-    run: TrainedNetwork, clips: Sequence[str], network: Network | None = None
-) -> tuple[ClipResponses, list[str]]:
-    """Return the responses to clips of the run's prepared set, and the clips that it lacks.
-
-    ``network`` takes the place of the run's own, such as its random twin. Every clip is computed
-    once. Raises InputError if the prepared set holds none of the clips.
-    """
-    data = open_prepared(run.prepared).heard_as(run.kind, run.per_clip)
-    data.check_readable()
-    row_of = data.row_of_clip()
-    here = [clip for clip in dict.fromkeys(clips) if clip in row_of]
-    missing = [clip for clip in dict.fromkeys(clips) if clip not in row_of]
-    if not here:
-        raise InputError(
-            f"{run.prepared}: holds none of the {len(missing)} clips that were played; encode with "
-            "a run that was trained on a set prepared from the lists of this experiment"
-        )
-    listening = (network or run.network).to(best_device())
-
-    def respond(clip: str) -> dict[str, NDArray[np.float32]]:
-        return clip_volumes(listening, data.row_features(row_of[clip]), run.hop_frames)[1]
-
-    stages: dict[str, NDArray[np.float32]] = {}
-    made = track(in_threads(respond, here), "listen", len(here))
-    for index, active in enumerate(made):
-        for name, block in active.items():
-            if name not in stages:
-                stages[name] = np.empty((len(here), *block.shape), np.float32)
-            stages[name][index] = block
-    return ClipResponses(here, stages), missing
-
-
-def on_volumes(
-    trials: pd.DataFrame, clips: Sequence[str], block: NDArray[np.floating], n_vol: int
-) -> NDArray[np.float32]:
-    """Lay what a stage makes of clips (n_clips, volumes of a clip, units) on one run's volumes.
-
-    Returns (n_vol, units) float32; NaN where a clip is not among ``clips``, 0 where nothing plays.
-    """
-    row_of = {clip: row for row, clip in enumerate(clips)}
-    out = np.zeros((n_vol, block.shape[2]), np.float32)
-    for row in trials.itertuples():
-        span = out[row.volume : row.volume + block.shape[1]]
-        span[:] = block[row_of[row.clip]][: len(span)] if row.clip in row_of else np.nan
-    return out
-
-
-Responses = dict[str, NDArray[np.floating]]  # "probability" and one a stage, (n_vol, units) each
-
-
-def listen(run: TrainedNetwork, features: NDArray[np.float32], binning: str = "mean") -> Responses:
-    """Return the responses to one clip, as the run hears it (rows, frames), on its volumes."""
-    probability, stages = clip_volumes(run.network, features, run.hop_frames, binning)
-    return {"probability": probability.astype(np.float32), **stages}
-
-
-def hearer(run: TrainedNetwork, lists: Path) -> Callable[[Any], NDArray[np.float32] | None]:
-    """Return what gives the run's input (rows, frames) for a row of unique clips, None if missing.
-
-    From the sound in the lists; for a run trained on ready-made features, from its prepared set.
-    """
-    if run.meta["source"] == "audio":
-
-        def of_sound(row: Any) -> NDArray[np.float32] | None:
-            if pd.isna(row.path):
-                return None
-            return run.hear(audio.read(lists / row.path, grid.CLIP_S))[0]
-
-        return of_sound
-    data = open_prepared(run.prepared).heard_as(run.kind, run.per_clip)
-    data.check_readable()
-    row_of = data.row_of_clip()
-
-    def of_features(row: Any) -> NDArray[np.float32] | None:
-        return data.row_features(row_of[row.clip]) if row.clip in row_of else None
-
-    return of_features
-
-
-def on_run_grid(
-    trials: pd.DataFrame, responses: dict[str, Responses], names: dict[str, int]
-) -> dict[str, NDArray[np.float32]]:
-    """Lay the responses to clips on the volumes of one run: name -> (n_volumes, units).
-
-    ``trials`` are the presentations of the run, the dummy included; ``names`` name -> units. Where
-    a clip is missing the rows are NaN.
-    """
-    n_vol = grid.n_volumes(len(trials) - 1)
-    out = {name: np.full((n_vol, units), np.nan, dtype=np.float32) for name, units in names.items()}
-    for row in trials.itertuples():
-        if row.clip in responses:
-            span = slice(row.volume, row.volume + grid.VOLUMES_PER_CLIP)
-            for name, block in out.items():
-                block[span] = responses[row.clip][name]
-    return out
 
 
 def volume_table(trials: pd.DataFrame) -> pd.DataFrame:
@@ -164,72 +83,248 @@ def volume_table(trials: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
+def on_grid(
+    trials: pd.DataFrame,
+    responses: Mapping[str, NDArray[np.floating]],
+    n_volumes: int,
+    fill: float = np.nan,
+) -> Array:
+    """Lay responses to clips on the volumes of one scanner run.
+
+    Parameters
+    ----------
+    trials : pandas.DataFrame
+        One row per presentation, the dummy included, with ``clip`` and ``volume``: the first
+        volume of the presentation, from 0.
+    responses : mapping
+        Clip -> (volumes of the clip, units), for all clips that have a response; at least one.
+    n_volumes : int
+        Number of volumes of the run. A presentation that the run's end cuts off is cut off here.
+    fill : float
+        Value of the volumes in which no clip is played.
+
+    Returns
+    -------
+    array (n_volumes, units) float32
+        NaN in the volumes of clips that are not in ``responses``.
+
+    Raises
+    ------
+    ValueError
+        If ``responses`` is empty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> import neuromusic as nm
+    >>> trials = pd.DataFrame({"volume": [0, 2, 4], "clip": ["a.wav", "missing.wav", "a.wav"]})
+    >>> response = np.array([[0.5, 0.1], [0.7, 0.2]])  # two volumes, two units
+    >>> nm.on_grid(trials, {"a.wav": response}, 7, fill=0.0)[:, 0]
+    array([0.5, 0.7, nan, nan, 0.5, 0.7, 0. ], dtype=float32)
+    """
+    if not responses:
+        raise ValueError("responses: is empty, so the number of units is unknown")
+    length, units = next(iter(responses.values())).shape
+    volumes = np.full((n_volumes, units), fill, np.float32)
+    for row in trials.itertuples():
+        span = volumes[row.volume : row.volume + length]
+        span[:] = responses[row.clip][: len(span)] if row.clip in responses else np.nan
+    return volumes
+
+
+# --- Inputs ---------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
-class Heard:
-    """The responses to unique clips, in files: what is held does not grow with their number."""
+class ClipInputs:
+    """The source of a network's input for each clip.
 
-    row_of: dict[str, int]  # clip -> its place in every file
-    files: dict[str, Path]  # "probability" and each stage: (clips, volumes, units) float32
-    units: dict[str, int]
+    ``clips`` are those that are available, ``read`` returns the input (rows, frames) of one of
+    them; ``source`` and ``remedy`` are for the message if none of the clips is available.
+    """
 
-    def responses(self, clips: Iterable[str]) -> dict[str, Responses]:
-        """Return the responses to some clips; those that are missing are left out."""
-        here = [clip for clip in dict.fromkeys(clips) if clip in self.row_of]
-        out: dict[str, Responses] = {clip: {} for clip in here}
-        for name, path in self.files.items():
-            shape = (len(self.row_of), grid.VOLUMES_PER_CLIP, self.units[name])
-            # Opened anew each time: what is read of a map counts as memory until it is closed.
-            block = np.memmap(path, np.float32, "r", shape=shape)
-            for clip in here:
-                out[clip][name] = np.array(block[self.row_of[clip]])
-        return out
+    clips: Collection[str]
+    read: Callable[[str], Array]
+    source: Path
+    remedy: str
 
 
-def listen_to_all(
-    run: TrainedNetwork, clips: pd.DataFrame, lists: Path, scratch: Path, binning: str
-) -> tuple[Heard, list[str]]:
-    """Return the responses to unique clips, in ``scratch``, and the clips that are missing."""
-    run.network.to(best_device())
-    hear = hearer(run, lists)
-
-    def respond(row: Any) -> Responses | None:
-        features = hear(row)
-        return None if features is None else listen(run, features, binning)
-
-    heard = Heard({}, {}, {})
-    missing = []
-    made = track(in_threads(respond, clips.itertuples()), "listen", len(clips))
-    with contextlib.ExitStack() as stack:
-        files: dict[str, BinaryIO] = {}
-        for clip, response in zip(clips["clip"], made, strict=True):
-            if response is None:
-                missing.append(clip)
-                continue
-            heard.row_of[clip] = len(heard.row_of)
-            for name, block in response.items():
-                if name not in files:
-                    heard.files[name] = scratch / name
-                    heard.units[name] = block.shape[1]
-                    files[name] = stack.enter_context(open(heard.files[name], "wb"))
-                files[name].write(block.tobytes())
-    return heard, missing
+def inputs_from_prepared(trained: TrainedNetwork) -> ClipInputs:
+    """Return the inputs of the clips in the prepared set that a network was trained on."""
+    data = open_prepared(trained.prepared).as_input(
+        trained.input_kind, normalise_clips=trained.normalise_clips
+    )
+    data.check_readable()
+    row_of = data.row_of_clip()
+    return ClipInputs(
+        row_of,
+        lambda clip: data.row_features(row_of[clip]),
+        trained.prepared,
+        "use a network that was trained on a set prepared from the lists of this experiment",
+    )
 
 
-class SavedGrid(Mapping[str, NDArray[np.float32]]):
-    """A run's probabilities, and its stages as they were saved, opened anew each time."""
+def inputs_from_sound(trained: TrainedNetwork, lists: Path, clips: pd.DataFrame) -> ClipInputs:
+    """Return the inputs of listed clips, computed from their sound when they are read.
 
-    def __init__(self, probability: NDArray[np.float32], saved: dict[str, Path]) -> None:
-        self.probability = probability
-        self.saved = saved
+    ``clips`` has clip and path (relative to ``lists``, missing if there is no such file).
+    """
+    present = clips[clips["path"].notna()]
+    path_of = dict(zip(present["clip"], present["path"], strict=True))
 
-    def __getitem__(self, name: str) -> NDArray[np.float32]:
-        if name == PROBABILITY:
-            return self.probability
-        block: NDArray[np.float32] = np.load(self.saved[name], mmap_mode="r", allow_pickle=False)
-        return block
+    def read(clip: str) -> Array:
+        return trained.features_of(audio.read(lists / path_of[clip], grid.CLIP_S))[0]
+
+    return ClipInputs(path_of, read, lists, "make the lists again with their clips")
+
+
+def clip_inputs(trained: TrainedNetwork, lists: Path, clips: pd.DataFrame) -> ClipInputs:
+    """Return the inputs of listed clips: from sound if the network was trained on sound.
+
+    Networks that were trained on precomputed features get them from their prepared set.
+    """
+    if trained.meta.source == "audio":
+        return inputs_from_sound(trained, lists, clips)
+    return inputs_from_prepared(trained)
+
+
+# --- Responses ------------------------------------------------------------------------------------
+
+
+class ArrayFiles(Mapping[str, Array]):
+    """Arrays by name: some in memory, the others in .npy files that are mapped at each access.
+
+    The pages that have been read of a map count as memory until it is closed, so maps are not kept.
+    The arrays in memory come first.
+    """
+
+    def __init__(self, files: Mapping[str, Path], in_memory: Mapping[str, Array]) -> None:
+        self.files = files
+        self.in_memory = in_memory
+
+    def __getitem__(self, name: str) -> Array:
+        return self.in_memory[name] if name in self.in_memory else open_array(self.files[name])
 
     def __iter__(self) -> Iterator[str]:
-        return iter((PROBABILITY, *self.saved))
+        return iter((*self.in_memory, *self.files))
 
     def __len__(self) -> int:
-        return 1 + len(self.saved)
+        return len(self.in_memory) + len(self.files)
+
+
+@dataclass(frozen=True)
+class ClipResponses:
+    """The responses of a network to unique clips, on the volumes of one presentation.
+
+    ``clips`` have a response, ``missing`` clips have no input. ``probability`` is (n_clips, volumes
+    of a clip, classes); ``stages`` maps each stage to (n_clips, volumes of a clip, units), in
+    memory or in files. All float32.
+    """
+
+    clips: list[str]
+    missing: list[str]
+    probability: Array
+    stages: Mapping[str, Array]
+
+    def on_volumes(self, trials: pd.DataFrame, n_volumes: int) -> dict[str, Array]:
+        """Return "probability" and each stage on the volumes of a run: (n_volumes, units).
+
+        NaN in the volumes of missing clips and those without a clip; see `on_grid`.
+        """
+
+        def lay(block: Array) -> Array:
+            return on_grid(trials, dict(zip(self.clips, block, strict=True)), n_volumes)
+
+        stages = {name: lay(self.stages[name]) for name in self.stages}
+        return {PROBABILITY: lay(self.probability), **stages}
+
+
+def clip_responses(
+    trained: TrainedNetwork,
+    clips: Iterable[str],
+    network: Network | None = None,
+    *,
+    inputs: ClipInputs | None = None,
+    binning: str = "mean",
+    directory: Path | None = None,
+) -> ClipResponses:
+    """Compute the responses to clips, each once.
+
+    Parameters
+    ----------
+    trained : TrainedNetwork
+        The trained network, which defines the form of the input.
+    clips : iterable of str
+        Names of the clips; repetitions are ignored.
+    network : Network, optional
+        Computes the responses in place of the trained one, such as its untrained copy.
+    inputs : ClipInputs, optional
+        Inputs of the clips; by default from the prepared set that the network was trained on.
+    binning : {"mean", "lanczos"}
+        How frames become volumes, see `fmri.volumes`.
+    directory : Path, optional
+        Directory for files with the responses, so that memory does not grow with the number of
+        clips; in memory by default.
+
+    Raises InputError if none of the clips has an input.
+    """
+    check_binning(binning)
+    inputs = inputs or inputs_from_prepared(trained)
+    unique = list(dict.fromkeys(clips))
+    present = [clip for clip in unique if clip in inputs.clips]
+    if not present:
+        raise InputError(
+            f"{inputs.source}: contains none of the {len(unique)} clips that were played; "
+            f"{inputs.remedy}"
+        )
+    on_device = (network or trained.network).to(best_device())
+
+    def respond(clip: str) -> dict[str, Array]:
+        features = inputs.read(clip)
+        probability, stages = clip_volumes(on_device, features, trained.hop_frames, binning)
+        return {PROBABILITY: probability.astype(np.float32), **stages}
+
+    responses = track(in_threads(respond, present), "compute responses", len(present))
+    missing = [clip for clip in unique if clip not in inputs.clips]
+    if directory is None:
+        blocks = _stacked(responses, len(present))
+        return ClipResponses(present, missing, blocks.pop(PROBABILITY), blocks)
+    files = _written(responses, len(present), directory)
+    probability = np.array(open_array(files.pop(PROBABILITY)))
+    return ClipResponses(present, missing, probability, ArrayFiles(files, {}))
+
+
+def _stacked(responses: Iterable[Mapping[str, Array]], n: int) -> dict[str, Array]:
+    """Return the responses to ``n`` clips as one array per name, (n, volumes, units)."""
+    blocks: dict[str, Array] = {}
+    for index, response in enumerate(responses):
+        for name, block in response.items():
+            if name not in blocks:
+                blocks[name] = np.empty((n, *block.shape), np.float32)
+            blocks[name][index] = block
+    return blocks
+
+
+def _written(responses: Iterable[Mapping[str, Array]], n: int, directory: Path) -> dict[str, Path]:
+    """Write the responses to ``n`` clips as one .npy file per name, (n, volumes, units).
+
+    Not through memory maps, whose pages would count as memory.
+    """
+    paths: dict[str, Path] = {}
+    with ExitStack() as stack:
+        files: dict[str, BinaryIO] = {}
+        for response in responses:
+            for name, block in response.items():
+                if name not in files:
+                    paths[name] = directory / f"{name}.npy"
+                    files[name] = stack.enter_context(open(paths[name], "wb"))
+                    _write_npy_header(files[name], (n, *block.shape))
+                files[name].write(block.tobytes())
+    return paths
+
+
+def _write_npy_header(file: BinaryIO, shape: Sequence[int]) -> None:
+    descr = np.lib.format.dtype_to_descr(np.dtype(np.float32))
+    header = {"descr": descr, "fortran_order": False, "shape": tuple(shape)}
+    np.lib.format.write_array_header_1_0(file, header)

@@ -1,4 +1,4 @@
-"""The haemodynamic response on the scanner's grid."""
+"""The haemodynamic response function on the scanner's time grid."""
 
 from typing import Literal, get_args
 
@@ -8,25 +8,25 @@ from numpy.typing import NDArray
 from neuromusic.core.errors import InputError
 from neuromusic.design import grid
 
-Name = Literal["spm", "glover"]
-NAMES: tuple[str, ...] = get_args(Name)
-OVERSAMPLING = 1000  # steps in a volume; nilearn's curve begins one step late
+HrfName = Literal["spm", "glover"]
+HRF_NAMES: tuple[str, ...] = get_args(HrfName)
+OVERSAMPLING = 1000  # steps per volume; nilearn's curve starts one step late
 
 
-def hrf(name: Name, tr_s: float = grid.TR_S) -> NDArray[np.float64]:
-    """Return the response (n_delays,) to a volume of steady sound, at the onset of each volume.
+def hrf(name: HrfName, tr_s: float = grid.TR_S) -> NDArray[np.float64]:
+    """Return the response (n_delays,) to one volume of steady sound, at the onset of each volume.
 
-    The kernel for `timing.convolved`: entry d is what nilearn's SPM or Glover response, with unit
-    sum, has gathered over the volume that began d volumes before. Images are taken as acquired at
-    the onset of their volume (nilearn's ``slice_time_ref=0``), so entry 0 is 0.
+    This is the kernel for `volumes.convolved`: entry d is the integral of nilearn's SPM or Glover
+    response, scaled to unit sum, over the volume that began d volumes earlier. Images are taken as
+    acquired at the onset of their volume (nilearn's ``slice_time_ref=0``), so entry 0 is 0.
 
-    Raises InputError for another name.
+    Raises InputError for an unknown name.
     """
     from nilearn.glm import first_level
 
-    if name not in NAMES:
-        raise InputError(f"hrf: {name!r} is unknown; expected one of {', '.join(NAMES)}")
-    shape = first_level.spm_hrf if name == "spm" else first_level.glover_hrf
-    fine = np.asarray(shape(tr_s, oversampling=OVERSAMPLING))
-    gathered = np.concatenate([[0.0], np.cumsum(fine)])[::OVERSAMPLING]
-    return np.diff(gathered, prepend=0.0)
+    if name not in HRF_NAMES:
+        raise InputError(f"hrf={name!r}: is unknown; expected {' or '.join(HRF_NAMES)}")
+    response = first_level.spm_hrf if name == "spm" else first_level.glover_hrf
+    fine = np.asarray(response(tr_s, oversampling=OVERSAMPLING))
+    integral = np.concatenate([[0.0], np.cumsum(fine)])[::OVERSAMPLING]
+    return np.diff(integral, prepend=0.0)

@@ -1,6 +1,10 @@
-"""A subject's images beside what was played: which volumes belong to which clip."""
+"""A subject's images beside what was played: which volumes belong to which clip.
 
-from collections.abc import Sequence
+`open_scans` matches images with events, `clean_scans` reads the voxels, `stage_design` lays a
+stage's components on the same rows, and `repeat_rows` finds the repeats of each test clip.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,94 +15,132 @@ from numpy.typing import NDArray
 from neuromusic.core.errors import InputError
 from neuromusic.core.progress import track
 from neuromusic.design import grid
-from neuromusic.design.events import EventsFile
-from neuromusic.design.orders import TASK
-from neuromusic.features.prepared import new_array
-from neuromusic.fmri.activations import on_volumes, run_trials
+from neuromusic.design.events import EventsFile, run_label
+from neuromusic.features.writer import new_array
+from neuromusic.fmri.activations import on_grid, run_trials
 from neuromusic.fmri.bold import (
-    Geometry,
+    RunFiles,
     RunKey,
     check_run,
     clean_run,
     filtered,
     find_bold,
-    read_geometry,
+    open_run,
     read_voxels,
 )
 from neuromusic.fmri.volumes import delayed
+from neuromusic.fmri.voxel_space import VoxelSpace
 
 LEAST_TRAINING_RUNS = 2
-ROWS = 256  # that are moved at a time
+ROWS_AT_ONCE = 256  # rows that are moved at a time, because the file may exceed the memory
+
+
+# --- Images and events ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Scans:
-    """The runs of a subject that can be used.
+    """The runs of one subject that can be used.
 
-    ``trials``: (split, run) -> its presentations. ``rows``: a row a volume, the dummies left out,
-    in the order of the runs: split, run, volume, trial, repeat, clip, within (volume of the clip,
-    from 0). ``left_out``: what cannot be used, and why.
+    Parameters
+    ----------
+    subject : str
+        The subject's label, without ``sub-``.
+    space : VoxelSpace
+        Voxels of all images.
+    images : dict
+        (split, run) -> the file of the run, or those of both hemispheres.
+    trials : dict
+        (split, run) -> its presentations, see `run_trials`.
+    rows : pandas.DataFrame
+        One row per volume except the dummies, run after run: split, run, volume, trial, repeat,
+        clip and within (volume within the clip, from 0).
+    left_out : list of str
+        Which runs cannot be used, and why.
     """
 
     subject: str
-    geometry: Geometry
-    images: dict[RunKey, tuple[Path, ...]]
+    space: VoxelSpace
+    images: RunFiles
     trials: dict[RunKey, pd.DataFrame]
     rows: pd.DataFrame
     left_out: list[str]
+
+    def n_runs(self, split: str) -> int:
+        """Return the number of runs of a split that can be used."""
+        return sum(key[0] == split for key in self.trials)
 
 
 def open_scans(events: Sequence[EventsFile], images: Path, space: str | None = None) -> Scans:
     """Match the images of one subject with its events.
 
-    A run without an image, of another length, TR or grid is left out and told of. Raises InputError
-    for an image without events, and where fewer than two training runs or no test run are left.
+    Runs without an image, or with another length, TR or grid, are left out.
+
+    Raises InputError for an image without events, or if fewer than two training runs or no test run
+    are left.
     """
     subject = events[0].subject
     found = find_bold(images, subject, space)
     files = {(file.split, file.run): file for file in events}
-    unknown = [paths[0] for key, paths in found.items() if key not in files]
-    if unknown:
-        raise InputError(f"{unknown[0]}: has no events.tsv in the BIDS dataset; what was played?")
+    _check_events(found, files)
     left_out = [
-        f"{_label(subject, key)}: has events and no image" for key in files if key not in found
+        f"{run_label(subject, *key)}: has events but no image" for key in files if key not in found
     ]
-    geometry: Geometry | None = None
-    trials: dict[RunKey, pd.DataFrame] = {}
-    for key, paths in found.items():
-        table = run_trials(files[key])
-        if geometry is None:
-            geometry = _geometry(paths)
-        n_vol = grid.n_volumes(len(table) - 1)
-        reason = "" if geometry is None else check_run(paths, geometry, n_vol)
-        if geometry is None or reason:
-            left_out.append(f"{_label(subject, key)}: {reason or 'no readable image'}")
-            continue
-        trials[key] = table
+    voxel_space, trials, unusable = _usable_runs(found, files)
+    left_out += unusable
     n_train = sum(split == "train" for split, _ in trials)
-    if geometry is None or n_train < LEAST_TRAINING_RUNS or n_train == len(trials):
-        reasons = "; ".join(left_out) or "no other image was found"
+    if voxel_space is None or n_train < LEAST_TRAINING_RUNS or n_train == len(trials):
+        reasons = "; ".join(left_out) or "there are no other images"
         raise InputError(
             f"{images}: sub-{subject} has {n_train} training and {len(trials) - n_train} test runs "
-            f"that can be used; needed are {LEAST_TRAINING_RUNS} and 1 ({reasons})"
+            f"that can be used; {LEAST_TRAINING_RUNS} and 1 are needed ({reasons})"
         )
-    kept = {key: found[key] for key in trials}
-    return Scans(subject, geometry, kept, trials, volume_rows(trials), left_out)
+    used = {key: found[key] for key in trials}
+    return Scans(subject, voxel_space, used, trials, volume_rows(trials), left_out)
 
 
-def _geometry(paths: tuple[Path, ...]) -> Geometry | None:
+def _check_events(found: RunFiles, files: Mapping[RunKey, EventsFile]) -> None:
+    for key, paths in found.items():
+        if key not in files:
+            raise InputError(
+                f"{paths[0]}: has no events.tsv in the BIDS dataset; add it, or move the image away"
+            )
+
+
+def _usable_runs(
+    found: RunFiles, files: Mapping[RunKey, EventsFile]
+) -> tuple[VoxelSpace | None, dict[RunKey, pd.DataFrame], list[str]]:
+    """Return the voxel space of the first readable image, and the trials of the runs that fit it.
+
+    The third value is one line for each run that does not, with the reason.
+    """
+    space: VoxelSpace | None = None
+    trials: dict[RunKey, pd.DataFrame] = {}
+    left_out = []
+    for key, paths in found.items():
+        table = run_trials(files[key])
+        space = space or _space_if_readable(paths)
+        reason = check_run(paths, space, grid.n_volumes(len(table) - 1)) if space else None
+        if space is None or reason:
+            reason = reason or f"{paths[0].name}: is not a readable image"
+            left_out.append(f"{files[key].label}: {reason}")
+        else:
+            trials[key] = table
+    return space, trials, left_out
+
+
+def _space_if_readable(files: Sequence[Path]) -> VoxelSpace | None:
     try:
-        return read_geometry(paths)[0]
+        return open_run(files).space
     except InputError:
         return None
 
 
-def _label(subject: str, key: RunKey) -> str:
-    return f"sub-{subject} task-{TASK[key[0]]} run-{key[1]:02d}"
+# --- Rows -----------------------------------------------------------------------------------------
 
 
-def volume_rows(trials: dict[RunKey, pd.DataFrame]) -> pd.DataFrame:
-    """Return the rows of `Scans`: every volume of every run, the dummies left out."""
+def volume_rows(trials: Mapping[RunKey, pd.DataFrame]) -> pd.DataFrame:
+    """Return the rows of `Scans`: every volume of every run, except the dummies."""
     parts = []
     for (split, run), table in trials.items():
         played = table[table["trial"] > 0]
@@ -109,82 +151,104 @@ def volume_rows(trials: dict[RunKey, pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def clean_scans(
-    scans: Scans, voxels: NDArray[np.int64], scratch: Path, high_pass_hz: float
-) -> tuple[NDArray[np.float32], NDArray[np.bool_], list[str]]:
-    """Read and clean all runs into a file, one run in memory at a time.
-
-    Returns (rows of ``scans.rows``, good voxels) float32, memory-mapped; which of the voxels are
-    good in every run; a line a run for those that are not.
-    """
-    shape = (len(scans.rows), len(voxels))
-    out = new_array(scratch, np.float32, shape)
-    good = np.ones(len(voxels), np.bool_)
-    notes = []
-    for key, paths in track(scans.images.items(), f"read sub-{scans.subject}", len(scans.images)):
-        where = np.flatnonzero((scans.rows["split"] == key[0]) & (scans.rows["run"] == key[1]))
-        volumes = scans.rows["volume"].to_numpy()[where]
-        cleaned, bad = clean_run(read_voxels(paths, voxels)[volumes], high_pass_hz)
-        out[where[0] : where[-1] + 1] = cleaned
-        good &= ~bad
-        if bad.any():
-            notes.append(f"{paths[0]}: {bad.sum()} voxels hold NaN or do not vary; left out")
-    if not good.all():
-        for first in range(0, len(out), ROWS):  # in place: the file may be larger than the memory
-            out[first : first + ROWS, : good.sum()] = out[first : first + ROWS][:, good]
-    return out[:, : good.sum()], good, notes
-
-
-def stage_features(
-    scans: Scans,
-    clips: Sequence[str],
-    scores: NDArray[np.floating],
-    delays_tr: Sequence[int],
-    high_pass_hz: float,
-) -> NDArray[np.float32]:
-    """Lay a stage's scores (n_clips, volumes of a clip, components) on the rows of the scans.
-
-    Returns (rows, len(delays_tr) * components) float32, delayed within each run, the dummies'
-    sound included, and filtered as the images are: what was taken out of one must be taken out of
-    the other. NaN where a clip is missing or still echoes.
-    """
-    parts = []
-    for table in scans.trials.values():
-        n_vol = grid.n_volumes(len(table) - 1)
-        x = delayed(on_volumes(table, clips, scores, n_vol), delays_tr)
-        x = x[table["volume"].iat[1] :]
-        lost = ~np.isfinite(x).all(1)
-        if lost.all():
-            parts.append(np.full_like(x, np.nan))
-            continue
-        # The mean stands in for what is missing while the filter runs.
-        whole = filtered(np.where(lost[:, None], x[~lost].mean(0), x), high_pass_hz, False)
-        whole[lost] = np.nan
-        parts.append(whole)
-    return np.concatenate(parts)
-
-
 def repeat_rows(
     rows: pd.DataFrame, usable: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], list[str]]:
-    """Return where each repeat of each test clip lies: (repeats, clips, volumes) row numbers.
+    """Return the rows of each repeat of each test clip, and the names of the clips.
 
-    And the names of the clips. A clip with a volume that cannot be used is left out. Raises
-    InputError where the clips that are left were not all played as often, or none is left.
+    The row numbers have the shape (repeats, clips, volumes). A clip with any row that is not
+    ``usable`` (n_rows,) is left out.
+
+    Raises InputError if the other clips were not all played equally often, or there are none.
     """
     test = rows[rows["split"] == "test"]
     test = test[~test["clip"].isin(set(test["clip"][~usable[test.index]]))]
-    shown = test[test["within"] == 0]
-    counts = shown["clip"].value_counts(sort=False)
+    onsets = test[test["within"] == 0]
+    counts = onsets["clip"].value_counts(sort=False)
     if counts.nunique() != 1:
         raise InputError(
             f"test runs: {len(counts)} clips can be used, played {sorted(set(counts))} times; "
-            "expected clips that were all played as often"
+            "expected clips that were all played equally often"
         )
     clips = list(counts.index)
-    cube = np.empty((counts.iat[0], len(clips), grid.VOLUMES_PER_CLIP), np.int64)
-    index = {clip: number for number, clip in enumerate(clips)}
-    nth = shown.groupby("clip").cumcount()
-    for first, clip in shown["clip"].items():
-        cube[nth[first], index[clip]] = first + np.arange(grid.VOLUMES_PER_CLIP)
-    return cube, clips
+    numbers = np.empty((counts.iat[0], len(clips), grid.VOLUMES_PER_CLIP), np.int64)
+    column = {clip: index for index, clip in enumerate(clips)}
+    repeat = onsets.groupby("clip").cumcount()
+    for first, clip in onsets["clip"].items():
+        numbers[repeat[first], column[clip]] = first + np.arange(grid.VOLUMES_PER_CLIP)
+    return numbers, clips
+
+
+# --- Voxels and designs on the rows ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class CleanVoxels:
+    """The cleaned series of the voxels that can be used in every run.
+
+    ``series`` (rows of `Scans`, usable voxels) float32, mapped into memory; ``usable`` (voxels
+    asked for,); ``left_out`` is one line for each run with voxels that cannot be used.
+    """
+
+    series: NDArray[np.float32]
+    usable: NDArray[np.bool_]
+    left_out: list[str]
+
+
+def clean_scans(
+    scans: Scans, voxels: NDArray[np.int64], scratch: Path, high_pass_hz: float
+) -> CleanVoxels:
+    """Read and clean all runs into the file ``scratch``, one run in memory at a time.
+
+    ``voxels`` are indices into the voxel space; ``high_pass_hz`` is the cutoff of the filter.
+    """
+    series = new_array(scratch, np.float32, (len(scans.rows), len(voxels)))
+    usable = np.ones(len(voxels), np.bool_)
+    left_out = []
+    for key, paths in track(scans.images.items(), f"read sub-{scans.subject}", len(scans.images)):
+        in_run = (scans.rows["split"] == key[0]) & (scans.rows["run"] == key[1])
+        numbers = np.flatnonzero(in_run)
+        volumes = scans.rows["volume"].to_numpy()[numbers]
+        cleaned, unusable = clean_run(read_voxels(paths, voxels)[volumes], high_pass_hz)
+        series[numbers[0] : numbers[-1] + 1] = cleaned
+        usable &= ~unusable
+        if unusable.any():
+            left_out.append(f"{paths[0].name}: {unusable.sum()} voxels contain NaN or do not vary")
+    n_usable = usable.sum()
+    if not usable.all():
+        for first in range(0, len(series), ROWS_AT_ONCE):
+            block = slice(first, first + ROWS_AT_ONCE)
+            series[block, :n_usable] = series[block][:, usable]
+    return CleanVoxels(series[:, :n_usable], usable, left_out)
+
+
+def stage_design(
+    scans: Scans,
+    components: Mapping[str, NDArray[np.floating]],
+    delays_tr: Sequence[int],
+    high_pass_hz: float,
+) -> NDArray[np.float32]:
+    """Return the design of one stage: its components, delayed, on the rows of the scans.
+
+    ``components`` maps clips to (volumes of the clip, components). The result, (rows,
+    len(delays_tr) * components) float32, is delayed within each run, with the response to the dummy
+    included, and filtered like the images: what was removed from one must be removed from the
+    other. It is NaN in volumes that depend on a missing clip.
+    """
+    parts = []
+    for table in scans.trials.values():
+        laid = on_grid(table, components, grid.n_volumes(len(table) - 1), fill=0.0)
+        design = delayed(laid, delays_tr)[table["volume"].iat[1] :]
+        parts.append(_filtered_with_gaps(design, high_pass_hz))
+    return np.concatenate(parts)
+
+
+def _filtered_with_gaps(design: NDArray[np.floating], high_pass_hz: float) -> NDArray[np.float32]:
+    """Filter the volumes of one run; those with NaN become the mean meanwhile, then NaN again."""
+    missing = ~np.isfinite(design).all(1)
+    if missing.all():
+        return np.full_like(design, np.nan)
+    filled = np.where(missing[:, None], design[~missing].mean(0), design)
+    clean = filtered(filled, high_pass_hz, standardise=False)
+    clean[missing] = np.nan
+    return clean

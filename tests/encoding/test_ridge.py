@@ -1,4 +1,4 @@
-"""Ridge with a penalty a target, against himalaya and scikit-learn on all the rows."""
+"""Ridge regression with one penalty per target, against scikit-learn on all rows."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def problem(n=240, features=30, targets=6, runs=6, seed=0):
 
 
 @pytest.mark.parametrize(("n", "features"), [(240, 30), (60, 200)])
-def test_penalty_weights_and_predictions_are_scikit_learns(n, features):
+def test_penalties_weights_and_predictions_are_those_of_scikit_learn(n, features):
     x, y, runs = problem(n, features)
     fit = fit_ridge(x, y, runs)
     unit = ((x - x.mean(0)) ** 2).sum() / min(x.shape)
@@ -42,16 +42,16 @@ def test_penalty_weights_and_predictions_are_scikit_learns(n, features):
         )
 
 
-def test_blocks_of_targets_change_nothing(monkeypatch):
+def test_the_size_of_the_blocks_of_targets_has_no_effect(monkeypatch):
     x, y, runs = problem(targets=7)
     whole = fit_ridge(x, y, runs)
-    monkeypatch.setattr("neuromusic.encoding.ridge.ROOM", 1)
+    monkeypatch.setattr("neuromusic.encoding.ridge.MOST_VALUES", 1)
     blocks = fit_ridge(x, y, runs)
     np.testing.assert_allclose(whole.weights, blocks.weights, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(whole.alpha, blocks.alpha)
 
 
-def test_edges_of_the_grid_are_known():
+def test_penalties_at_the_edges_of_the_grid_are_marked():
     x, y, runs = problem()
     noise = np.random.default_rng(2).normal(size=y.shape)
     assert fit_ridge(x, noise, runs).highest.any()
@@ -61,14 +61,14 @@ def test_edges_of_the_grid_are_known():
     assert not fit.highest.any()
 
 
-def test_banded_ridge_drops_the_band_that_says_nothing():
+def test_banded_ridge_gives_little_share_to_a_band_of_noise():
     x, y, runs = problem(targets=4)
-    junk = np.random.default_rng(3).normal(size=(len(x), 60)) * 3
-    both = np.hstack([x, junk])
+    noise = np.random.default_rng(3).normal(size=(len(x), 60)) * 3
+    both = np.hstack([x, noise])
     fit = fit_ridge(both, y, runs, bands=[30, 60])
     assert (fit.share[0] > 0.5)[:3].all()
     np.testing.assert_allclose(fit.share.sum(0), 1, atol=1e-5)
-    # The same shares and penalty through scikit-learn, on scaled features.
+    # scikit-learn, with the same shares and penalty, on scaled features.
     for target in range(4):
         root = np.repeat(np.sqrt(fit.share[:, target]), [30, 60])
         unit = ((both - both.mean(0)) ** 2).sum() / min(both.shape)
@@ -81,7 +81,7 @@ def test_banded_ridge_drops_the_band_that_says_nothing():
 
 
 @pytest.mark.parametrize("fault", ["one run", "NaN", "constant"])
-def test_what_cannot_be_fitted_is_said(fault):
+def test_features_that_cannot_be_fitted_are_refused(fault):
     x, y, runs = problem()
     if fault == "one run":
         runs = np.zeros_like(runs)

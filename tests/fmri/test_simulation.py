@@ -1,4 +1,4 @@
-"""Simulated datasets against the BIDS validator, nibabel, nilearn, and the truth they plant."""
+"""Simulated datasets against the BIDS validator, nibabel, nilearn and the planted truth."""
 
 import json
 import shutil
@@ -14,25 +14,21 @@ from scipy import fft, signal, stats
 from neuromusic.core.errors import InputError
 from neuromusic.design.events import check_dataset, find_events, orders_from_bids, read_events
 from neuromusic.design.orders import design_orders, presentations
-from neuromusic.encoding.areas import read_areas
+from neuromusic.encoding.rois import Rois, read_areas
 from neuromusic.fmri.activations import clip_responses, run_trials
-from neuromusic.fmri.simulation.voxels import Planted, autocorrelated, events_bytes, slow_drift
-from neuromusic.pipeline import simulate
+from neuromusic.fmri.simulation.sessions import events_bytes
+from neuromusic.fmri.simulation.voxels import Planted, autocorrelated, slow_drift
+from neuromusic.fmri.voxel_space import open_space
+from neuromusic.pipeline.simulate import simulate
 
 EV = 0.3
 PLANTED = Planted(voxels=60, noise_voxels=100, ceiling=(EV, EV), drift=0.0)
 
 
-def quiet(text):
-    """Say nothing."""
-
-
 @pytest.fixture(scope="module")
-def made(tiny_run, tiny_bids, tmp_path_factory):
-    out = tmp_path_factory.mktemp("made") / "simulated"
-    return simulate.simulate(
-        tiny_run.directory, tiny_bids, None, PLANTED, 7, out, lambda text: None
-    )
+def simulated(tiny_run, tiny_bids, tmp_path_factory):
+    out = tmp_path_factory.mktemp("planted") / "simulated"
+    return simulate(tiny_run, bids=tiny_bids, planted=PLANTED, seed=7, out=out)
 
 
 def truth(directory):
@@ -53,25 +49,25 @@ def repeats(directory):
     return np.concatenate([(x - x.mean(0)).reshape(4, 100, -1) for x in runs], axis=1)
 
 
-def test_the_bids_validator_finds_no_error(made):
+def test_the_bids_validator_finds_no_error(simulated):
     program = shutil.which("bids-validator-deno")
     if program is None:
         pytest.skip("bids-validator-deno is not on the path")
-    for directory in (made, made / "derivatives/truth"):
-        done = subprocess.run(
+    for directory in (simulated, simulated / "derivatives/truth"):
+        result = subprocess.run(
             [program, str(directory), "--format", "json"], capture_output=True, text=True
         )
-        issues = json.loads(done.stdout)["issues"]["issues"]
+        issues = json.loads(result.stdout)["issues"]["issues"]
         faults = [issue for issue in issues if issue["severity"] == "error"]
-        if directory != made:  # the names of the truth are ours
+        if directory != simulated:  # the file names of the truth are not in BIDS
             faults = [issue for issue in faults if issue["code"] != "NOT_INCLUDED"]
         assert faults == []
 
 
-def test_images_have_the_grid_of_the_experiment(made):
-    table = truth(made)
+def test_images_have_the_grid_of_the_experiment(simulated):
+    table = truth(simulated)
     for task, n_vol in (("Training", 110), ("Test", 410)):
-        image = nibabel.load(made / f"sub-A/func/sub-A_task-{task}_run-01_bold.nii.gz")
+        image = nibabel.load(simulated / f"sub-A/func/sub-A_task-{task}_run-01_bold.nii.gz")
         assert image.shape[3] == n_vol
         assert image.header.get_zooms()[3] == 1.5
         assert image.header.get_xyzt_units() == ("mm", "sec")
@@ -81,91 +77,90 @@ def test_images_have_the_grid_of_the_experiment(made):
         assert data[table["i"], table["j"], table["k"]].mean() == pytest.approx(1000, rel=0.01)
 
 
-def test_the_truth_lies_on_the_grid_of_the_images(made):
-    image = made / "sub-A/func/sub-A_task-Test_run-01_bold.nii.gz"
-    atlas = made / "derivatives/truth/areas.nii.gz"
-    table = truth(made)
-    areas = read_areas("all", atlas, None, [image], lambda text: None)
+def test_the_truth_lies_on_the_grid_of_the_images(simulated):
+    image = simulated / "sub-A/func/sub-A_task-Test_run-01_bold.nii.gz"
+    atlas = simulated / "derivatives/truth/areas.nii.gz"
+    table = truth(simulated)
+    space = open_space([image])
+    areas = read_areas(Rois("all", atlas), space)
     assert areas.names == ["A1", "belt", "PB", "T2T3", "noise"]
     for name, rows in table.groupby("area"):
         np.testing.assert_array_equal(areas.voxels(name), rows["voxel"])
-    four = read_areas("auditory", atlas, None, [image], lambda text: None)
+    four = read_areas(Rois("auditory", atlas), space)
     assert (four.label > 0).sum() == 4 * 60
-    whole = read_areas("whole", None, None, [image], lambda text: None)
+    whole = read_areas(Rois("whole"), space)
     assert (whole.label > 0).sum() == len(table)
 
 
-def test_events_are_those_given(made, tiny_bids):
+def test_events_are_copied_from_the_dataset(simulated, tiny_bids):
     for file in find_events(tiny_bids):
-        copy = made / file.path.relative_to(tiny_bids)
+        copy = simulated / file.path.relative_to(tiny_bids)
         assert copy.read_bytes() == file.path.read_bytes()
-    orders = dict(zip(("train", "test"), orders_from_bids(made), strict=True))
-    assert check_dataset(orders, made)[1] == []
+    orders = dict(zip(("train", "test"), orders_from_bids(simulated), strict=True))
+    assert check_dataset(orders, simulated)[1] == []
 
 
 def test_events_are_written_as_ds003720_writes_them(shared, tmp_path):
-    """From what was played in a real run; only where a clip lies in its track is not known."""
+    """From the trials of a real run; only the place of a clip in its track is unknown."""
     real = shared / "data/ds003720/sub-001/func/sub-001_task-Training_run-01_events.tsv"
     [file] = [f for f in find_events(shared / "data/ds003720") if f.path == real]
-    got = events_bytes(run_trials(file)).split(b"\r\n")
-    want = real.read_bytes().split(b"\r\n")
-    assert got[0] == want[0]
-    assert [line.split(b"\t")[:4] for line in got] == [line.split(b"\t")[:4] for line in want]
-    (tmp_path / "e.tsv").write_bytes(b"\r\n".join(got))
+    lines = events_bytes(run_trials(file)).split(b"\r\n")
+    expected = real.read_bytes().split(b"\r\n")
+    assert lines[0] == expected[0]
+    assert [line.split(b"\t")[:4] for line in lines] == [x.split(b"\t")[:4] for x in expected]
+    (tmp_path / "e.tsv").write_bytes(b"\r\n".join(lines))
     assert list(read_events(tmp_path / "e.tsv")["clip"]) == list(read_events(real)["clip"])
 
 
-def test_planted_variance_is_found_in_the_repeats(made):
+def test_the_repeats_have_the_planted_variance(simulated):
     """Signal power after Sahani & Linden 2003, NIPS 15; by numpy alone."""
-    x = repeats(made)
+    x = repeats(simulated)
     n = len(x)
     power_of_mean, mean_power = x.mean(0).var(0, ddof=1), x.var(1, ddof=1).mean(0)
     ev = (n * power_of_mean - mean_power) / (n - 1) / mean_power
-    table = truth(made)
+    table = truth(simulated)
     for area, voxels in table.groupby("area")["voxel"]:
-        found = ev[voxels]
+        measured = ev[voxels]
         low, high = stats.t.interval(
-            0.999, len(found) - 1, found.mean(), stats.sem(found)
+            0.999, len(measured) - 1, measured.mean(), stats.sem(measured)
         )  # voxels of one stage share their sound, but not their noise
         assert low < (0 if area == "noise" else EV) < high
     np.testing.assert_allclose(table.loc[table["area"] != "noise", "ev"], EV)
     assert (table.loc[table["area"] == "noise", ["ev", "ceiling_r"]] == 0).all(axis=None)
 
 
-def test_the_ceiling_is_what_a_perfect_model_reaches(tiny_run, tiny_bids, made, tmp_path):
+def test_a_perfect_model_reaches_the_ceiling(tiny_run, tiny_bids, simulated, tmp_path):
     """The same voxels without noise are the perfect model: same seed, explainable variance 1."""
     clean = Planted(voxels=60, noise_voxels=0, ceiling=(1.0, 1.0), drift=0.0)
-    simulate.simulate(
-        tiny_run.directory, tiny_bids, None, clean, 7, tmp_path / "c", lambda text: None
-    )
-    table = truth(made)
+    simulate(tiny_run, bids=tiny_bids, planted=clean, seed=7, out=tmp_path / "c")
+    table = truth(simulated)
     with_signal = table["area"] != "noise"
-    model, mean = repeats(tmp_path / "c").mean(0), repeats(made).mean(0)[:, with_signal]
+    model, mean = repeats(tmp_path / "c").mean(0), repeats(simulated).mean(0)[:, with_signal]
     r = [np.corrcoef(model[:, v], mean[:, v])[0, 1] for v in range(model.shape[1])]
     assert np.mean(r) == pytest.approx(table.loc[with_signal, "ceiling_r"].mean(), abs=0.01)
     assert table["ceiling_r"].iat[0] == pytest.approx(np.sqrt(4 * EV / (1 + 3 * EV)), abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["spm", "glover"])
-def test_without_noise_a_voxel_is_its_units_convolved(tiny_run, tiny_bids, tmp_path, name):
-    """Every voxel is a linear sum of the units of its stage, convolved by scipy with nilearn's HRF.
+def test_without_noise_a_voxel_is_a_convolved_sum_of_units(tiny_run, tiny_bids, tmp_path, name):
+    """Each voxel is a linear sum of the units of its stage, convolved by scipy with nilearn's HRF.
 
-    The sound is piecewise constant in volumes, so a response sampled finely is nilearn's own kernel
-    summed over each volume.
+    The drive is constant within a volume, so a finely sampled convolution gives nilearn's own
+    kernel, summed over each volume.
     """
     glm = pytest.importorskip("nilearn.glm.first_level")
     planted = Planted(name, ("A1", "T2T3"), 8, 0, (1.0, 1.0), 0.0)
     out = tmp_path / "out"
-    simulate.simulate(tiny_run.directory, tiny_bids, None, planted, 0, out, lambda text: None)
+    simulate(tiny_run, bids=tiny_bids, planted=planted, out=out)
     files = find_events(tiny_bids)
     trials = {(f.split, f.run): run_trials(f) for f in files}
     clips = list(pd.concat(trials.values())["clip"].unique())
-    heard, _ = clip_responses(tiny_run, clips)
+    responses = clip_responses(tiny_run, clips)
     shape = glm.spm_hrf if name == "spm" else glm.glover_hrf
     fine = shape(1.5, oversampling=50)
-    got = volumes(out, "Test", 1)
+    image = volumes(out, "Test", 1)
     for index, stage in enumerate(("A1", "T2T3")):
-        block = heard.stages[stage]
+        block = responses.stages[stage]
         train = np.concatenate(
             [block[[clips.index(c) for c in t["clip"][1:]]] for k, t in trials.items()
              if k[0] == "train"]
@@ -175,14 +170,14 @@ def test_without_noise_a_voxel_is_its_units_convolved(tiny_run, tiny_bids, tmp_p
         steps = np.repeat(played, 50, axis=0)
         units = signal.convolve(steps, fine[:, None])[: len(steps)]
         units = units[np.maximum(np.arange(410) * 50 - 1, 0)][10:]
-        voxels = got[:, index * 8 : index * 8 + 8]
+        voxels = image[:, index * 8 : index * 8 + 8]
         design = np.column_stack([units, np.ones(len(units))])
         left = voxels - design @ np.linalg.lstsq(design, voxels, rcond=None)[0]
-        assert left.std() < 0.4  # images hold whole numbers: 0.29
+        assert left.std() < 0.4  # images contain whole numbers, with a rounding error of 0.29
         assert voxels.std() > 5
 
 
-def test_drift_is_slow_and_as_large_as_planted():
+def test_the_drift_is_slow_and_has_unit_deviation():
     rng = np.random.default_rng(0)
     drift = slow_drift(410, 50, rng)
     np.testing.assert_allclose(drift.std(axis=0), 1)
@@ -193,7 +188,7 @@ def test_drift_is_slow_and_as_large_as_planted():
 
 
 @pytest.mark.parametrize("ar", [0.0, 0.3, 0.8])
-def test_noise_is_stationary_and_autocorrelated_as_asked(ar):
+def test_noise_is_stationary_with_the_given_autocorrelation(ar):
     noise = autocorrelated(200, 4000, ar, np.random.default_rng(0))
     np.testing.assert_allclose(noise.var(axis=1), 1, atol=0.12)
     for lag in (1, 2):
@@ -211,16 +206,12 @@ def contents(directory):
     }
 
 
-def test_the_seed_decides_every_byte(tiny_run, tiny_bids, tmp_path):
+def test_the_seed_determines_every_byte(tiny_run, tiny_bids, tmp_path):
     planted = Planted(stages=("A1",), voxels=2, noise_voxels=1, ceiling=(0.1, 0.5))
 
     def make(name, seed):
         out = tmp_path / name
-        return contents(
-            simulate.simulate(
-                tiny_run.directory, tiny_bids, None, planted, seed, out, lambda text: None
-            )
-        )
+        return contents(simulate(tiny_run, bids=tiny_bids, planted=planted, seed=seed, out=out))
 
     first, again, other = make("a", 1), make("b", 1), make("c", 2)
     assert first == again
@@ -230,43 +221,41 @@ def test_the_seed_decides_every_byte(tiny_run, tiny_bids, tmp_path):
     assert len({first[path] for path in images}) == 5
 
 
-def test_the_command_takes_the_order_of_the_prepared_set(tiny_run, tmp_path):
+def test_without_events_the_order_is_that_of_the_prepared_set(tiny_run, tmp_path):
     line = f"fmri simulate {tiny_run.directory} --subjects 2 --voxels 2 --ceiling 0.1:0.5 --out new"
-    done = neuromusic(*line.split(), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "2 subjects, 6 runs of 110 volumes" in done.stdout
+    result = neuromusic(*line.split(), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "2 subjects, 6 runs of 110 volumes" in result.stdout
     shown = pd.read_csv(tiny_run.prepared / "presentations.tsv", sep="\t")
     for file in find_events(tmp_path / "new"):
         trials = run_trials(file)
-        want = shown[(shown["split"] == file.split) & (shown["run"] == file.run)]
+        expected = shown[(shown["split"] == file.split) & (shown["run"] == file.run)]
         for column in ("trial", "repeat", "volume", "genre", "clip"):
-            assert list(trials[column]) == list(want[column])
+            assert list(trials[column]) == list(expected[column])
     table = truth(tmp_path / "new")
     ev = table.loc[table["area"] != "noise", "ev"]
     assert ev.between(0.1, 0.5).all()
     assert ev.nunique() == 2 * 4 * 2
 
 
-def test_bad_input_is_named(tiny_run, tiny_bids, tmp_path):
+def test_errors_name_the_input(tiny_run, tiny_bids, tmp_path):
     def attempt(planted=PLANTED, events=tiny_bids, subjects=None):
-        simulate.simulate(
-            tiny_run.directory, events, subjects, planted, 0, tmp_path / "new", lambda text: None
-        )
+        simulate(tiny_run, bids=events, subjects=subjects, planted=planted, out=tmp_path / "new")
 
     with pytest.raises(InputError, match=r"has no stage 'bell'.*did you mean 'belt'"):
         attempt(Planted(stages=("bell",)))
-    with pytest.raises(InputError, match="has 1 subjects; --subjects asks for 2"):
+    with pytest.raises(InputError, match=r"subjects=2: .* has only 1"):
         attempt(subjects=2)
     order, _ = design_orders([f"{g}.{n:05d}_15s.wav" for g in ("pop", "rock") for n in (7, 98)], 0)
     folder = tmp_path / "other/sub-1/func"
     folder.mkdir(parents=True)
     path = folder / "sub-1_task-Training_run-01_events.tsv"
     path.write_bytes(events_bytes(presentations(order)))
-    with pytest.raises(InputError, match=r"prepared.*(lacks|holds none of)"):
+    with pytest.raises(InputError, match=r"prepared.*(does not contain|contains none of)"):
         attempt(events=tmp_path / "other")
     assert not (tmp_path / "new").exists()
-    done = neuromusic(
+    result = neuromusic(
         *f"fmri simulate {tiny_run.directory} --ceiling 0.5:0.1 --out new".split(), cwd=tmp_path
     )
-    assert done.returncode == 2
-    assert "expected a share" in done.stderr
+    assert result.returncode == 2
+    assert "expected a number from 0.01 to 1" in result.stderr

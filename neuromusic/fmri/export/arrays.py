@@ -1,4 +1,4 @@
-"""All units of all stages with the ids of every volume, run by run: HDF5, npz and .mat."""
+"""Writer of all units of all stages, run by run, as HDF5, .npz and .mat."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from neuromusic.core.matlab import cell, save_mat
+from neuromusic.core.matlab_writer import cell, save_mat
 from neuromusic.design import grid
 from neuromusic.fmri.export.conventions import NO_RESPONSE
 from neuromusic.fmri.export.scanner_run import Context, ScannerRun
@@ -16,7 +16,7 @@ from neuromusic.fmri.export.scanner_run import Context, ScannerRun
 NUMBERS = ("volume", "onset_s", "trial", "repeat", "dummy")
 NAMES = ("genre", "clip")
 SIDECAR = {
-    "DelayPolicy": NO_RESPONSE,
+    "DelayPolicy": f"{NO_RESPONSE}.",
     "Shape": ["volumes", "units"],
     "Ids": f"{', '.join(NUMBERS)}, {' and '.join(NAMES)} of each volume",
     "Dummy": "dummy is 1 in the volumes of the presentation that opens a run; leave them out",
@@ -24,23 +24,16 @@ SIDECAR = {
 }
 
 
-def _ids(volumes: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.generic]]]:
-    for name in NUMBERS:
-        yield name, volumes[name].to_numpy(np.float64 if name == "onset_s" else np.int64)
-    for name in NAMES:
-        yield name, volumes[name].to_numpy(str)
-
-
 def write_hdf5(directory: Path, runs: Sequence[ScannerRun], context: Context) -> list[str]:
-    """Write activations.h5: a group a run with (n_vol, units) float32 a stage and the ids.
+    """Write activations.h5: one group per run with (n_volumes, units) float32 per stage and IDs.
 
-    A chunk is one presentation, so that one clip is read without the others.
+    A chunk is one presentation, so that a single clip can be read without the others.
     """
     import h5py
 
     with h5py.File(directory / "activations.h5", "w") as file:
         file.attrs["network"] = str(context.about["Network"])
-        file.attrs["delay_policy"] = f"{NO_RESPONSE} {context.about['Grid']}"
+        file.attrs["delay_policy"] = f"{NO_RESPONSE}. {context.about['Grid']}"
         file.attrs["tr_s"] = grid.TR_S
         file.attrs["classes"] = context.classes
         for run in runs:
@@ -48,21 +41,21 @@ def write_hdf5(directory: Path, runs: Sequence[ScannerRun], context: Context) ->
             for name, block in run.grid.items():
                 chunks = (grid.VOLUMES_PER_CLIP, block.shape[1])
                 group.create_dataset(name, data=block, chunks=chunks)
-            for name, values in _ids(run.volumes):
-                text = values.dtype.kind == "U"
+            for name, values in _volume_ids(run.volumes):
+                is_text = values.dtype.kind == "U"
                 group.create_dataset(
                     name,
-                    data=values.astype(object) if text else values,
-                    dtype=h5py.string_dtype() if text else None,
+                    data=values.astype(object) if is_text else values,
+                    dtype=h5py.string_dtype() if is_text else None,
                 )
     context.write_sidecar(directory / "hdf5.json", SIDECAR, [])
     return []
 
 
 def write_npz(directory: Path, runs: Sequence[ScannerRun], context: Context) -> list[str]:
-    """Write ``STEM_activations.npz`` of each run: (n_vol, units) float32 a stage, and the ids."""
+    """Write ``STEM_activations.npz`` of each run: (n_volumes, units) float32 per stage, and IDs."""
     for run in runs:
-        content: dict[str, Any] = {**run.grid, **dict(_ids(run.volumes))}
+        content: dict[str, Any] = {**run.grid, **dict(_volume_ids(run.volumes))}
         content["classes"] = np.array(context.classes)
         np.savez(directory / f"{run.stem}_activations.npz", **content)
     context.write_sidecar(directory / "npz.json", SIDECAR, [])
@@ -70,18 +63,26 @@ def write_npz(directory: Path, runs: Sequence[ScannerRun], context: Context) -> 
 
 
 def write_matlab(directory: Path, runs: Sequence[ScannerRun], context: Context) -> list[str]:
-    """Write ``STEM_activations.mat`` of each run: (n_vol, units) single a stage, and the ids.
+    """Write ``STEM_activations.mat`` of each run: (n_volumes, units) single per stage, and IDs.
 
-    Numbers are columns of doubles, names columns of cells.
+    Numbers are columns of doubles, names are columns of cells.
     """
     for run in runs:
         ids = {
             name: cell(values.tolist(), row=False)
             if values.dtype.kind == "U"
             else values.astype(np.float64)
-            for name, values in _ids(run.volumes)
+            for name, values in _volume_ids(run.volumes)
         }
         content = {**run.grid, **ids, "classes": cell(context.classes)}
         save_mat(directory / f"{run.stem}_activations.mat", content)
     context.write_sidecar(directory / "mat.json", SIDECAR, [])
     return []
+
+
+def _volume_ids(volumes: pd.DataFrame) -> Iterator[tuple[str, NDArray[np.generic]]]:
+    """Yield the name and the values of each column that identifies a volume."""
+    for name in NUMBERS:
+        yield name, volumes[name].to_numpy(np.float64 if name == "onset_s" else np.int64)
+    for name in NAMES:
+        yield name, volumes[name].to_numpy(str)

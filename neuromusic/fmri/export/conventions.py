@@ -1,7 +1,7 @@
-"""Designs for general linear models as SPM, FSL, AFNI and nilearn read them.
+"""What the exports for SPM, FSL, AFNI and nilearn have in common, with the text of their sidecars.
 
-In all of them the dummy is a condition of its own, genres are complete even where the network lacks
-a clip, and what comes from the network is left out, by name, where it has no value.
+In all of them the dummy is its own condition. Genres are complete even if clips are missing, and
+anything from the network that has no value somewhere is left out and listed in the notes.
 """
 
 import numpy as np
@@ -10,48 +10,28 @@ from numpy.typing import NDArray
 
 from neuromusic.design import grid
 from neuromusic.fmri import volumes
+from neuromusic.fmri.activations import PROBABILITY
 from neuromusic.fmri.export.scanner_run import Context
 from neuromusic.fmri.hrf import hrf
 
 ONSETS = (
-    "Onsets are seconds after the first volume; the dummy is at 0, trial 1 at "
-    f"{grid.trial_onset_s(1):g} s. Take {grid.trial_onset_s(1):g} s off where the dummy's "
-    "volumes have been removed from the images."
+    "Onsets are in seconds after the first volume: the dummy is at 0 s, trial 1 at "
+    f"{grid.trial_onset_s(1):g} s. Subtract {grid.trial_onset_s(1):g} s if the dummy's volumes "
+    "were removed from the images."
 )
 DUMMY_POLICY = (
-    "The presentation that opens each run is the condition 'dummy', never part of its genre. "
-    "Regressors of the network run through it, since what was heard then still shapes the "
-    "response to trial 1."
+    "The presentation that opens each run is the condition 'dummy' and is never part of its genre. "
+    "Regressors of the network include it, because its sound still affects the response to trial 1."
 )
 LEVEL = (
-    "Regressors are centred on the training runs (dummy and missing clips excluded) before "
-    "anything else, and not centred again in each run; components have deviation 1 there."
+    "Regressors are centred on the training runs (without dummies and missing clips) before "
+    "anything else, and are not centred again in each run; components have standard deviation 1 "
+    "over the training runs."
 )
-NO_VALUE = "the modulator has no value at some trials"
-NO_RESPONSE = "No delay and no haemodynamic response is applied."
+NO_VALUE = "the modulator has no value in some trials"
 
-
-def _convolution(context: Context) -> str:
-    return (
-        f"Regressors are convolved with the {context.hrf} response of unit sum, each volume taken "
-        "as acquired at its onset; they are not to be convolved again."
-    )
-
-
-def _convolved(frame: pd.DataFrame, context: Context) -> pd.DataFrame:
-    values = volumes.convolved(frame.to_numpy(np.float64), hrf(context.hrf))
-    return pd.DataFrame(values, columns=frame.columns)
-
-
-def _label(group: str) -> str:
-    """Return how a group of regressors is called in a file's name."""
-    return group if group == "probability" else f"stage-{group}"
-
-
-def _varies(values: NDArray[np.float64]) -> bool:
-    return len(values) > 1 and bool(np.ptp(values) > 1e-9 * max(1.0, np.abs(values).max()))
-
-
+# These sentences are also stored in .mat and .h5 files, so other words would change their hashes.
+NO_RESPONSE = "No delay and no haemodynamic response is applied"
 FRAMES = {
     "mean": "A frame belongs to the volume in which its centre lies; a volume is the mean of its "
     "frames",
@@ -60,13 +40,34 @@ FRAMES = {
 }
 
 
-NO_DELAY = "No delay and no haemodynamic response is applied"
-
-
 def grid_text(binning: str) -> str:
-    """Return how volumes are filled, for the sidecars."""
+    """Return the description of how frames and windows become volumes."""
     return (
         f"volume v holds what sounds while v is acquired. {FRAMES[binning]}. Probabilities are the "
         "mean log-probability of the windows that overlap the volume, weighted by the overlap, "
         "normalised."
     )
+
+
+def convolution_text(context: Context) -> str:
+    """Return the description of `convolved_regressors`."""
+    return (
+        f"Regressors are convolved with the {context.hrf} response of unit sum, taking each volume "
+        "as acquired at its onset; do not convolve them again."
+    )
+
+
+def convolved_regressors(frame: pd.DataFrame, context: Context) -> pd.DataFrame:
+    """Convolve the regressors of one run with the haemodynamic response, (n_volumes, columns)."""
+    values = volumes.convolved(frame.to_numpy(np.float64), hrf(context.hrf))
+    return pd.DataFrame(values, columns=frame.columns)
+
+
+def file_label(group: str) -> str:
+    """Return the part of a file name that stands for a group of regressors."""
+    return group if group == PROBABILITY else f"stage-{group}"
+
+
+def varies(values: NDArray[np.float64]) -> bool:
+    """Return whether values differ by more than rounding error."""
+    return len(values) > 1 and bool(np.ptp(values) > 1e-9 * max(1.0, np.abs(values).max()))

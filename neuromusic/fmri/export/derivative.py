@@ -1,4 +1,4 @@
-"""Predictions and activations of a run on the scanner's time grid, as files for other programs."""
+"""Writer of a network's responses to every scanner run: .npy, tables, JSON and activations.mat."""
 
 import tempfile
 from pathlib import Path
@@ -8,132 +8,117 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from neuromusic.core.errors import InputError
-from neuromusic.core.matlab import ReadLater, cell, save_mat, structs
+from neuromusic.core.files import write_json
+from neuromusic.core.matlab_writer import ReadLater, cell, save_mat, structs
 from neuromusic.core.progress import track
-from neuromusic.design.grid import TR_S
+from neuromusic.design.grid import TR_S, n_volumes
 from neuromusic.design.lists import unique_clips
 from neuromusic.design.orders import TASK
-from neuromusic.fmri.activations import SavedGrid, listen_to_all, on_run_grid, volume_table
-from neuromusic.fmri.export.bids import dataset_description, write_json, write_stim
-from neuromusic.fmri.export.conventions import NO_DELAY, grid_text
-from neuromusic.fmri.export.formats import WITH_REGRESSORS, Wanted, write_formats
-from neuromusic.fmri.export.scanner_run import (
+from neuromusic.fmri.activations import (
     PROBABILITY,
-    Context,
-    ScannerRun,
-    describe_components,
-    score_trials,
-    with_regressors,
+    ArrayFiles,
+    clip_inputs,
+    clip_responses,
+    list_runs,
+    volume_table,
 )
+from neuromusic.fmri.export.bids import dataset_description, probability_columns, write_stim
+from neuromusic.fmri.export.conventions import NO_RESPONSE, grid_text
+from neuromusic.fmri.export.scanner_run import ScannerRun, score_trials
+from neuromusic.models.network import Stage
 from neuromusic.training.trained import TrainedNetwork
 
 
-def export(
-    run: TrainedNetwork, table: pd.DataFrame, lists: Path, directory: Path, wanted: Wanted
-) -> tuple[list[str], list[str]]:
-    """Write the responses of a run to every run of stimulus lists into a directory.
+def write_derivative(
+    trained: TrainedNetwork, table: pd.DataFrame, lists: Path, directory: Path, binning: str
+) -> tuple[list[ScannerRun], list[str]]:
+    """Write the responses of a network to every run of stimulus lists.
 
     For each run: ``_stim.tsv.gz`` with the class probabilities, ``_stage-NAME_activations.npy``
-    (n_volumes, units) float32, ``_volumes.tsv`` saying which clip each volume holds, JSON sidecars;
-    and ``activations.mat`` with all of it. Every unique clip is computed once. The formats that are
-    ``wanted`` go into directories of their own beside these.
+    (n_volumes, units) float32, ``_volumes.tsv`` with the clip of each volume, and JSON sidecars;
+    and ``activations.mat`` with all of it. The response to each clip is computed once.
 
-    Returns the names of the clips that are missing, whose volumes are NaN; and what the formats
-    had to leave out. Raises InputError for lists without a time grid, if no clip at all is there,
-    or where a design cannot be fitted.
+    Returns the runs, without regressors, and the names of missing clips, whose volumes are NaN.
+    Raises InputError if the lists, read from ``lists`` into ``table``, have no scanner runs, or if
+    none of the clips is available.
     """
-    if table["trial"].isna().all():
-        raise InputError(f"{lists}: comes from a folder and has no scanner runs to export to")
+    runs_of_lists = list_runs(table, lists)
     clips = unique_clips(table)
-    policy = f"{NO_DELAY}: {grid_text(wanted.binning)}"
+    policy = f"{NO_RESPONSE}: {grid_text(binning)}"
+    runs = []
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
-        heard, missing = listen_to_all(run, clips, lists, Path(scratch), wanted.binning)
-        if not heard.row_of:
-            raise InputError(f"{lists}: none of the {len(clips)} clips is there; nothing to export")
-        runs = []
-        groups = list(table.groupby(["split", "run"], sort=False))
-        for (split, number), rows in track(groups, "write runs", len(groups)):
-            trials = rows.sort_values("trial").reset_index(drop=True)
-            stem = f"task-{TASK[split]}_run-{number:02d}"
-            laid = on_run_grid(trials, heard.responses(trials["clip"]), heard.units)
-            volumes = volume_table(trials)
-            grid = SavedGrid(
-                laid[PROBABILITY], _write_run(directory, stem, run, laid, volumes, policy)
-            )
-            scored = score_trials(trials, laid[PROBABILITY], run.classes)
-            runs.append(ScannerRun(stem, split, int(number), scored, volumes, grid, {}))
-    description = dataset_description(run.config.model.name, missing)
+        responses = clip_responses(
+            trained,
+            clips["clip"],
+            inputs=clip_inputs(trained, lists, clips),
+            binning=binning,
+            directory=Path(scratch),
+        )
+        items = track(runs_of_lists.items(), "write runs", len(runs_of_lists))
+        for (split, number), trials in items:
+            grid = responses.on_volumes(trials, n_volumes(len(trials) - 1))
+            stem = f"task-{TASK[split]}_run-{number:02d}"  # type: ignore[index]
+            scored = score_trials(trials, grid[PROBABILITY], trained.classes)
+            run = ScannerRun(stem, split, number, scored, volume_table(trials), grid, {})
+            runs.append(_write_run(directory, run, trained, policy))
+    description = dataset_description(trained.config.model.name, responses.missing)
     write_json(directory / "dataset_description.json", description)
-    _write_matlab(directory / "activations.mat", run.classes, runs, policy)
-    return missing, _write_wanted(directory, run, runs, wanted)
-
-
-def _write_wanted(
-    directory: Path, run: TrainedNetwork, runs: list[ScannerRun], wanted: Wanted
-) -> list[str]:
-    about: dict[str, Any] = {
-        "Network": run.config.model.name,
-        "RepetitionTime": TR_S,
-        "Grid": f"Before any delay or response, {grid_text(wanted.binning)}",
-        "MissingClips": {r.stem: r.missing for r in runs if r.missing},
-    }
-    if set(wanted.formats) & set(WITH_REGRESSORS):
-        stages = wanted.stages or tuple(stage.name for stage in run.network.stages)
-        runs, fitted = with_regressors(runs, stages, wanted.components, run.classes)
-        about |= describe_components(fitted, wanted.components)
-    context = Context(run.classes, wanted.hrf, wanted.modulator, about)
-    return write_formats(directory, runs, context, wanted.formats)
+    _write_matlab(directory / "activations.mat", trained.classes, runs, policy)
+    return runs, responses.missing
 
 
 def _write_run(
-    directory: Path,
-    stem: str,
-    run: TrainedNetwork,
-    grid: dict[str, NDArray[np.float32]],
-    volumes: pd.DataFrame,
-    policy: str,
-) -> dict[str, Path]:
-    """Write all files of one run; return the file of each stage."""
-    volumes.to_csv(directory / f"{stem}_volumes.tsv", sep="\t", index=False)
+    directory: Path, run: ScannerRun, trained: TrainedNetwork, policy: str
+) -> ScannerRun:
+    """Write all files of one run; return the run with its stages in these files."""
+    run.volumes.to_csv(directory / f"{run.stem}_volumes.tsv", sep="\t", index=False)
     common = {
         "RepetitionTime": TR_S,
         "DelayPolicy": policy,
-        "DummyVolumes": volumes.loc[volumes["dummy"] == 1, "volume"].tolist(),
-        "MissingVolumes": np.flatnonzero(np.isnan(grid[PROBABILITY][:, 0])).tolist(),
-        "VolumeTable": f"{stem}_volumes.tsv",
+        "DummyVolumes": run.dummy_volumes,
+        "MissingVolumes": run.missing_volumes.tolist(),
+        "VolumeTable": f"{run.stem}_volumes.tsv",
     }
-    saved = {}
-    for stage in run.network.stages:
-        block = grid[stage.name]
-        path = saved[stage.name] = directory / f"{stem}_stage-{stage.name}_activations.npy"
-        np.save(path, block)
-        sidecar = {
-            **common,
-            "Stage": stage.name,
-            "Area": stage.area or "n/a",
-            "BrodmannAreas": list(stage.brodmann),
-            "Shape": ["volumes", "units"],
-            "NumberOfUnits": block.shape[1],
-            "Units": "activation after the stage's last operation, arbitrary",
-        }
-        write_json(path.with_suffix(".json"), sidecar)
-    write_stim(directory / f"{stem}_stim.tsv.gz", grid[PROBABILITY])
-    stim = {
+    files = {}
+    for stage in trained.network.stages:
+        path = directory / f"{run.stem}_stage-{stage.name}_activations.npy"
+        _write_stage(path, stage, run.grid[stage.name], common)
+        files[stage.name] = path
+    write_stim(directory / f"{run.stem}_stim.tsv.gz", run.grid[PROBABILITY])
+    sidecar = {
         "SamplingFrequency": 1 / TR_S,
         "StartTime": 0.0,
-        "Columns": run.classes,
-        **{name: {"Description": f"probability of {name}", "Units": "1"} for name in run.classes},
+        "Columns": trained.classes,
+        **probability_columns(trained.classes),
         **common,
     }
-    write_json(directory / f"{stem}_stim.json", stim)
-    return saved
+    write_json(directory / f"{run.stem}_stim.json", sidecar)
+    grid = ArrayFiles(files, {PROBABILITY: run.grid[PROBABILITY]})
+    return ScannerRun(run.stem, run.split, run.number, run.trials, run.volumes, grid, {})
+
+
+def _write_stage(
+    path: Path, stage: Stage, block: NDArray[np.float32], common: dict[str, Any]
+) -> None:
+    """Write a stage's activations (n_volumes, units) in a run, and their sidecar."""
+    np.save(path, block)
+    sidecar = {
+        **common,
+        "Stage": stage.name,
+        "Area": stage.area or "n/a",
+        "BrodmannAreas": list(stage.brodmann),
+        "Shape": ["volumes", "units"],
+        "NumberOfUnits": block.shape[1],
+        "Units": "activation after the stage's last operation, arbitrary",
+    }
+    write_json(path.with_suffix(".json"), sidecar)
 
 
 def _write_matlab(path: Path, classes: list[str], runs: list[ScannerRun], policy: str) -> None:
+    """Write all runs into one .mat file, one stage of a run in memory at a time."""
     items = [
         {
-            "task": TASK[run.split],  # type: ignore[index]
+            "task": run.task,
             "run": float(run.number),
             "tr_s": TR_S,
             "trial": run.volumes["trial"].to_numpy(np.float64)[:, None],

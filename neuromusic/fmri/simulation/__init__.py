@@ -1,1 +1,1 @@
-"""TODO."""
+"""Simulated fMRI datasets with a known truth: a network's stages drive the voxels."""

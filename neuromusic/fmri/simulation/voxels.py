@@ -1,8 +1,11 @@
-"""Voxels with a planted truth: a network's stages drive them, in noise and drift."""
+"""Simulated voxels with a known truth: a network's stages drive them, with noise and drift added.
 
-from collections.abc import Iterator
+A voxel's signal is a random linear sum of the units of one stage, convolved with a haemodynamic
+response; AR(1) noise is scaled to the voxel's explainable variance.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -10,55 +13,58 @@ from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError, did_you_mean
 from neuromusic.design import grid
-from neuromusic.design.events import find_events
-from neuromusic.design.orders import Split, check_clip_name
-from neuromusic.features.prepared import open_prepared
 from neuromusic.fmri import volumes
-from neuromusic.fmri.activations import ClipResponses, on_volumes, run_trials
-from neuromusic.fmri.hrf import Name, hrf
+from neuromusic.fmri.activations import ClipResponses, on_grid
+from neuromusic.fmri.hrf import HrfName, hrf
+from neuromusic.fmri.simulation.sessions import Session
 from neuromusic.training.trained import TrainedNetwork
 
 Array = NDArray[np.float64]
-BASELINE = 1000.0  # of every voxel, in units of the image
-SIGNAL = 10.0  # deviation of the signal: 1 % of the baseline
-DRIFT_S = 256.0  # shortest period in the drift; high-pass filters usually cut at 128 s
-# What a random generator is for; with (seed, subject, number) it makes its stream.
+BASELINE = 1000.0  # of every voxel, in image units
+SIGNAL = 10.0  # standard deviation of the signal: 1 % of the baseline
+DRIFT_S = 256.0  # shortest period in the drift; high-pass filters usually cut off at 128 s
+DEAD_UNIT = 1e-6  # share of the largest activation below which a deviation is float32 rounding
+
+# Purpose of a random generator; its seed is (seed, purpose, subject, ...).
 WEIGHT, CEILING, NOISE = range(3)
-EVENT_COLUMNS = {
-    "genre": "Genre of the clip, in quotes",
-    "track": "Number of the track in its genre, from 0",
-    "start": "Start of the clip in its track, in seconds",
-    "end": "End of the clip in its track, in seconds",
-}
 
 
 @dataclass(frozen=True)
 class Planted:
-    """What the voxels of a simulation are made of."""
+    """What the voxels of a simulated dataset contain.
 
-    hrf: Name = "spm"
-    stages: tuple[str, ...] = ()  # none: all that stand for an area
-    voxels: int = 50  # a stage
+    Parameters
+    ----------
+    hrf : {"spm", "glover"}
+        Haemodynamic response.
+    stages : tuple of str
+        Stages that drive voxels; all that stand for a cortical area if empty.
+    voxels : int
+        Number of voxels that each stage drives.
+    noise_voxels : int
+        Number of voxels with noise and drift only.
+    ceiling : (float, float)
+        Lower and upper bound of the explainable variance of a single presentation; each voxel has
+        a value in between.
+    drift : float
+        Standard deviation of the slow drift, in units of the signal's.
+    ar : float
+        Correlation of the noise from one volume to the next.
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> nm.Planted(stages=("A1", "belt"), voxels=100, ceiling=(0.1, 0.5)).noise_voxels
+    50
+    """
+
+    hrf: HrfName = "spm"
+    stages: tuple[str, ...] = ()
+    voxels: int = 50
     noise_voxels: int = 50
-    ceiling: tuple[float, float] = (0.3, 0.3)  # explainable variance of one presentation, from-to
-    drift: float = 1.0  # deviation, in units of the signal's
-    ar: float = 0.3  # correlation of the noise from one volume to the next
-
-
-@dataclass(frozen=True)
-class Session:
-    """One run of one subject: what was played when, and its events.tsv as bytes."""
-
-    subject: str
-    split: Split
-    run: int
-    trials: pd.DataFrame  # as stimulus.run_trials
-    events: bytes
-
-    @property
-    def n_vol(self) -> int:
-        """Volumes of the run, the dummy's included."""
-        return int(self.trials["volume"].iat[-1]) + grid.VOLUMES_PER_CLIP
+    ceiling: tuple[float, float] = (0.3, 0.3)
+    drift: float = 1.0
+    ar: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -70,135 +76,99 @@ class Drive:
     mean: Array  # (n_voxels,) over the training runs
 
     def signal(self, session: Session, kernel: Array) -> Array:
-        """Return the response (n_vol, n_voxels) of a run; nothing crosses its borders."""
-        drive = on_volumes(session.trials, self.clips, self.block, session.n_vol)
+        """Return the response (n_volumes, n_voxels) in a run; nothing crosses its borders."""
+        responses = dict(zip(self.clips, self.block, strict=True))
+        drive = on_grid(session.trials, responses, session.n_volumes, fill=0.0)
         return volumes.convolved(drive - self.mean, kernel)
 
 
-def ceiling_r(ev: NDArray[np.floating], repeats: int) -> Array:
-    """Return the largest correlation of any model with the mean over repeats of a response.
+# --- Checks ---------------------------------------------------------------------------------------
 
-    ``ev`` is the share of the signal in the variance of one presentation; the noise of the mean has
-    1/repeats of its variance. After Sahani & Linden 2003, NIPS 15, and Hsu et al. 2004,
-    Network 15:91.
+
+def choose_stages(trained: TrainedNetwork, names: Sequence[str]) -> list[str]:
+    """Return the named stages, or all that stand for a cortical area if none are named.
+
+    Raises InputError for a stage that the network does not have, or if no stage is left.
     """
-    return np.sqrt(repeats * ev / (1 + (repeats - 1) * ev))
-
-
-def simulated_sessions(run: TrainedNetwork, subjects: int) -> list[Session]:
-    """Lay the order in the prepared set of a run out for so many subjects, all alike.
-
-    Raises InputError if the set has no runs.
-    """
-    shown = open_prepared(run.prepared).presentations
-    if shown is None or shown["trial"].isna().any():
-        raise InputError(
-            f"{run.prepared}: holds no runs of an experiment; give --bids, or a run that was "
-            "trained on a set prepared from order files"
-        )
-    sessions = []
-    for number in range(1, subjects + 1):
-        for (split, index), rows in shown.groupby(["split", "run"], sort=False):
-            trials = rows.sort_values("trial").reset_index(drop=True)
-            trials = trials[["trial", "repeat", "volume", "genre", "clip"]].astype(
-                {"trial": int, "repeat": int, "volume": int}
-            )
-            sessions.append(
-                Session(f"{number:02d}", split, int(index), trials, events_bytes(trials))
-            )
-    return sessions
-
-
-def real_sessions(bids: Path, subjects: int | None) -> list[Session]:
-    """Return the runs of the first so many subjects of a BIDS dataset, of all with None.
-
-    Raises InputError where there are fewer.
-    """
-    files = find_events(bids)
-    names = sorted({file.subject for file in files})
-    if subjects is not None and subjects > len(names):
-        raise InputError(f"{bids}: has {len(names)} subjects; --subjects asks for {subjects}")
-    return [
-        Session(file.subject, file.split, file.run, run_trials(file), file.path.read_bytes())
-        for file in files
-        if file.subject in names[:subjects]
-    ]
-
-
-def events_bytes(trials: pd.DataFrame) -> bytes:
-    """Return an events.tsv byte for byte as ds003720 writes its own: CRLF, genres in quotes.
-
-    The clips are taken to be the beginnings of their tracks.
-    """
-    lines = ["\t".join(("onset", "duration", *EVENT_COLUMNS))]
-    for row in trials.itertuples():
-        genre, number, length = check_clip_name(row.clip, f"trial {row.trial}").groups()
-        onset_s = row.volume * grid.TR_S
-        fields = (f"{onset_s:g}", f"{grid.CLIP_S:g}", f"'{genre}'", int(number), 0, int(length))
-        lines.append("\t".join(map(str, fields)))
-    return "\r\n".join(lines).encode()
-
-
-def choose_stages(run: TrainedNetwork, names: tuple[str, ...]) -> list[str]:
-    """Return the stages to plant: those named, else all with an area; InputError for others."""
-    known = [stage.name for stage in run.network.stages]
+    known = [stage.name for stage in trained.network.stages]
     for name in names:
         if name not in known:
             raise InputError(
-                f"{run.directory}: has no stage {name!r}; it has {', '.join(known)}"
-                f"{did_you_mean(name, known)}"
+                f"planted.stages: {trained.directory} has no stage {name!r}; it has "
+                f"{', '.join(known)}{did_you_mean(name, known)}"
             )
-    chosen = list(dict.fromkeys(names)) or [s.name for s in run.network.stages if s.area]
+    chosen = list(dict.fromkeys(names)) or [s.name for s in trained.network.stages if s.area]
     if not chosen:
         raise InputError(
-            f"{run.directory}: none of its stages stands for an area; name some with --stages: "
-            f"{', '.join(known)}"
+            f"planted.stages: no stage of {trained.directory} stands for a cortical area; name "
+            f"some of {', '.join(known)}"
         )
     return chosen
 
 
-def check_responses(run: TrainedNetwork, heard: ClipResponses, missing: list[str]) -> None:
-    """Raise InputError where a response to a clip is missing, whole or in part."""
+def check_responses(trained: TrainedNetwork, responses: ClipResponses) -> None:
+    """Raise InputError if the response to a clip is missing, completely or in part."""
+    missing = responses.missing
     if missing:
         raise InputError(
-            f"{run.prepared}: lacks {len(missing)} of the clips that are played, such as "
-            f"{missing[0]}; a simulation needs all"
+            f"{trained.prepared}: does not contain {len(missing)} of the clips that are played, "
+            f"such as {missing[0]}; a simulation needs all of them"
         )
-    for block in heard.stages.values():
+    for block in responses.stages.values():
         short = np.flatnonzero(np.isnan(block).any(axis=(1, 2)))
         if len(short):
             raise InputError(
-                f"{run.prepared}: {heard.clips[short[0]]} is shorter than its presentation of "
-                f"{grid.CLIP_S:g} s; a simulation needs whole clips"
+                f"{trained.prepared}: {responses.clips[short[0]]} is shorter than its presentation "
+                f"of {grid.CLIP_S:g} s; a simulation needs whole clips"
             )
 
 
-def training_rows(sessions: list[Session], clips: list[str]) -> NDArray[np.int64]:
-    """Return the row in ``clips`` of every training presentation but the dummies (n,)."""
+# --- Signal ---------------------------------------------------------------------------------------
+
+
+def ceiling_r(ev: NDArray[np.floating], repeats: int) -> Array:
+    """Return the highest correlation that any model can reach with the mean over repeats.
+
+    ``ev`` is the explainable variance of a single presentation: the share of the signal in its
+    variance. The noise of the mean has 1/repeats of the variance of the noise of one presentation.
+
+    References
+    ----------
+    Sahani & Linden 2003, NIPS 15; Hsu et al. 2004, Network 15:91.
+    """
+    return np.sqrt(repeats * ev / (1 + (repeats - 1) * ev))
+
+
+def training_rows(sessions: Sequence[Session], clips: Sequence[str]) -> NDArray[np.int64]:
+    """Return the row in ``clips`` of every training presentation, without the dummies (n,)."""
     row_of = {clip: row for row, clip in enumerate(clips)}
     played = [s.trials["clip"].iloc[1:] for s in sessions if s.split == "train"]
     if not played:
         raise InputError(
-            "the events hold no training runs; units are standardised over them, so add some"
+            "bids: the events contain no training runs, over which units are standardised; add some"
         )
     return pd.concat(played).map(row_of).to_numpy(np.int64)
 
 
-def weigh(
-    heard: ClipResponses, rows: NDArray[np.int64], stages: list[str], voxels: int,
-    seed: int, subject: int,
-) -> Drive:  # fmt: skip
-    """Give every voxel random weights over the units of its stage.
+def weigh_units(
+    responses: ClipResponses,
+    rows: NDArray[np.int64],
+    stages: Sequence[str],
+    voxels: int,
+    seed: int,
+    subject: int,
+) -> Drive:
+    """Return the weighted sum of a stage's units for every voxel.
 
-    Normal weights, from (seed, subject, voxel), over units in units of their deviation over the
-    training presentations ``rows``; a unit that never changes there has no weight.
+    The weights are normal, drawn from (seed, subject, voxel), for units standardised over the
+    training presentations ``rows``; units that are constant there have no weight.
     """
-    length = heard.stages[stages[0]].shape[1]
-    drive = np.empty((len(heard.clips), length, voxels * len(stages)), np.float32)
+    length = responses.stages[stages[0]].shape[1]
+    drive = np.empty((len(responses.clips), length, voxels * len(stages)), np.float32)
     for index, name in enumerate(stages):
-        block = heard.stages[name]
+        block = responses.stages[name]
         deviation = block[rows].std(axis=(0, 1), dtype=np.float64)
-        alive = deviation > 1e-6 * float(np.abs(block).max())  # float32 tells no less apart
+        alive = deviation > DEAD_UNIT * float(np.abs(block).max())
         weights = np.zeros((len(deviation), voxels))
         for voxel in range(voxels):
             rng = np.random.default_rng([seed, WEIGHT, subject, index * voxels + voxel])
@@ -207,14 +177,15 @@ def weigh(
         weights[~alive] = 0
         drive[:, :, index * voxels : (index + 1) * voxels] = block @ weights.astype(np.float32)
     share = np.bincount(rows, minlength=len(drive)) / len(rows)  # of the presentations
-    return Drive(heard.clips, drive, np.einsum("c,cvn->n", share, drive) / length)
+    return Drive(responses.clips, drive, np.einsum("c,cvn->n", share, drive) / length)
 
 
-def signal_deviation(drive: Drive, sessions: list[Session], kernel: Array) -> Array:
-    """Return the deviation (n_voxels,) of the response within the runs that measure a ceiling.
+def signal_deviation(drive: Drive, sessions: Sequence[Session], kernel: Array) -> Array:
+    """Return the standard deviation of the response over the runs that measure the ceiling.
 
-    Those are the test runs, and without any the training runs: after the dummy, about the mean of
-    each run. What a model explains of one presentation is a share of this variance and the noise's.
+    (n_voxels,). These are the test runs, or the training runs if there are none; without the dummy,
+    and around the mean of each run. The explainable variance of a single presentation is the share
+    of this variance in its sum with that of the noise.
     """
     measured = [s for s in sessions if s.split == "test"] or sessions
     total, count = np.zeros(len(drive.mean)), 0
@@ -225,72 +196,93 @@ def signal_deviation(drive: Drive, sessions: list[Session], kernel: Array) -> Ar
     return np.asarray(np.sqrt(total / count))
 
 
-def autocorrelated(n_vol: int, n_voxels: int, ar: float, rng: np.random.Generator) -> Array:
-    """Return stationary AR(1) noise of unit variance (n_vol, n_voxels), independent voxels."""
+def planted_ev(planted: Planted, n_stages: int, seed: int, subject: int) -> Array:
+    """Return the explainable variance of a single presentation (n_voxels,), noise voxels last.
+
+    For a noise voxel it is the value that its noise would give to a voxel with a signal.
+    """
+    rng = np.random.default_rng([seed, CEILING, subject])
+    return rng.uniform(*planted.ceiling, n_stages * planted.voxels + planted.noise_voxels)
+
+
+# --- Noise ----------------------------------------------------------------------------------------
+
+
+def autocorrelated(n_volumes: int, n_voxels: int, ar: float, rng: np.random.Generator) -> Array:
+    """Return stationary AR(1) noise of unit variance (n_volumes, n_voxels), independent voxels."""
     from scipy.signal import lfilter
 
     step = np.sqrt(1 - ar**2)
-    shocks = rng.standard_normal((n_vol, n_voxels))
-    shocks[0] /= step  # as if it had gone on forever
+    shocks = rng.standard_normal((n_volumes, n_voxels))
+    shocks[0] /= step  # as if the process had started long ago
     return np.asarray(lfilter([step], [1, -ar], shocks, axis=0))
 
 
-def slow_drift(n_vol: int, n_voxels: int, rng: np.random.Generator) -> Array:
-    """Return a drift (n_vol, n_voxels) of unit deviation: a line and cosines down to DRIFT_S."""
-    time = (np.arange(n_vol) + 0.5) / n_vol
-    n_cosines = int(2 * n_vol * grid.TR_S / DRIFT_S)
+def slow_drift(n_volumes: int, n_voxels: int, rng: np.random.Generator) -> Array:
+    """Return a drift of unit standard deviation: a line and cosines with periods above DRIFT_S.
+
+    (n_volumes, n_voxels).
+    """
+    time = (np.arange(n_volumes) + 0.5) / n_volumes
+    n_cosines = int(2 * n_volumes * grid.TR_S / DRIFT_S)
     basis = np.stack([time, *(np.cos(np.pi * k * time) for k in range(1, n_cosines + 1))], axis=1)
     basis = (basis - basis.mean(axis=0)) / basis.std(axis=0)
     drift = basis @ rng.standard_normal((basis.shape[1], n_voxels))
     return np.asarray(drift / drift.std(axis=0))
 
 
+# --- Images ---------------------------------------------------------------------------------------
+
+
 def run_image(
     signal: Array, noise_std: Array, planted: Planted, rng: np.random.Generator
 ) -> NDArray[np.int16]:
-    """Return the volumes of one run (n_vol, n_voxels) from signals of unit deviation.
+    """Return the volumes of one run (n_volumes, n_voxels) from signals of unit deviation.
 
-    ``noise_std`` (n_voxels,) is in units of the signal's deviation. Voxels beyond those of
-    ``signal`` hold none.
+    ``noise_std`` (n_voxels,) is in units of the signal's standard deviation. Voxels beyond those of
+    ``signal`` contain none.
     """
-    n_vol, n_voxels = len(signal), len(noise_std)
-    image = noise_std * autocorrelated(n_vol, n_voxels, planted.ar, rng)
-    image += planted.drift * slow_drift(n_vol, n_voxels, rng)
+    n_volumes, n_voxels = len(signal), len(noise_std)
+    image = noise_std * autocorrelated(n_volumes, n_voxels, planted.ar, rng)
+    image += planted.drift * slow_drift(n_volumes, n_voxels, rng)
     image[:, : signal.shape[1]] += signal
     limits = np.iinfo(np.int16)
     return np.rint(BASELINE + SIGNAL * image).clip(limits.min, limits.max).astype(np.int16)
 
 
-def planted_ev(planted: Planted, n_stages: int, seed: int, subject: int) -> Array:
-    """Return the explainable variance of one presentation, (n_voxels,): first the signal's voxels.
-
-    For a voxel of noise it is the one that its noise would leave to a signal.
-    """
-    rng = np.random.default_rng([seed, CEILING, subject])
-    return rng.uniform(*planted.ceiling, n_stages * planted.voxels + planted.noise_voxels)
-
-
 def run_images(
-    heard: ClipResponses, sessions: list[Session], stages: list[str], planted: Planted, seed: int
+    responses: ClipResponses,
+    sessions: Sequence[Session],
+    stages: Sequence[str],
+    planted: Planted,
+    seed: int,
 ) -> Iterator[tuple[Session, NDArray[np.int16]]]:
-    """Yield every run with its volumes (n_vol, n_voxels), the voxels of the first stage first.
+    """Yield every run with its volumes (n_volumes, n_voxels), the voxels of the first stage first.
 
-    The noise is independent between voxels, runs and repeats. The share of the signal in the
-    variance of one presentation is as planted before the drift is added, over the volumes of the
-    test runs; see `signal_deviation`. Raises InputError for a stage that answers alike to all.
+    The noise is independent between voxels, runs and repeats. Before the drift is added, the
+    explainable variance over the volumes of the test runs is as planted; see `signal_deviation`.
+
+    Raises InputError for a stage that responds identically to every clip.
     """
     kernel = hrf(planted.hrf)
     for number, subject in enumerate(sorted({session.subject for session in sessions})):
         own = [session for session in sessions if session.subject == subject]
-        rows = training_rows(own, heard.clips)
-        drive = weigh(heard, rows, stages, planted.voxels, seed, number)
+        rows = training_rows(own, responses.clips)
+        drive = weigh_units(responses, rows, stages, planted.voxels, seed, number)
         deviation = signal_deviation(drive, own, kernel)
-        for stage, one in zip(stages, deviation.reshape(len(stages), -1), strict=True):
-            if not (one > 0).all():
-                raise InputError(f"--stages: {stage} answers alike to every clip; leave it out")
+        _check_deviation(deviation, stages)
         ev = planted_ev(planted, len(stages), seed, number)
         for session in own:
             key = [seed, NOISE, number, int(session.split == "test"), session.run]
             signal = drive.signal(session, kernel) / deviation
             rng = np.random.default_rng(key)
             yield session, run_image(signal, np.sqrt((1 - ev) / ev), planted, rng)
+
+
+def _check_deviation(deviation: Array, stages: Sequence[str]) -> None:
+    """Raise InputError if the voxels of a stage have no signal."""
+    for stage, of_stage in zip(stages, deviation.reshape(len(stages), -1), strict=True):
+        if not (of_stage > 0).all():
+            raise InputError(
+                f"planted.stages: stage {stage!r} responds identically to every clip; exclude it"
+            )

@@ -1,0 +1,118 @@
+"""Features of short sounds without time: a spectro-temporal baseline, and stages of a network.
+
+After Norman-Haignere, Kanwisher and McDermott (2015, Neuron 88, 1281), and Tuckute et al. (2023,
+PLoS Biology 21, e3002366), who compare networks with their data: statistics of a stage's
+activations over time.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from neuromusic.features.frontends.mel import MelSpec, log_mel
+from neuromusic.features.frontends.modulation import ModulationSpec
+from neuromusic.features.windows import cut_windows
+from neuromusic.models.inference import BATCH
+from neuromusic.models.network import Network
+from neuromusic.training.trained import TrainedNetwork
+
+Statistics = Literal["mean", "mean+deviation"]
+
+LEVEL_STEPS = 3  # of `set_gain`: bands at the floor do not rise with the others
+LEAST_RISE_DB = 3.0  # of the input for 6 dB of sound, below which level has no effect
+LEAST_MODULATION_DB = 1e-3  # added so that silence has a logarithm; far below any sound
+
+Array = NDArray[np.float32]
+Floats = NDArray[np.float64]
+
+
+def baseline_features(waves: Sequence[Array]) -> dict[str, Floats]:
+    """Return a spectro-temporal description of each sound, averaged over time.
+
+    ``waves`` are mono at audio.RATE_HZ. "bands" (n, 2 x mels): mean and standard deviation of the
+    log-mel spectrogram. "modulation" (n, channels x bands): logarithm of the mean spectro-temporal
+    modulation amplitude of that spectrogram (`ModulationSpec`), so that ratios of amplitudes count.
+    """
+    modulation_spec, mel_spec = ModulationSpec(), MelSpec()
+    bands, modulation = [], []
+    for wave in waves:
+        mel = log_mel(wave, mel_spec)
+        bands.append(np.concatenate([mel.mean(1), mel.std(1)]))
+        amplitude = modulation_spec.compute_from_mel(mel).mean(1)
+        modulation.append(np.log(amplitude + LEAST_MODULATION_DB))
+    return {"bands": np.array(bands, np.float64), "modulation": np.array(modulation, np.float64)}
+
+
+def set_gain(trained: TrainedNetwork, waves: Sequence[Array]) -> float:
+    """Return the factor that brings a set of sounds to the level of a network's training sounds.
+
+    It is one factor for all sounds, so a softer sound stays softer: digital level is unrelated to
+    sound pressure, but a network would not generalise to sounds that are all 20 dB softer than
+    those it was trained on. It is 1 if level has no effect on the network's input (modulation;
+    clips that are normalised).
+
+    Raises InputError if the network was trained on precomputed features.
+    """
+    trained.check_takes_sound()
+    if trained.normalise_clips:
+        return 1.0
+    if trained.input_kind == "wave":  # the standard deviation of the samples is their RMS
+        power = np.mean([np.mean(np.square(wave, dtype=np.float64)) for wave in waves])
+        return float(trained.network.band_std.mean()) / float(np.sqrt(power))
+    return float(10 ** (_gain_db(trained, waves) / 20))
+
+
+def _gain_db(trained: TrainedNetwork, waves: Sequence[Array]) -> float:
+    """Return the gain at which the mean of the features is that of the training set."""
+
+    def level(gain_db: float) -> float:
+        gain = np.float32(10 ** (gain_db / 20))
+        return float(np.mean([trained.features_of(wave * gain)[0].mean() for wave in waves]))
+
+    goal = float(trained.network.band_mean.mean())
+    start = level(0.0)
+    if level(6.0) - start < LEAST_RISE_DB:
+        return 0.0
+    gain_db = goal - start
+    for _ in range(LEVEL_STEPS):
+        gain_db += goal - level(gain_db)
+    return gain_db
+
+
+@torch.inference_mode()
+def stage_features(
+    network: Network, inputs: Sequence[Array], hop: int, statistics: Statistics
+) -> dict[str, Floats]:
+    """Return stage -> mean of each unit over time (n, units), or mean and deviation (n, 2 x units).
+
+    ``inputs`` are the network's inputs (rows, frames) for n sounds, see
+    `TrainedNetwork.features_of`. Time is all windows of a sound, ``hop`` frames apart, none of them
+    padded; a sound shorter than the network's window is repeated to fill one.
+    """
+    features: dict[str, list[Floats]] = {stage.name: [] for stage in network.stages}
+    for x in inputs:
+        windows, _ = cut_windows(x, network.spec.n_frames, hop)
+        for name, units in _units_over_time(network, windows).items():
+            parts = [units.mean(1)]
+            if statistics == "mean+deviation":
+                parts.append(units.std(1))
+            features[name].append(np.concatenate(parts))
+    return {name: np.array(rows) for name, rows in features.items()}
+
+
+def _units_over_time(network: Network, windows: Array) -> dict[str, Floats]:
+    """Return stage -> activations of all windows one after the other, (units, windows x time)."""
+    device = network.band_mean.device
+    parts: dict[str, list[Array]] = {stage.name: [] for stage in network.stages}
+    for first in range(0, len(windows), BATCH):
+        batch = torch.from_numpy(windows[first : first + BATCH]).to(device)
+        activations = network.activations(batch)
+        for name in parts:  # (windows, units, time) -> (units, windows x time)
+            units = activations[name].flatten(1, -2).transpose(0, 1).flatten(1)
+            parts[name].append(units.cpu().numpy())
+    return {
+        name: np.concatenate(blocks, axis=1).astype(np.float64) for name, blocks in parts.items()
+    }

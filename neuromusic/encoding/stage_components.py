@@ -1,0 +1,85 @@
+"""Principal components of each stage's responses to clips, before and after training.
+
+The regressions use them in place of a stage's thousands of units.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuromusic.fmri.activations import clip_responses
+from neuromusic.fmri.components import fit_components
+from neuromusic.training.trained import TrainedNetwork, untrained_copy
+
+RANDOM = "random-"  # before the name of a stage of the network with its weights before training
+
+
+@dataclass(frozen=True)
+class StageComponents:
+    """Components of the responses of all stages to clips.
+
+    ``stages`` maps the stages of the trained network, and of the same network before training
+    (their names after RANDOM), to (clips, volumes of a clip, components) float32. ``explained`` is
+    the share of the stage's variance that they explain. ``missing`` clips have no input.
+    """
+
+    clips: list[str]
+    missing: list[str]
+    stages: dict[str, NDArray[np.float32]]
+    explained: dict[str, float]
+
+    @property
+    def trained(self) -> list[str]:
+        """Names of the stages of the trained network."""
+        return [name for name in self.stages if not name.startswith(RANDOM)]
+
+    def by_clip(self, stage: str) -> dict[str, NDArray[np.float32]]:
+        """Return clip -> (volumes of the clip, components) of one stage."""
+        return dict(zip(self.clips, self.stages[stage], strict=True))
+
+    def clip_means(self, clips: Iterable[str]) -> dict[str, NDArray[np.float32]]:
+        """Return stage -> the mean over the volumes of each of ``clips``, (clips, components)."""
+        index = [self.clips.index(clip) for clip in clips]
+        return {name: components[index].mean(1) for name, components in self.stages.items()}
+
+
+def compute_components(
+    trained: TrainedNetwork, played: Iterable[str], training: Collection[str], n: int
+) -> StageComponents:
+    """Compute the responses to the ``played`` clips and reduce each stage to ``n`` components.
+
+    The components are fitted on the clips in ``training``. Raises InputError if the network's
+    prepared set contains none of the clips.
+    """
+    played = list(played)
+    stages, explained = {}, {}
+    for prefix, network in (("", None), (RANDOM, untrained_copy(trained))):
+        responses = clip_responses(trained, played, network)
+        is_training = np.array([clip in training for clip in responses.clips])
+        for name, block in responses.stages.items():
+            key = prefix + name
+            stages[key], explained[key] = components_of_stage(block, is_training, n)
+    return StageComponents(responses.clips, responses.missing, stages, explained)
+
+
+def components_of_stage(
+    block: NDArray[np.float32], is_training: NDArray[np.bool_], n: int
+) -> tuple[NDArray[np.float32], float]:
+    """Return the first principal components of one stage, and the share of variance they explain.
+
+    ``block`` is (clips, volumes of a clip, units). The components are fitted on the clips that
+    ``is_training`` (clips,) marks, with each unit standardised over them. They keep their
+    variances, whose sum over all components is 1, so a ridge regression on them is one on the
+    units.
+    """
+    rows = block[is_training].reshape(-1, block.shape[2]).astype(np.float64)
+    rows = rows[np.isfinite(rows).all(1)]  # a clip may end before its presentation does
+    mean, deviation = rows.mean(0), rows.std(0)
+    varies = deviation > 1e-9 * max(float(deviation.max()), 1e-30)
+    standardised = (rows[:, varies] - mean[varies]) / deviation[varies]
+    fitted = fit_components(standardised.astype(np.float32), n)
+    all_clips = (block[..., varies] - mean[varies]) / deviation[varies]
+    projected = fitted.project(all_clips) * fitted.deviation / np.sqrt(varies.sum())
+    return projected.astype(np.float32), float(fitted.explained.sum())

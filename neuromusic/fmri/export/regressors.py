@@ -1,0 +1,121 @@
+"""Regressors for linear models: the genre's probability and the components of each stage."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from neuromusic.core.errors import InputError
+from neuromusic.fmri.activations import PROBABILITY
+from neuromusic.fmri.components import Components, fit_components, fit_units
+from neuromusic.fmri.export.scanner_run import ScannerRun, genre_probability
+
+NComponents = int | Literal["all"]
+
+
+def with_regressors(
+    runs: Sequence[ScannerRun],
+    stages: Sequence[str],
+    n_components: NComponents,
+    classes: Sequence[str],
+) -> tuple[list[ScannerRun], dict[str, Components]]:
+    """Return the runs with their regressors, and the components of each stage.
+
+    Everything is fitted on the training runs; the test runs are projected.
+
+    Raises InputError if all units are requested and a run has too few volumes for them, or if no
+    clip of the training runs is available.
+    """
+    if n_components == "all":
+        _check_units(runs, stages)
+    components = {}
+    for stage in stages:
+        rows = training_rows(runs, stage)
+        if n_components == "all":
+            components[stage] = fit_units(rows)
+        else:
+            components[stage] = fit_components(rows, n_components)
+    probabilities = [genre_probability(r.volumes, r.grid[PROBABILITY], classes) for r in runs]
+    mean = _training_mean(runs, probabilities)
+    out = []
+    for run, probability in zip(runs, probabilities, strict=True):
+        regressors = {PROBABILITY: pd.DataFrame({PROBABILITY: probability - mean})}
+        for stage, fitted in components.items():
+            columns = [f"{stage}_{label}" for label in fitted.labels]
+            regressors[stage] = pd.DataFrame(fitted.project(run.grid[stage]), columns=columns)
+        out.append(replace(run, regressors=regressors))
+    return out, components
+
+
+def _check_units(runs: Sequence[ScannerRun], stages: Sequence[str]) -> None:
+    """Raise InputError if a stage has at least as many units as a run has volumes."""
+    shortest = min(len(run.volumes) for run in runs)
+    for stage in stages:
+        units = runs[0].grid[stage].shape[1]
+        if units >= shortest:
+            raise InputError(
+                f"regressors.components='all': stage {stage} has {units} units and a run "
+                f"{shortest} volumes, which no design can fit; choose a number of components, or "
+                "leave the stage out of regressors.stages (the formats hdf5, npz and mat contain "
+                "all units)"
+            )
+
+
+def training_rows(runs: Sequence[ScannerRun], stage: str) -> NDArray[np.float32]:
+    """Return a stage's activations in the training runs, without dummies and missing clips.
+
+    (n_rows, units). Raises InputError if nothing is left.
+    """
+    parts = []
+    for run in runs:
+        if run.split == "train":
+            block = run.grid[stage]
+            keep = (run.volumes["dummy"] == 0).to_numpy() & ~np.isnan(block).any(axis=1)
+            parts.append(block[keep])
+    rows = np.concatenate(parts) if parts else np.empty((0, 0), np.float32)
+    if len(rows) < 2:
+        raise InputError(
+            "regressors: no clip of the training runs is available, and components are fitted on "
+            "training runs only"
+        )
+    return rows
+
+
+def _training_mean(
+    runs: Sequence[ScannerRun], probabilities: Sequence[NDArray[np.float64]]
+) -> np.floating | float:
+    """Return the mean probability over the training runs' volumes, the dummies left out."""
+    training = [
+        values[(run.volumes["dummy"] == 0).to_numpy()]
+        for run, values in zip(runs, probabilities, strict=True)
+        if run.split == "train"
+    ]
+    known = np.concatenate([v[~np.isnan(v)] for v in training] or [np.empty(0)])
+    return known.mean() if len(known) else np.nan
+
+
+def describe_components(
+    components: Mapping[str, Components], n_components: NComponents
+) -> dict[str, Any]:
+    """Return the entries of a sidecar that describe the components of each stage."""
+    kind = "Every unit that varies" if n_components == "all" else "Principal components"
+    return {
+        "ComponentsFit": (
+            f"{kind}, fitted on the volumes of the training runs only, without dummies and missing "
+            "clips; other runs are projected. Units are centred on their mean over these volumes "
+            "and not scaled; the components are scaled to standard deviation 1 over them. The "
+            "largest weight of a component is positive."
+        ),
+        "Components": {
+            stage: {
+                "Columns": [f"{stage}_{label}" for label in fitted.labels],
+                "Units": len(fitted.mean),
+                "FittedVolumes": fitted.n_volumes,
+                "ExplainedVarianceRatio": [round(float(share), 6) for share in fitted.explained],
+            }
+            for stage, fitted in components.items()
+        },
+    }

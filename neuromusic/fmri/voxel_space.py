@@ -1,0 +1,185 @@
+"""Voxel spaces: which voxels or vertices a set of images has, and maps of values in them.
+
+A space is the grid of a volume (NIfTI), the vertices of surfaces (GIFTI, one file per hemisphere)
+or the columns of a plain array (.npy). Voxels of a volume are counted in C order; vertices one
+hemisphere after the other.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from neuromusic.core.files import open_array, readable
+
+Kind = Literal["volume", "surface", "array"]
+
+AFFINE_TOLERANCE = 1e-3  # in mm
+
+
+@dataclass(frozen=True)
+class VoxelSpace:
+    """The voxels or vertices of a set of images.
+
+    Parameters
+    ----------
+    kind : {"volume", "surface", "array"}
+        What the voxels are.
+    shape : tuple of int
+        (x, y, z), the number of vertices of each hemisphere, or (n_voxels,).
+    affine : array (4, 4) or None
+        From voxel indices to mm; None except for volumes.
+    files : tuple of Path
+        An example with these voxels: one file, or one per hemisphere.
+    """
+
+    kind: Kind
+    shape: tuple[int, ...]
+    affine: NDArray[np.float64] | None
+    files: tuple[Path, ...]
+
+    @property
+    def n_voxels(self) -> int:
+        """Number of voxels, or of vertices of all hemispheres."""
+        return int(sum(self.shape) if self.kind == "surface" else np.prod(self.shape))
+
+    def matches(self, other: "VoxelSpace") -> bool:
+        """Return whether two spaces have the same voxels in the same places."""
+        if (self.kind, self.shape) != (other.kind, other.shape):
+            return False
+        if self.affine is None or other.affine is None:
+            return True
+        return bool(np.allclose(self.affine, other.affine, atol=AFFINE_TOLERANCE))
+
+    def varying(self) -> NDArray[np.bool_]:
+        """Return which voxels (n_voxels,) of the example are finite and vary between volumes.
+
+        If the example has one volume: which voxels are finite and not 0.
+        """
+        return np.concatenate([_varies(read_volumes(path)) for path in self.files])
+
+    def write_map(
+        self, stem: Path, voxels: NDArray[np.integer], values: NDArray[np.floating]
+    ) -> list[Path]:
+        """Write a value for some voxels, NaN for the others; return the files.
+
+        ``voxels`` (n,) are indices, ``values`` (n,). The names are ``stem``.nii.gz for volumes,
+        ``stem``_hemi-L.func.gii and ``stem``_hemi-R.func.gii for surfaces, ``stem``.npy for arrays.
+        """
+        whole = np.full(self.n_voxels, np.nan, np.float32)
+        whole[voxels] = values
+        if self.kind == "volume":
+            return [self._write_volume(stem, whole)]
+        if self.kind == "surface":
+            return self._write_surfaces(stem, whole)
+        path = Path(f"{stem}.npy")
+        np.save(path, whole)
+        return [path]
+
+    def _write_volume(self, stem: Path, values: NDArray[np.float32]) -> Path:
+        import nibabel
+
+        path = Path(f"{stem}.nii.gz")
+        image = nibabel.Nifti1Image(values.reshape(self.shape), self.affine)
+        header = nibabel.load(self.files[0]).header
+        image.set_sform(self.affine, int(header["sform_code"]) or 1)
+        image.set_qform(self.affine, int(header["qform_code"]) or 1)
+        nibabel.save(image, path)
+        return path
+
+    def _write_surfaces(self, stem: Path, values: NDArray[np.float32]) -> list[Path]:
+        import nibabel
+
+        paths = []
+        borders = np.cumsum(self.shape)[:-1]
+        for example, part in zip(self.files, np.split(values, borders), strict=True):
+            side = "L" if "_hemi-L_" in example.name else "R"
+            path = stem.with_name(f"{stem.name}_hemi-{side}.func.gii")
+            array = nibabel.gifti.GiftiDataArray(part, intent="NIFTI_INTENT_NONE")
+            nibabel.save(nibabel.gifti.GiftiImage(darrays=[array]), path)
+            paths.append(path)
+        return paths
+
+
+def open_space(files: Sequence[Path]) -> VoxelSpace:
+    """Return the voxel space of an image: one 3-D or 4-D NIfTI, one .npy, or one GIFTI per side.
+
+    The columns of an array are its last axis. Raises InputError if a file is not readable.
+    """
+    kind = file_kind(files[0])
+    if kind == "volume":
+        return volume_space(read_image(files[0]), files)
+    if kind == "array":
+        return VoxelSpace(kind, (open_array(files[0]).shape[-1],), None, tuple(files))
+    shape = tuple(read_volumes(path).shape[1] for path in files)
+    return VoxelSpace(kind, shape, None, tuple(files))
+
+
+def volume_space(image: Any, files: Sequence[Path]) -> VoxelSpace:
+    """Return the voxel space of a nibabel image of at least three dimensions."""
+    return VoxelSpace("volume", image.shape[:3], image.affine, tuple(files))
+
+
+def file_kind(path: Path) -> Kind:
+    """Return what a file contains, from the end of its name: a volume unless it is .gii or .npy."""
+    kinds: dict[str, Kind] = {".gii": "surface", ".npy": "array"}
+    return kinds.get(path.suffix, "volume")
+
+
+def read_image(path: Path) -> Any:
+    """Return a nibabel image of at least three dimensions; its voxels are not read yet.
+
+    Raises InputError for any other file.
+    """
+    import nibabel
+
+    with readable(path, "image"):
+        image = nibabel.load(path)
+        if len(image.shape) < 3:
+            raise ValueError(f"its shape is {image.shape}; expected three dimensions or more")
+    return image
+
+
+def read_gifti(path: Path) -> Any:
+    """Return a nibabel GIFTI image; raise InputError for any other file."""
+    import nibabel
+
+    with readable(path, "GIFTI file"):
+        image = nibabel.load(path)
+        if not image.darrays:
+            raise ValueError("it has no data")
+    return image
+
+
+def read_volumes(path: Path) -> NDArray[Any]:
+    """Return the values of an image, a surface or an array, (n_volumes, n_voxels).
+
+    An image of one volume, and an array of one dimension, have one row. Arrays are mapped into
+    memory. Raises InputError if the file is not readable.
+    """
+    kind = file_kind(path)
+    if kind == "array":
+        return np.atleast_2d(open_array(path))
+    if kind == "surface":
+        arrays = read_gifti(path).darrays
+        with readable(path, "GIFTI file"):
+            return np.stack([np.ravel(array.data) for array in arrays])
+    image = read_image(path)
+    with readable(path, "image"):
+        values = np.asanyarray(image.dataobj)
+    volumes = np.moveaxis(values, 3, 0) if values.ndim == 4 else values[None]
+    return volumes.reshape(len(volumes), -1)
+
+
+def _varies(volumes: NDArray[Any]) -> NDArray[np.bool_]:
+    """Return which columns are finite and vary; see `VoxelSpace.varying`."""
+    first = volumes[0] if len(volumes) > 1 else np.zeros_like(volumes[0])
+    differs = np.zeros(len(first), np.bool_)
+    finite = np.ones(len(first), np.bool_)
+    for volume in volumes:
+        differs |= volume != first
+        finite &= np.isfinite(volume)
+    return differs & finite
