@@ -1,9 +1,122 @@
-"""neuromusic: networks beside a brain, from order files to numbers on the scanner's time grid."""
+"""neuromusic: networks beside a brain, from order files to numbers on the scanner's time grid.
+
+>>> import neuromusic as nm
+
+Lists of what was played        make_lists, make_file_lists, check_orders, rebuild_orders,
+                                design_orders, cut_clips, validate_sounds, find_leaks
+Features and variants           prepare, prepare_features, augment, log_mel
+Networks                        train, load_network, sweep, create_model, list_models,
+                                register_model
+Scores                          evaluate, crossval, compare, confusions, predict, similar
+The scanner's time grid         activations, on_grid, export, simulate
+The brain                       encode, encode_sounds
+Whole projects                  run, demo, verify
+
+Every command of the command line is one of these functions. Names are imported when they are first
+used, so ``import neuromusic`` is fast.
+"""
 
 import os
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0.dev1"  # another one whenever the same settings make other bytes
-
-# Large pages for large tensors on a CPU: without them much of a training goes into page faults.
-# torch reads this with its first tensor, so it is set before any import of it.
+# Large pages for large tensors on a CPU: without them much of a training is spent on page faults.
+# torch reads this with its first tensor, so it is set before any import of torch.
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+
+_MODULES = {
+    "core.errors": ("InputError",),
+    "core.parallel": ("Machine",),
+    "design.experiment": ("Experiment",),
+    "design.leaks": ("DropLeaks",),
+    "design.orders": ("Order", "read_order"),
+    "design.splits": ("HeldOutRuns",),
+    "features.frontends.mel": ("log_mel",),
+    "features.prepared": ("PreparedSet", "open_prepared"),
+    "fmri.activations": ("on_grid",),
+    "fmri.export.formats": ("Regressors",),
+    "fmri.simulation.voxels": ("Planted",),
+    "models": ("InputSpec", "create_model", "list_models", "register_model"),
+    "pipeline.activations": ("activations",),
+    "pipeline.augment": ("augment",),
+    "pipeline.compare": ("compare",),
+    "pipeline.confusions": ("confusions",),
+    "pipeline.crossval": ("crossval",),
+    "pipeline.cut": ("cut_clips",),
+    "pipeline.demo": ("demo",),
+    "pipeline.encode": ("EncodingOptions", "Rois", "encode"),
+    "pipeline.encode_sounds": ("encode_sounds",),
+    "pipeline.evaluate": ("evaluate",),
+    "pipeline.export": ("export",),
+    "pipeline.leaks": ("find_leaks",),
+    "pipeline.lists": ("make_file_lists", "make_lists"),
+    "pipeline.orders": ("check_orders", "design_orders", "rebuild_orders"),
+    "pipeline.predict": ("predict",),
+    "pipeline.prepare": ("prepare", "prepare_features"),
+    "pipeline.run": ("run",),
+    "pipeline.similar": ("similar",),
+    "pipeline.simulate": ("simulate",),
+    "pipeline.sweep": ("sweep",),
+    "pipeline.train": ("train",),
+    "pipeline.validate": ("validate_sounds",),
+    "pipeline.verify": ("verify",),
+    "stimuli.corpora": ("Corpus",),
+    "training.config": ("Config",),
+    "training.trained": ("TrainedNetwork", "load_network"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = sorted(_HOME)
+_HOME["__version__"] = "core.version"
+
+if TYPE_CHECKING:
+    from neuromusic.core.errors import InputError
+    from neuromusic.core.parallel import Machine
+    from neuromusic.core.version import __version__
+    from neuromusic.design.experiment import Experiment
+    from neuromusic.design.leaks import DropLeaks
+    from neuromusic.design.orders import Order, read_order
+    from neuromusic.design.splits import HeldOutRuns
+    from neuromusic.features.frontends.mel import log_mel
+    from neuromusic.features.prepared import PreparedSet, open_prepared
+    from neuromusic.fmri.activations import on_grid
+    from neuromusic.fmri.export.formats import Regressors
+    from neuromusic.fmri.simulation.voxels import Planted
+    from neuromusic.models import InputSpec, create_model, list_models, register_model
+    from neuromusic.pipeline.activations import activations
+    from neuromusic.pipeline.augment import augment
+    from neuromusic.pipeline.compare import compare
+    from neuromusic.pipeline.confusions import confusions
+    from neuromusic.pipeline.crossval import crossval
+    from neuromusic.pipeline.cut import cut_clips
+    from neuromusic.pipeline.demo import demo
+    from neuromusic.pipeline.encode import EncodingOptions, Rois, encode
+    from neuromusic.pipeline.encode_sounds import encode_sounds
+    from neuromusic.pipeline.evaluate import evaluate
+    from neuromusic.pipeline.export import export
+    from neuromusic.pipeline.leaks import find_leaks
+    from neuromusic.pipeline.lists import make_file_lists, make_lists
+    from neuromusic.pipeline.orders import check_orders, design_orders, rebuild_orders
+    from neuromusic.pipeline.predict import predict
+    from neuromusic.pipeline.prepare import prepare, prepare_features
+    from neuromusic.pipeline.run import run
+    from neuromusic.pipeline.similar import similar
+    from neuromusic.pipeline.simulate import simulate
+    from neuromusic.pipeline.sweep import sweep
+    from neuromusic.pipeline.train import train
+    from neuromusic.pipeline.validate import validate_sounds
+    from neuromusic.pipeline.verify import verify
+    from neuromusic.stimuli.corpora import Corpus
+    from neuromusic.training.config import Config
+    from neuromusic.training.trained import TrainedNetwork, load_network
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'neuromusic' has no attribute {name!r}")
+    value = getattr(import_module(f"neuromusic.{_HOME[name]}"), name)
+    globals()[name] = value  # found at once from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

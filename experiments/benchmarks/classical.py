@@ -1,8 +1,9 @@
-"""What classifiers without a sense of time reach on the folds of a run-wise cross-validation.
+"""What classifiers without a sense of time reach in a run-wise cross-validation.
 
-Each mel band's mean, deviation and mean absolute step over the whole clip, standardised on the
-training runs, into logistic regression and an RBF support-vector machine. With --against, the clips
-that a network and a classifier score differently, and the exact McNemar test.
+The features are the mean, standard deviation and mean absolute step of each mel band over the whole
+clip, standardised on the training runs. The classifiers are logistic regression and a support
+vector machine with an RBF kernel. With --against, they are also compared with a network on the same
+clips: difference in accuracy and exact McNemar test.
 
     python experiments/benchmarks/classical.py prepared --against runs/cv
 """
@@ -12,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import scipy.stats
+from numpy.typing import NDArray
+from sklearn.base import ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -20,11 +22,18 @@ from sklearn.svm import SVC
 
 from neuromusic.evaluation.crossval import fold_runs
 from neuromusic.features.prepared import open_prepared
-from neuromusic.stats.intervals import bootstrap_ci95
+from neuromusic.stats.intervals import bootstrap_ci95, percentiles95
+from neuromusic.stats.significance import mcnemar
+
+CLASSIFIERS = {
+    "logistic regression": LogisticRegression(max_iter=2000, C=0.03),
+    "RBF SVM": SVC(C=10),
+}
+BOOTSTRAPS = 10_000
 
 
 def main() -> None:
-    """Print one row a classifier."""
+    """Print one row per classifier."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("prepared", type=Path)
     parser.add_argument("--folds", type=int, default=4)
@@ -32,39 +41,54 @@ def main() -> None:
     arguments = parser.parse_args()
     data = open_prepared(arguments.prepared)
     rows = data.rows.query("split == 'train' and variant == 0")
-    x = np.array([_statistics(data.row_features(row)) for row in rows["row"]])
-    y = rows["genre"].to_numpy()
-    run = rows["run"].to_numpy(int)
-    classifiers = {
-        "logistic regression": LogisticRegression(max_iter=2000, C=0.03),
-        "RBF SVM": SVC(C=10),
-    }
-    for name, classifier in classifiers.items():
-        hits = np.zeros(len(y), bool)
-        for held in fold_runs(data, arguments.folds):
-            out = np.isin(run, held)
-            fitted = make_pipeline(StandardScaler(), classifier).fit(x[~out], y[~out])
-            hits[out] = fitted.predict(x[out]) == y[out]
+    features = np.array([band_statistics(data.row_features(row)) for row in rows["row"]])
+    for name, classifier in CLASSIFIERS.items():
+        hits = crossvalidated_hits(classifier, features, rows, fold_runs(data, arguments.folds))
         low, high = bootstrap_ci95(hits, np.arange(len(hits)))
         line = f"{name:20} {hits.mean():.3f} ({low:.3f} to {high:.3f}), n {len(hits)}"
         if arguments.against:
-            table = pd.read_csv(arguments.against / "predictions.tsv", sep="\t").set_index("clip")
-            theirs = table.loc[rows["clip"]]
-            net = (theirs["genre"] == theirs["predicted"]).to_numpy()
-            better, worse = int((net & ~hits).sum()), int((hits & ~net).sum())
-            p = scipy.stats.binomtest(better, better + worse).pvalue
-            rng = np.random.default_rng(0)
-            drawn = rng.integers(len(hits), size=(10_000, len(hits)))
-            gain = np.percentile((net.astype(float) - hits)[drawn].mean(1), [2.5, 97.5])
-            line += (
-                f"; network {net.mean() - hits.mean():+.3f} ({gain[0]:+.3f} to {gain[1]:+.3f}), "
-                f"better on {better} clips, worse on {worse}, McNemar p {p:.2g}"
-            )
+            line += f"; network {comparison(network_hits(arguments.against, rows), hits)}"
         print(line)
 
 
-def _statistics(mel: np.ndarray) -> np.ndarray:
+def band_statistics(mel: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return mean, standard deviation and mean absolute step of each band, (3 x bands,)."""
     return np.concatenate([mel.mean(1), mel.std(1), np.abs(np.diff(mel, axis=1)).mean(1)])
+
+
+def crossvalidated_hits(
+    classifier: ClassifierMixin,
+    features: NDArray[np.float32],
+    rows: pd.DataFrame,
+    folds: list[list[int]],
+) -> NDArray[np.bool_]:
+    """Return which clips are classified correctly by a classifier trained without their fold."""
+    genre, run = rows["genre"].to_numpy(), rows["run"].to_numpy(int)
+    hits = np.zeros(len(genre), bool)
+    for held_out in folds:
+        is_test = np.isin(run, held_out)
+        fitted = make_pipeline(StandardScaler(), classifier)
+        fitted.fit(features[~is_test], genre[~is_test])
+        hits[is_test] = fitted.predict(features[is_test]) == genre[is_test]
+    return hits
+
+
+def network_hits(directory: Path, rows: pd.DataFrame) -> NDArray[np.bool_]:
+    """Return which of the clips a cross-validated network classified correctly."""
+    table = pd.read_csv(directory / "predictions.tsv", sep="\t").set_index("clip")
+    predictions = table.loc[rows["clip"]]
+    return (predictions["genre"] == predictions["predicted"]).to_numpy()
+
+
+def comparison(network: NDArray[np.bool_], classifier: NDArray[np.bool_]) -> str:
+    """Return the difference in accuracy with its interval, and McNemar's test, as text."""
+    test = mcnemar(network, classifier)
+    drawn = np.random.default_rng(0).integers(len(network), size=(BOOTSTRAPS, len(network)))
+    low, high = percentiles95((network.astype(float) - classifier)[drawn].mean(1))
+    return (
+        f"{network.mean() - classifier.mean():+.3f} ({low:+.3f} to {high:+.3f}), better on "
+        f"{test.only_first} clips, worse on {test.only_second}, McNemar p {test.p:.2g}"
+    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a process measured from outside, the hardware, one table, JSON."""
+"""Shared by the benchmarks: measure a process from outside, describe the hardware, write tables."""
 
 import importlib.metadata
 import json
@@ -14,27 +14,27 @@ from typing import Any
 
 import numpy as np
 
-EVERY_S = 0.05  # between two looks at the memory of a process
+EVERY_S = 0.05  # interval at which the memory of a process is sampled
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a process and all its descendants took."""
+    """Time and memory of a process and all its descendants."""
 
     seconds: float
     cpu_seconds: float
-    peak_mb: float  # resident, of all of them together; what they share counts once
-    own_mb: float  # of it what is no page of a file
+    peak_mb: float  # resident, summed over them; shared pages count once
+    own_mb: float  # the part that is not backed by files
 
 
 def measure(command: Sequence[object], log: Path | None = None, **environment: str) -> Measured:
-    """Run a command to its end; raise RuntimeError with what it said if it fails.
+    """Run a command to its end; raise RuntimeError with its output if it fails.
 
-    Memory is the largest sum over the processes of their proportional share (``smaps_rollup``),
-    seen every 50 ms.
+    Memory is the largest sum of the processes' proportional set sizes (``smaps_rollup``), sampled
+    every 50 ms.
     """
     peak = {"Pss": 0.0, "Pss_Anon": 0.0}
-    over = threading.Event()
+    ended = threading.Event()
     start = time.perf_counter()
     process = subprocess.Popen(
         [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -42,36 +42,37 @@ def measure(command: Sequence[object], log: Path | None = None, **environment: s
     )  # fmt: skip
 
     def watch() -> None:
-        while not over.wait(EVERY_S):
-            now = [_memory_mb(pid) for pid in _tree(process.pid)]
+        while not ended.wait(EVERY_S):
+            samples = [_memory_mb(pid) for pid in _tree(process.pid)]
             for key in peak:
-                peak[key] = max(peak[key], sum(each.get(key, 0.0) for each in now))
+                peak[key] = max(peak[key], sum(sample.get(key, 0.0) for sample in samples))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     assert process.stdout is not None
-    said = process.stdout.read()
+    output = process.stdout.read()
     _, status, used = os.wait4(process.pid, 0)
     seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
-    over.set()
+    ended.set()
     watcher.join()
     if log:
-        log.write_text(said, "utf-8")
+        log.write_text(output, "utf-8")
     if process.returncode:
-        raise RuntimeError(f"{' '.join(map(str, command))}: exit {process.returncode}\n{said}")
+        raise RuntimeError(f"{' '.join(map(str, command))}: exit {process.returncode}\n{output}")
     return Measured(seconds, used.ru_utime + used.ru_stime, peak["Pss"], peak["Pss_Anon"])
 
 
 def _tree(pid: int) -> list[int]:
-    found = [pid]
-    for each in found:
-        for path in Path(f"/proc/{each}/task").glob("*/children"):
+    """Return a process and all its descendants."""
+    pids = [pid]
+    for parent in pids:
+        for path in Path(f"/proc/{parent}/task").glob("*/children"):
             try:
-                found += [int(child) for child in path.read_text().split()]
+                pids += [int(child) for child in path.read_text().split()]
             except OSError:  # it has ended
                 continue
-    return found
+    return pids
 
 
 def _memory_mb(pid: int) -> dict[str, float]:
@@ -83,7 +84,7 @@ def _memory_mb(pid: int) -> dict[str, float]:
 
 
 def hardware() -> dict[str, Any]:
-    """Return cores, processor, threads and GPU."""
+    """Return the number of cores, the processor, threads, GPU, versions and the load."""
     import torch
 
     model = [
@@ -103,7 +104,7 @@ def hardware() -> dict[str, Any]:
 
 
 def report(result: Mapping[str, Any], targets: Mapping[str, float], out: Path) -> None:
-    """Print one table, each figure beside the target that it is to stay below, and write JSON."""
+    """Print one table, with the upper limits that are targets, and write JSON."""
     whole = {**result, "targets": dict(targets), "hardware": hardware()}
     width = max(map(len, result))
     for key, value in result.items():
@@ -116,19 +117,18 @@ def report(result: Mapping[str, Any], targets: Mapping[str, float], out: Path) -
 
 
 def flat(prefix: str, measured: Measured) -> dict[str, float]:
-    """Return the fields of a measurement with a prefix to their names."""
+    """Return the fields of a measurement, their names with a prefix."""
     return {f"{prefix}_{key}": value for key, value in asdict(measured).items()}
 
 
-def make_run(directory: Path, model: str = "cortex-z") -> Path:
-    """Write a run of a network with random weights, as if it had been trained on sound."""
+def write_network(directory: Path, model: str = "cortex-z") -> Path:
+    """Write a network with random weights, as if it had been trained on sound."""
     import pandas as pd
 
-    from neuromusic.core.outputs import new_directory
-    from neuromusic.core.records import record
+    from neuromusic.core.outputs import Step
     from neuromusic.design.orders import GENRES
-    from neuromusic.features.frontends.base import describe
     from neuromusic.features.frontends.mel import MelSpec
+    from neuromusic.features.meta import SetMeta
     from neuromusic.features.prepared import PreparedSet
     from neuromusic.models.network import InputSpec
     from neuromusic.models.registry import create_model
@@ -138,22 +138,19 @@ def make_run(directory: Path, model: str = "cortex-z") -> Path:
     spec, config = MelSpec(), Config(model={"name": model})
     frames = round(config.data.window_s / spec.frame_s)
     network = create_model(model, InputSpec(spec.n_bands, frames, spec.frame_s, len(GENRES)), 0)
-    network.band_mean.fill_(-45.0)  # of music, about
+    network.band_mean.fill_(-45.0)  # roughly those of music
     network.band_std.fill_(15.0)
-    meta = {
-        "source": "audio", "front_end": describe(spec), "frame_s": spec.frame_s,
-        "n_channels": 1, "n_bands": spec.n_bands, "classes": list(GENRES),
-    }  # fmt: skip
+    meta = SetMeta.of_front_end("audio", spec, list(GENRES))
     nothing = np.empty(0)
     data = PreparedSet(directory / "none", nothing, pd.DataFrame(), meta, None)
-    with new_directory(directory, record("train", {}, {"prepared": "none"})) as part:
+    with Step("train", directory, {}, {"prepared": "none"}).directory() as part:
         write_settings(part, config)
         save_weights(part / WEIGHTS, network, config, data)
     return directory
 
 
 def naive_mel(wave: np.ndarray) -> np.ndarray:
-    """Return the log-mel that the run above hears, by librosa."""
+    """Return the log-mel that the network above takes, by librosa."""
     import librosa
 
     power = librosa.feature.melspectrogram(y=wave, sr=22050, n_fft=1024, hop_length=512, n_mels=128)

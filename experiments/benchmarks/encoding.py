@@ -1,35 +1,37 @@
-"""Encoding on the experiment's grid: 12 training and 6 test runs, 4 stages, 6 delays.
+"""Benchmark of voxelwise encoding on the experiment's grid: 12 training and 6 test runs, 4 stages.
 
     python experiments/benchmarks/encoding.py [--voxels 5000] [--himalaya] [--out FILE]
 
-Fits, ceilings, permutations and identification of all voxels (`neuromusic.fmri.encoding.encode`) on
-series that the stages drive; target 60 s and 2 GB for 5 000 voxels on 2 cores. With --himalaya the
-fit of one stage is timed beside himalaya's own solver on all rows. Writes JSON with the hardware.
+Times fits (6 delays), ceilings, permutations and identification of all voxels
+(`neuromusic.encoding.voxelwise.encode_voxels`) on series that the stages drive; the target is 60 s
+and 2 GB for 5 000 voxels on 2 cores. With --himalaya, the fit of one stage is also timed with
+himalaya's own solver on all rows. Writes JSON with the hardware.
 """
 
 import argparse
-import json
-import os
-import platform
 import resource
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from common import report
 
 from neuromusic.design import grid
 from neuromusic.encoding.ridge import ALPHAS, fit_ridge
-from neuromusic.encoding.voxelwise import DELAYS_TR, encode
+from neuromusic.encoding.rois import Areas
+from neuromusic.encoding.voxelwise import DELAYS_TR, encode_voxels
 from neuromusic.fmri import volumes
+from neuromusic.fmri.bold import RunKey
 from neuromusic.fmri.scans import volume_rows
 
 STAGES = ("A1", "belt", "PB", "T2T3")
 
 
-def trials(rng: np.random.Generator) -> dict[tuple[str, int], pd.DataFrame]:
-    """Return presentations of 12 runs of 40 clips and 6 of 10 clips, four times."""
+def trials(rng: np.random.Generator) -> dict[RunKey, pd.DataFrame]:
+    """Return the presentations of 12 runs of 40 clips, and 6 runs of 10 clips four times each."""
     out = {}
     for split, n_runs, unique in (("train", 12, 40), ("test", 6, 10)):
         for run in range(1, n_runs + 1):
@@ -43,30 +45,33 @@ def trials(rng: np.random.Generator) -> dict[tuple[str, int], pd.DataFrame]:
 
 
 def problem(voxels: int, components: int) -> tuple[np.ndarray, pd.DataFrame, dict[str, np.ndarray]]:
-    """Return series, rows and delayed features of each stage."""
+    """Return series (rows, voxels), the rows, and the delayed design of each stage."""
     rng = np.random.default_rng(0)
     rows = volume_rows(trials(rng))
+    designs = {stage: design(rows, components, rng) for stage in STAGES}
+    series = np.empty((len(rows), voxels), np.float32)
+    for index, x in enumerate(designs.values()):
+        driven = slice(index, None, len(STAGES))
+        n_driven = len(range(voxels)[driven])
+        signal = x @ rng.normal(size=(x.shape[1], n_driven)).astype(np.float32)
+        series[:, driven] = signal / signal.std(0)
+    series += 1.5 * rng.standard_normal(series.shape, dtype=np.float32)
+    return series, rows, designs
+
+
+def design(rows: pd.DataFrame, components: int, rng: np.random.Generator) -> np.ndarray:
+    """Return random components of every clip, delayed within each run, (rows, columns)."""
     scale = 1 / np.sqrt(np.arange(1, components + 1))
-    features = {}
-    for stage in STAGES:
-        own = {clip: rng.normal(size=(10, components)) * scale for clip in rows["clip"].unique()}
-        parts = []
-        for _, part in rows.groupby(["split", "run"], sort=False):
-            x = np.concatenate([own[clip] for clip in part["clip"].to_numpy()[::10]])
-            parts.append(volumes.delayed(x, DELAYS_TR))
-        features[stage] = np.concatenate(parts).astype(np.float32)
-    y = np.empty((len(rows), voxels), np.float32)
-    for index, x in enumerate(features.values()):
-        mine = slice(index, None, len(STAGES))
-        weights = rng.normal(size=(x.shape[1], len(range(voxels)[mine]))).astype(np.float32)
-        signal = x @ weights
-        y[:, mine] = signal / signal.std(0)
-    y += 1.5 * rng.standard_normal(y.shape, dtype=np.float32)
-    return y, rows, features
+    response = {clip: rng.normal(size=(10, components)) * scale for clip in rows["clip"].unique()}
+    parts = []
+    for _, part in rows.groupby(["split", "run"], sort=False):
+        x = np.concatenate([response[clip] for clip in part["clip"].to_numpy()[::10]])
+        parts.append(volumes.delayed(x, DELAYS_TR))
+    return np.concatenate(parts).astype(np.float32)
 
 
-def himalayas(x: np.ndarray, y: np.ndarray, runs: np.ndarray) -> float:
-    """Return the seconds of himalaya's solver on all rows, one stage."""
+def himalaya_seconds(x: np.ndarray, y: np.ndarray, runs: np.ndarray) -> float:
+    """Return how long himalaya's own solver takes for one stage on all rows, in s."""
     from himalaya.backend import set_backend
     from himalaya.ridge import RidgeCV
     from sklearn.model_selection import PredefinedSplit
@@ -82,8 +87,49 @@ def himalayas(x: np.ndarray, y: np.ndarray, runs: np.ndarray) -> float:
     return time.perf_counter() - start
 
 
+def measure_encoding(
+    series: np.ndarray, rows: pd.DataFrame, designs: dict[str, np.ndarray]
+) -> dict[str, Any]:
+    """Return time, memory and the mean r of each stage."""
+    before = peak_gigabytes()
+    areas = Areas(["all"], np.ones(series.shape[1], np.int64))
+    start, cpu = time.perf_counter(), time.process_time()
+    result = encode_voxels(series, rows, designs, areas, np.random.default_rng(0))
+    return {
+        "voxels": series.shape[1],
+        "columns_per_stage": designs["A1"].shape[1],
+        "seconds": time.perf_counter() - start,
+        "cpu_seconds": time.process_time() - cpu,
+        "gigabytes_before": before,
+        "gigabytes_peak": peak_gigabytes(),
+        "mean_r": {stage: float(result.voxels[f"r_{stage}"].mean()) for stage in STAGES},
+    }
+
+
+def peak_gigabytes() -> float:
+    """Return the largest memory of this process so far, in GB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+
+
+def compare_with_himalaya(
+    series: np.ndarray, rows: pd.DataFrame, designs: dict[str, np.ndarray]
+) -> dict[str, float]:
+    """Return the time of one stage, of himalaya's solver for it, and their ratio."""
+    train = (rows["split"] == "train").to_numpy()
+    x, runs = designs["A1"][train], rows["run"].to_numpy()[train]
+    start = time.perf_counter()
+    fit_ridge(x, series[train], runs)
+    seconds = time.perf_counter() - start
+    slow = himalaya_seconds(x, series[train], runs)
+    return {
+        "one_stage_seconds": seconds,
+        "himalaya_one_stage_seconds": slow,
+        "ratio": slow / seconds,
+    }
+
+
 def main() -> None:
-    """Time it and print one table."""
+    """Measure, print one table and write it as JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -91,39 +137,12 @@ def main() -> None:
     parser.add_argument("--components", type=int, default=100)
     parser.add_argument("--himalaya", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("encoding.json"))
-    given = parser.parse_args()
-    y, rows, features = problem(given.voxels, given.components)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    label = np.ones(given.voxels, np.int64)
-    start, cpu = time.perf_counter(), time.process_time()
-    found = encode(y, rows, features, label, ["all"], np.random.default_rng(0))
-    result = {
-        "voxels": given.voxels,
-        "features_a_stage": given.components * len(DELAYS_TR),
-        "seconds": time.perf_counter() - start,
-        "cpu_seconds": time.process_time() - cpu,
-        "gigabytes_before": before,
-        "gigabytes_peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
-        "mean_r": {stage: float(found.voxels[f"r_{stage}"].mean()) for stage in STAGES},
-    }
-    if given.himalaya:
-        train = (rows["split"] == "train").to_numpy()
-        x, runs = features["A1"][train], rows["run"].to_numpy()[train]
-        start = time.perf_counter()
-        fit_ridge(x, y[train], runs)
-        result["one_stage_seconds"] = time.perf_counter() - start
-        result["himalaya_one_stage_seconds"] = himalayas(x, y[train], runs)
-        result["ratio"] = result["himalaya_one_stage_seconds"] / result["one_stage_seconds"]
-    result["hardware"] = {
-        "cores": len(os.sched_getaffinity(0)),
-        "processor": platform.processor() or platform.machine(),
-        "threads": torch.get_num_threads(),
-        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-    }
-    for key, value in result.items():
-        print(f"{key:28} {value:.2f}" if isinstance(value, float) else f"{key:28} {value}")
-    given.out.write_text(json.dumps(result, indent=2) + "\n", "utf-8")
-    print(f"wrote {given.out}")
+    arguments = parser.parse_args()
+    series, rows, designs = problem(arguments.voxels, arguments.components)
+    result = measure_encoding(series, rows, designs)
+    if arguments.himalaya:
+        result |= compare_with_himalaya(series, rows, designs)
+    report(result, {"seconds": 60, "gigabytes_peak": 2}, arguments.out)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Make the class/file tree that natsound.toml is trained on: ESC-10 and GTZAN in one folder.
+"""Make the class/file tree for natsound.toml: ESC-10 and GTZAN in one folder.
 
-The files of ESC-10 (``001 - Dog bark/1-100032-A.ogg``, 5 s) are linked; of every GTZAN excerpt the
-first 15 s become four pieces of 3.75 s, so that there is as much music as there are other sounds.
+The files of ESC-10 (``001 - Dog bark/1-100032-A.ogg``, 5 s) are linked. The first 15 s of every
+GTZAN excerpt are cut into four pieces of 3.75 s, to have as much music as other sounds.
 
     python experiments/benchmarks/music_and_environment.py ESC-10 genres sounds
 """
@@ -15,7 +15,7 @@ PIECES, PIECE_S = "abcd", 3.75
 
 
 def main() -> None:
-    """Link the one, cut the other."""
+    """Link the sounds of ESC-10 and cut those of GTZAN."""
     esc10, genres, out = map(Path, sys.argv[1:])
     for path in sorted(esc10.glob("*/*.ogg")):
         folder = out / path.parent.name.split(" - ")[-1].lower().replace(" ", "-")

@@ -2,12 +2,12 @@
 
     python experiments/benchmarks/networks.py [--network cortex-z] [--size base] [--device auto]
 
-Each area is timed alone, forward and backward, on windows of 7.4 s of log-mel (128 bands, 23 ms a
-frame), beside a plain convolution of the same shape: the one in it with the most multiply-adds,
-alone (for the GRU one from its input to all its gates). Columns: multiply-adds of one window;
-windows a second; GFLOP/s (two a multiply-add, once forward and twice backward, without the gradient
-of the sound itself); those of the convolution; the share of the first in the second; the share in
-what a product of large matrices reaches. Below 30 % the README says why.
+Each area is timed alone, forward and backward, on windows of 7.4 s of log-mel (128 bands, 23 ms per
+frame), and compared with a plain convolution of the same shape: the one of its convolutions with
+the most multiply-adds, alone (for the GRU, one from its input to all its gates). Columns:
+multiply-adds of one window; windows per second; GFLOP/s (two per multiply-add, once forward and
+twice backward, without the gradient of the sound itself); those of the convolution; their ratio;
+the ratio to what a product of large matrices reaches. The README explains ratios below 30 %.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from neuromusic.models.cortex import SIZES, Cortex, Recurrent, Unrolled
 from neuromusic.models.network import InputSpec
 from neuromusic.models.registry import create_model
-from neuromusic.models.summary import _multiply_adds
+from neuromusic.models.summary import multiply_adds_of_layers
 
 CORTICAL = ("cortex-z", "cortex-r", "cortex-rt", "cortex-s")
 SPEC = InputSpec(n_bands=128, n_frames=319, frame_s=512 / 22050, n_classes=10)
@@ -33,7 +33,7 @@ LEAST = 0.3
 
 
 def area_runner(network: Cortex, name: str) -> Callable[[Tensor], Tensor]:
-    """Return an area's share of a forward pass, as a function of its input."""
+    """Return an area's part of the forward pass, as a function of its input."""
     area = network.areas[name]
     if not isinstance(network, Unrolled):
         return area
@@ -44,7 +44,7 @@ def area_runner(network: Cortex, name: str) -> Callable[[Tensor], Tensor]:
         entered = area.entry(x)
         state = area.step(entered, None, 0)
         for index in range(1, steps):
-            # A1 hears the same sound in every step; the others hear something new.
+            # A1 gets the same sound in every step; the input of the other areas changes.
             entered = entered if name == "A1" else area.entry(x)
             state = area.step(entered, state, index)
         return state
@@ -63,8 +63,8 @@ def gru_runner(network: Cortex) -> Callable[[Tensor], Tensor]:
 
 
 def stages(network: Cortex, batch: int, device: torch.device) -> list[dict[str, Any]]:
-    """Return of every stage: name, run, its input and the multiply-adds of one window."""
-    counts = _multiply_adds(network)
+    """Return for every stage: name, function, input and the multiply-adds of one window."""
+    counts = multiply_adds_of_layers(network)
     x = torch.randn(batch, SPEC.n_channels, SPEC.n_bands, SPEC.n_frames, device=device)
     out = []
     with torch.no_grad():
@@ -88,37 +88,37 @@ def plain_convolution(network: Cortex, stage: dict[str, Any]) -> tuple[nn.Conv2d
         x = torch.randn(len(x), network.gru.input_size, 1, x.shape[3], device=x.device)
         conv = nn.Conv2d(x.shape[1], 6 * network.gru.hidden_size, 1).to(x.device)
         return conv, x, x.shape[3] * conv.weight.numel()
-    heard: dict[nn.Conv2d, tuple[Tensor, int]] = {}
+    calls: dict[nn.Conv2d, tuple[Tensor, int]] = {}
 
-    def look(layer: nn.Conv2d, given: tuple[Tensor, ...], out: Tensor) -> None:
-        # The last time, when a kernel that is used with two strides has the stride 1.
-        heard[layer] = (given[0].detach(), out[0].numel() * layer.weight[0].numel())
+    def note(layer: nn.Conv2d, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+        # The last call counts: a kernel that is used with two strides then has stride 1.
+        calls[layer] = (inputs[0].detach(), out[0].numel() * layer.weight[0].numel())
 
     layers = [m for m in network.areas[stage["stage"]].modules() if isinstance(m, nn.Conv2d)]
-    handles = [layer.register_forward_hook(look) for layer in layers]
+    handles = [layer.register_forward_hook(note) for layer in layers]
     with torch.no_grad():
         stage["run"](stage["x"])
     for handle in handles:
         handle.remove()
-    best = max(heard, key=lambda layer: heard[layer][1])
-    return best, *heard[best]
+    best = max(calls, key=lambda layer: calls[layer][1])
+    return best, *calls[best]
 
 
 def product_rate(device: torch.device) -> float:
-    """Return the GFLOP/s of a product of two matrices of 4096 (2048 on a CPU) a side."""
+    """Return the GFLOP/s of a product of two square matrices of size 4096 (2048 on a CPU)."""
     n = 4096 if device.type == "cuda" else 2048
     a = torch.randn(n, n, device=device)
     layer = nn.Linear(n, n, bias=False).to(device)
     return 6 * n**3 / seconds(layer, a, 5, True) / 1e9
 
 
-def seconds(run: Callable[[Tensor], Tensor], x: Tensor, times: int, learns: bool) -> float:
-    """Return the median seconds of forward and backward, by the CPU's own clock on one thread."""
+def seconds(run: Callable[[Tensor], Tensor], x: Tensor, times: int, needs_gradient: bool) -> float:
+    """Return the median seconds of forward and backward; CPU time if there is only one thread."""
     on_gpu = x.is_cuda
     clock = time.perf_counter if on_gpu or torch.get_num_threads() > 1 else time.process_time
-    x = x.detach().requires_grad_(learns)
+    x = x.detach().requires_grad_(needs_gradient)
     gradient = torch.randn_like(run(x))
-    found = []
+    durations = []
     for _ in range(times + 1):
         if on_gpu:
             torch.cuda.synchronize()
@@ -128,29 +128,29 @@ def seconds(run: Callable[[Tensor], Tensor], x: Tensor, times: int, learns: bool
         y.backward(gradient.to(y.dtype))
         if on_gpu:
             torch.cuda.synchronize()
-        found.append(clock() - start)
-    return statistics.median(found[1:])
+        durations.append(clock() - start)
+    return statistics.median(durations[1:])
 
 
 def measure(name: str, size: str, batch: int, times: int, device: torch.device) -> list[dict]:  # type: ignore[type-arg]
-    """Return one row a stage of a network."""
+    """Return one row per stage of a network."""
     network = create_model(name, SPEC, 0, size=size)
     assert isinstance(network, Cortex)
     network.to(device=device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
     rows, product = [], product_rate(device)
     for stage in stages(network, batch, device):
-        conv, heard, conv_adds = plain_convolution(network, stage)
+        conv, conv_x, conv_adds = plain_convolution(network, stage)
         learns = stage["stage"] != "A1"
-        own = seconds(stage["run"], stage["x"], times, learns)
-        # A1 may hear itself, too; that convolution has a gradient to pass on.
+        area = seconds(stage["run"], stage["x"], times, learns)
+        # A1 may have recurrent convolutions, which do pass on a gradient.
         inner = learns or conv.in_channels > SPEC.n_channels
-        plain = seconds(conv, heard, times, inner)
-        rate = 2 * batch * (3 if learns else 2) * stage["multiply_adds"] / own / 1e9
+        plain = seconds(conv, conv_x, times, inner)
+        rate = 2 * batch * (3 if learns else 2) * stage["multiply_adds"] / area / 1e9
         conv_rate = 2 * batch * (3 if inner else 2) * conv_adds / plain / 1e9
         rows.append(
             {
                 "network": name, "size": size, "stage": stage["stage"],
-                "multiply_adds_m": stage["multiply_adds"] / 1e6, "windows_per_s": batch / own,
+                "multiply_adds_m": stage["multiply_adds"] / 1e6, "windows_per_s": batch / area,
                 "gflop_per_s": rate,
                 "plain_gflop_per_s": conv_rate, "share": rate / conv_rate,
                 "of_product": rate / product,
@@ -160,34 +160,35 @@ def measure(name: str, size: str, batch: int, times: int, device: torch.device) 
 
 
 def main() -> None:
-    """Measure, print one table, write JSON."""
+    """Measure everything, print one table and write JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--network", choices=CORTICAL, action="append", help="default: all")
     parser.add_argument("--size", choices=list(SIZES), default="base")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--batch", type=int, help="windows (CPU 16, GPU 256)")
-    parser.add_argument("--quick", action="store_true", help="4 windows, once")
+    parser.add_argument("--batch", type=int, help="windows per batch (CPU 16, GPU 256)")
+    parser.add_argument("--quick", action="store_true", help="4 windows, measured once")
     parser.add_argument("--out", type=Path, default=Path("networks.json"))
-    given = parser.parse_args()
-    kind = given.device
+    options = parser.parse_args()
+    kind = options.device
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"
-    batch = given.batch or (4 if given.quick else 256 if kind == "cuda" else 16)
+    batch = options.batch or (4 if options.quick else 256 if kind == "cuda" else 16)
+    times = 1 if options.quick else 5
     rows = []
     print(f"{'network':10} {'stage':5} {'M adds':>8} {'windows/s':>10} {'GFLOP/s':>9} "
           f"{'plain':>9} {'share':>6} {'of product':>10}")  # fmt: skip
-    for name in given.network or CORTICAL:
-        for row in measure(name, given.size, batch, 1 if given.quick else 5, torch.device(kind)):
+    for name in options.network or CORTICAL:
+        for row in measure(name, options.size, batch, times, torch.device(kind)):
             rows.append(row)
             print(f"{name:10} {row['stage']:5} {row['multiply_adds_m']:8.1f} "
                   f"{row['windows_per_s']:10.0f} {row['gflop_per_s']:9.1f} "
                   f"{row['plain_gflop_per_s']:9.1f} {row['share']:6.0%} {row['of_product']:10.0%}"
                   + ("  below" if row["share"] < LEAST else ""), flush=True)  # fmt: skip
     whole = {"rows": rows, "batch": batch, "device": kind, "hardware": common.hardware()}
-    given.out.write_text(json.dumps(whole, indent=2) + "\n", "utf-8")
-    print(f"hardware {whole['hardware']}\nwrote {given.out}")
+    options.out.write_text(json.dumps(whole, indent=2) + "\n", "utf-8")
+    print(f"hardware {whole['hardware']}\nwrote {options.out}")
 
 
 if __name__ == "__main__":

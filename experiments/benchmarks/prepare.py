@@ -1,17 +1,17 @@
-"""The tenfold preparation beside the predecessors' procedure, on the same clips in the same run.
+"""Tenfold preparation compared with the predecessors' procedure, on the same clips.
 
 The procedure: for each clip librosa.load; nine variants by librosa (harmonic and percussive part,
 pitch shift, two time stretches, interpolation, noise, roll, gain); ten wav files written; each
-loaded again; STFT and mel. One process, as they had it; it is timed on a part of the clips, half of
-it before and half of it after ours, and scaled to all of them. Ours is the command `neuromusic
-prepare`, from its start to its end, in one process, in two, and on a GPU where there is one.
+loaded again; STFT and mel. It uses one process, as the original did; it is timed on a sample of the
+clips, half of it before and half of it after ours, and scaled to all of them. Ours is the command
+`neuromusic prepare`, from start to end, with one process, with two, and on a GPU if there is one.
 
-On a machine whose speed wanders, take several rounds: each of them times all ways, and the table
-has the median of every figure.
+On a machine whose speed varies, use several rounds: each times all of these, and the table has the
+median of every figure.
 
   python experiments/benchmarks/prepare.py
   python experiments/benchmarks/prepare.py --rounds 3
-  python experiments/benchmarks/prepare.py --linear     # 10, 100 and 1 000 clips besides
+  python experiments/benchmarks/prepare.py --linear     # also 10, 100 and 1 000 clips
   python experiments/benchmarks/prepare.py --quick
 """
 
@@ -29,44 +29,42 @@ import common
 import numpy as np
 
 RATE_HZ = 22_050
-DIFFERENT = 4  # sounds a genre; the other clips are copies, whose variants differ all the same
+DIFFERENT = 4  # sounds per genre; the other clips are copies, but their variants differ
 TARGETS = {
     "ratio_1": 12.0, "ratio_2": 25.0, "ratio_gpu": 200.0, "two_to_one": 1.8, "peak_mb_2": 1000.0,
 }  # fmt: skip
-MOST = ("peak_mb_2",)
+UPPER_LIMITS = ("peak_mb_2",)
 
 
 def make_lists(root: Path, n: int) -> Path:
-    """Write n training clips (and a test clip a genre) of synthetic music, and their lists."""
+    """Write n training clips (and one test clip per genre) of synthetic music, and their lists."""
     from neuromusic.pipeline.lists import make_file_lists
     from neuromusic.stimuli import audio, synthetic
-    from neuromusic.stimuli.corpora import folder
+    from neuromusic.stimuli.corpora import Corpus
 
     tree = root / f"clips{n}"
-    a_genre = -(-n // len(synthetic.FAMILIES))
+    per_genre = -(-n // len(synthetic.FAMILIES))
     for genre in synthetic.FAMILIES:
         (tree / genre).mkdir(parents=True)
-        for number in range(a_genre + 1):
+        for number in range(per_genre + 1):
             path = tree / genre / synthetic.clip_name(genre, number)
             if number < DIFFERENT:
                 audio.write(path, synthetic.make_clip(genre, number, 0))
             else:
                 shutil.copy(tree / genre / synthetic.clip_name(genre, number % DIFFERENT), path)
-    files = folder.table(tree)
-    return make_file_lists(
-        files, f"{a_genre}:0:1", 0, 15.0, root / f"lists{n}", "hard", lambda text: None
-    )
+    corpus = Corpus("folder", tree)
+    return make_file_lists(corpus, split=f"{per_genre}:0:1", out=root / f"lists{n}")
 
 
 def baseline(files: list[Path]) -> list[float]:
-    """Return the seconds that the predecessors' procedure takes for each clip."""
+    """Return the seconds that the predecessors' procedure takes per clip."""
     import librosa
     import soundfile
 
     from neuromusic.features import augment
 
-    taken = []
-    with tempfile.TemporaryDirectory() as place:
+    seconds = []
+    with tempfile.TemporaryDirectory() as folder:
         for path in files:
             drawn = [augment.draw(0, path.name, variant) for variant in range(10)]
             start = time.perf_counter()
@@ -87,42 +85,42 @@ def baseline(files: list[Path]) -> list[float]:
                 harmonic,
             ]
             for index, variant in enumerate(variants):
-                soundfile.write(Path(place) / f"{index}.wav", variant, RATE_HZ)
+                soundfile.write(Path(folder) / f"{index}.wav", variant, RATE_HZ)
             for index in range(len(variants)):
-                again, _ = librosa.load(Path(place) / f"{index}.wav", sr=RATE_HZ)
+                again, _ = librosa.load(Path(folder) / f"{index}.wav", sr=RATE_HZ)
                 mel = librosa.feature.melspectrogram(
                     y=again, sr=RATE_HZ, n_fft=1024, hop_length=512, n_mels=128
                 )
                 librosa.power_to_db(mel)
-            taken.append(time.perf_counter() - start)
-    return taken
+            seconds.append(time.perf_counter() - start)
+    return seconds
 
 
-def baseline_apart(files: list[Path]) -> list[float]:
-    """Return what `baseline` returns, from a process of its own that has warmed up."""
-    done = subprocess.run(
+def baseline_in_a_process(files: list[Path]) -> list[float]:
+    """Return what `baseline` returns, from another process and after a first clip to warm up."""
+    process = subprocess.run(
         [sys.executable, __file__, "--baseline", *map(str, [files[0], *files])],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, check=True,
     )  # fmt: skip
-    return list(json.loads(done.stdout)[1:])
+    return list(json.loads(process.stdout)[1:])
 
 
 def ours(lists: Path, out: Path, *more: str) -> common.Measured:
-    """Return what the command takes."""
+    """Return the time and memory of the command."""
     command = [sys.executable, "-m", "neuromusic", "prepare", lists, "--out", out, *more]
     measured = common.measure(command)
     shutil.rmtree(out)
     return measured
 
 
-def one_round(
-    lists: Path, files: list[Path], runs: dict[str, list[str]], n_clips: int
+def measure_round(
+    lists: Path, files: list[Path], variants: dict[str, list[str]], n_clips: int
 ) -> dict[str, float]:
-    """Return seconds, memory and ratios of every way once."""
+    """Return seconds, memory and ratios, each measured once."""
     half = len(files) // 2
-    seconds = baseline_apart(files[:half])
-    measured = {name: ours(lists, lists.parent / "out", *more) for name, more in runs.items()}
-    seconds += baseline_apart(files[half:])
+    seconds = baseline_in_a_process(files[:half])
+    measured = {name: ours(lists, lists.parent / "out", *more) for name, more in variants.items()}
+    seconds += baseline_in_a_process(files[half:])
     whole_s = float(np.median(seconds)) * n_clips
     result = {
         "baseline_clip_s": whole_s / n_clips,
@@ -140,49 +138,51 @@ def one_round(
 
 
 def main() -> None:
-    """Time it and print one table."""
+    """Measure everything and print one table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--clips", type=int, default=480)
-    parser.add_argument("--sample", type=int, default=24, help="clips of the baseline (24)")
-    parser.add_argument("--rounds", type=int, default=1, help="of all ways (1)")
-    parser.add_argument("--linear", action="store_true", help="10, 100 and 1 000 clips too")
-    parser.add_argument("--quick", action="store_true", help="a minute: does it run at all?")
+    parser.add_argument("--sample", type=int, default=24, help="clips for the baseline (24)")
+    parser.add_argument("--rounds", type=int, default=1, help="number of rounds (1)")
+    parser.add_argument("--linear", action="store_true", help="also 10, 100 and 1 000 clips")
+    parser.add_argument("--quick", action="store_true", help="a minute, to check that it runs")
     parser.add_argument("--out", type=Path, default=Path("prepare.json"))
     parser.add_argument("--baseline", type=Path, nargs="+", help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.baseline:
-        print(json.dumps(baseline(given.baseline)))
+    options = parser.parse_args()
+    if options.baseline:
+        print(json.dumps(baseline(options.baseline)))
         return
-    if given.quick:
-        given.clips, given.sample = 20, 2
-    result: dict[str, object] = {"clips": given.clips, "variants": 10}
-    with tempfile.TemporaryDirectory() as place:
-        root = Path(place)
-        lists = make_lists(root, given.clips)
-        files = sorted((root / f"clips{given.clips}").rglob("*.wav"))
-        files = files[:: len(files) // given.sample][: given.sample]
-        runs = {
+    if options.quick:
+        options.clips, options.sample = 20, 2
+    result: dict[str, object] = {"clips": options.clips, "variants": 10}
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        lists = make_lists(root, options.clips)
+        files = sorted((root / f"clips{options.clips}").rglob("*.wav"))
+        files = files[:: len(files) // options.sample][: options.sample]
+        variants = {
             "1": ["--workers", "1", "--device", "cpu"],
             "2": ["--workers", "2", "--device", "cpu"],
         }
         if common.hardware()["gpu"]:
-            runs["gpu"] = ["--device", "cuda"]
-        rounds = [one_round(lists, files, runs, given.clips) for _ in range(given.rounds)]
+            variants["gpu"] = ["--device", "cuda"]
+        rounds = [
+            measure_round(lists, files, variants, options.clips) for _ in range(options.rounds)
+        ]
         result |= {key: float(np.median([each[key] for each in rounds])) for key in rounds[0]}
         for key in rounds[0]:
             if key.startswith("ratio") or key == "two_to_one":
                 result[f"{key}_rounds"] = ", ".join(f"{each[key]:.1f}" for each in rounds)
-        if given.linear:
+        if options.linear:
             for n in (10, 100, 1000):
                 each = ours(make_lists(root, n), root / "out", "--workers", "2", "--device", "cpu")
                 result[f"linear_{n}_s"] = each.seconds
                 result[f"linear_{n}_peak_mb"] = each.peak_mb
                 shutil.rmtree(root / f"clips{n}")
-    least = {key: value for key, value in TARGETS.items() if key not in MOST}
-    common.report(result, {key: TARGETS[key] for key in MOST}, given.out)
-    for key, value in least.items():
+    lower_limits = {key: value for key, value in TARGETS.items() if key not in UPPER_LIMITS}
+    common.report(result, {key: TARGETS[key] for key in UPPER_LIMITS}, options.out)
+    for key, value in lower_limits.items():
         if key in result:
             met = "met" if float(str(result[key])) >= value else "NOT MET"
             print(f"{key}: {result[key]:.1f}, target at least {value:g}: {met}")

@@ -1,13 +1,13 @@
-"""Start: how long until a command does its own work.
+"""Startup time: how long until a command does its own work.
 
     python experiments/benchmarks/start.py [--quick] [--cold] [--out FILE]
 
-`neuromusic --help`, as the installed script and as `python -m neuromusic`, beside `python -c
-"import click"`; target 0.25 s and 3 times that import. Then a cheap real call of each of ten
-commands on twenty clips: `..._first_s` is when it opens its first input, `..._whole_s` when it has
-ended (target 5 s), `..._cpu_s` its CPU time, which a busy machine disturbs less. Medians of several
-calls in turn. --cold asks the system first to forget the files of the Python installation
-(posix_fadvise; what other processes have mapped stays).
+First `neuromusic --help`, as the installed script and as `python -m neuromusic`, compared with
+`python -c "import click"`; targets: 0.25 s, and 3 times that import. Then a cheap real call of each
+of ten commands on twenty clips: `..._first_s` is the time until it opens its first input,
+`..._whole_s` until it ends (target 5 s), `..._cpu_s` its CPU time, which depends less on the load
+of the machine. Medians of several calls in alternation. --cold first drops the files of the Python
+installation from the page cache (posix_fadvise; pages mapped by other processes stay).
 """
 
 import argparse
@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from common import make_run, report
+from common import report, write_network
 
 from neuromusic.design.orders import GENRES, ORDER_FILES, design_orders, write_order
 from neuromusic.stimuli.audio import RATE_HZ
@@ -39,19 +39,20 @@ size = "tiny"
 epochs = 1
 batch_size = 16
 """
-# Writes when the first file below a folder is opened, in seconds of the day, and runs the command.
+# Runs a command and writes the time at which it opens the first file below a folder.
 WATCHED = """
 import sys, time
-place, note = sys.argv[1:3]
+folder, output = sys.argv[1:3]
 del sys.argv[1:3]
-def hook(event, given):
-    if event == "open" and note and isinstance(given[0], str) and given[0].startswith(place):
-        global once
-        if once:
-            once = False
-            with open(note, "w") as file:
-                file.write(str(time.time()))
-once = True
+is_open = False
+def hook(event, arguments):
+    global is_open
+    if event != "open" or is_open or not isinstance(arguments[0], str):
+        return
+    if arguments[0].startswith(folder):
+        is_open = True
+        with open(output, "w") as file:
+            file.write(str(time.time()))
 sys.addaudithook(hook)
 from neuromusic.cli.main import cli
 cli()
@@ -68,14 +69,15 @@ COMMANDS = {
     "models": "models cortex-z",
     "train": "train {0}/tiny.toml --prepared {0}/prepared --out {1}",
     "evaluate": "evaluate {0}/trained",
-    "export": "export {0}/run --lists {0}/lists --out {1}",
-    "predict": "predict {0}/run {0}/clips/blues.00000_15s.wav --out {1}",
-    "similar": "similar {0}/run --clip {0}/clips/blues.00000_15s.wav --among {0}/clips --index {1}",
+    "export": "export {0}/network --lists {0}/lists --out {1}",
+    "predict": "predict {0}/network {0}/clips/blues.00000_15s.wav --out {1}",
+    "similar": "similar {0}/network --clip {0}/clips/blues.00000_15s.wav --among {0}/clips "
+    "--index {1}",
 }
 
 
 def make_inputs(root: Path) -> None:
-    """Write twenty clips of noise, their orders and lists, and what training needs."""
+    """Write twenty clips of noise, their orders and lists, and the input of a training."""
     names = [f"{genre}.{number:05d}_15s.wav" for genre in GENRES for number in range(2)]
     (root / "clips").mkdir()
     rng = np.random.default_rng(0)
@@ -84,7 +86,7 @@ def make_inputs(root: Path) -> None:
         soundfile.write(root / "clips" / name, wave.clip(-1, 1), RATE_HZ)
     for order in design_orders(names, 0):
         write_order(order, root / ORDER_FILES[order.split])
-    make_run(root / "run")
+    write_network(root / "network")
     mel = rng.normal(-40, 5, (20, 64, 97)).astype(np.float16)
     trial = {"run": np.repeat([1, 2], 10), "trial": np.tile(np.arange(1, 11), 2)}
     genre = np.array([name.split(".")[0] for name in names])
@@ -100,30 +102,30 @@ def make_inputs(root: Path) -> None:
 def seconds(command: list[str]) -> tuple[float, float]:
     """Return the seconds and CPU seconds of a process; raise RuntimeError if it fails."""
     start = time.perf_counter()
-    with tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT)
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         _, status, used = os.wait4(process.pid, 0)
         whole = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode > 1:  # 1: a check that found something
-            said.seek(0)
-            raise RuntimeError(f"{' '.join(command)}: {said.read()}")
+        if process.returncode > 1:  # 1: a check found something
+            output.seek(0)
+            raise RuntimeError(f"{' '.join(command)}: {output.read()}")
     return whole, used.ru_utime + used.ru_stime
 
 
-def watched(root: Path, line: str) -> tuple[float, float, float]:
+def time_command(root: Path, line: str) -> tuple[float, float, float]:
     """Return the seconds until a command opens an input and until its end, and its CPU seconds."""
     with tempfile.TemporaryDirectory() as scratch:
-        note = Path(scratch) / "note"
-        given = line.format(root, Path(scratch) / "out").split()
+        opened = Path(scratch) / "opened"
+        arguments = line.format(root, Path(scratch) / "out").split()
         begin = time.time()
-        whole, cpu = seconds([sys.executable, "-c", WATCHED, str(root), str(note), *given])
-        first = float(note.read_text()) - begin if note.is_file() else whole
+        whole, cpu = seconds([sys.executable, "-c", WATCHED, str(root), str(opened), *arguments])
+        first = float(opened.read_text()) - begin if opened.is_file() else whole
     return first, whole, cpu
 
 
-def forget() -> None:
-    """Ask the system to forget the files of this Python and its packages."""
+def drop_page_cache() -> None:
+    """Drop the files of this Python and its packages from the page cache."""
     for base in {sys.prefix, sys.base_prefix}:
         for folder, _, names in os.walk(Path(base) / "lib"):
             for name in names:
@@ -136,14 +138,14 @@ def forget() -> None:
 
 
 def main() -> None:
-    """Time all starts and print one table."""
+    """Measure everything and print one table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--cold", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("start.json"))
-    given = parser.parse_args()
+    options = parser.parse_args()
     script = shutil.which("neuromusic")
     helps = {CLICK: [sys.executable, "-c", "import click"],
              HELP: [sys.executable, "-m", "neuromusic", "--help"]}  # fmt: skip
@@ -152,10 +154,10 @@ def main() -> None:
     result: dict[str, object] = {}
     targets = {f"{name}_s": 0.25 for name in helps if name != CLICK}
     times: dict[str, list[float]] = {name: [] for name in helps}
-    for _ in range(5 if given.quick else 21):  # in turn, so that all meet the same disturbances
+    for _ in range(5 if options.quick else 21):  # in alternation, so that all are disturbed alike
         for name, command in helps.items():
             times[name].append(seconds(command)[0])
-    result |= {f"{name}_s": statistics.median(each) for name, each in times.items()}
+    result |= {f"{name}_s": statistics.median(values) for name, values in times.items()}
     for name in [*helps][1:]:
         ratios = [ours / base for ours, base in zip(times[name], times[CLICK], strict=True)]
         result[f"{name}_ratio"] = statistics.median(ratios)
@@ -164,19 +166,19 @@ def main() -> None:
         root = Path(scratch)
         make_inputs(root)
         for name, line in COMMANDS.items():
-            seen = [watched(root, line) for _ in range(1 if given.quick else 3)]
+            calls = [time_command(root, line) for _ in range(1 if options.quick else 3)]
             keys = (f"{name}_first_s", f"{name}_whole_s", f"{name}_cpu_s")
-            medians = map(statistics.median, zip(*seen, strict=True))
+            medians = map(statistics.median, zip(*calls, strict=True))
             result |= dict(zip(keys, medians, strict=True))
             targets[f"{name}_whole_s"] = 5.0
-        for name in ("lists", "predict", "train") if given.cold else ():
-            forget()
+        for name in ("lists", "predict", "train") if options.cold else ():
+            drop_page_cache()
             keys = (f"{name}_cold_first_s", f"{name}_cold_whole_s", f"{name}_cold_cpu_s")
-            result |= dict(zip(keys, watched(root, COMMANDS[name]), strict=True))
-    if given.cold:
-        forget()
+            result |= dict(zip(keys, time_command(root, COMMANDS[name]), strict=True))
+    if options.cold:
+        drop_page_cache()
         result["help_cold_s"] = seconds(helps[HELP])[0]
-    report(result, targets, given.out)
+    report(result, targets, options.out)
 
 
 if __name__ == "__main__":

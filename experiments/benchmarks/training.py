@@ -1,19 +1,20 @@
-"""Windows a second in training, beside a plain loop as the predecessors wrote it.
+"""Windows per second in training, compared with a plain loop as the predecessors wrote it.
 
     python experiments/benchmarks/training.py [--network cnn4-gru] [--device auto] [--quick]
 
-Three ways train the network of an experiment on windows of 128 bands of one synthetic set, in
-batches of the same size and number, each in a process of its own and in turns:
+Three loops train the network of an experiment on windows of 128 bands of one synthetic set, with
+the same number and size of batches, each in its own process and in alternation:
 
-predecessors  float32, torch as it comes; windows in memory, a DataLoader with workers; loss and
-              hits are fetched after every step; ReLU before the pool
+predecessors  float32, default torch settings; windows in memory, a DataLoader with workers; loss
+              and hits are fetched after every step; ReLU before the pooling
 bare          our batches, augmentation, optimiser and precision in a plain loop, without Lightning
-fit           `neuromusic.training.fit`, as `neuromusic train` calls it, checkpoints and all
+fit           `neuromusic.training.fit`, as `neuromusic train` calls it, including checkpoints
 
-Targets: fit has at least 1.3 times the predecessors' windows a second on 2 cores, 5 times on a GPU,
-and takes at most 10 % longer than bare. On a GPU also: 26 epochs on a set of 4 800 rows in 60 s.
-Set OMP_NUM_THREADS for another number of threads than cores. On a busy machine only the windows per
-CPU second with one thread say something; they leave the workers of the DataLoader out.
+Targets: fit reaches at least 1.3 times the predecessors' windows per second on 2 cores, 5 times on
+a GPU, and takes at most 10 % longer than bare. On a GPU also: 26 epochs on a set of 4 800 rows in
+60 s. OMP_NUM_THREADS sets the number of threads, by default that of the cores. On a busy machine
+only the windows per CPU second with one thread are meaningful; they do not include the DataLoader's
+workers.
 """
 
 import argparse
@@ -39,9 +40,10 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from neuromusic.design.orders import GENRES
 from neuromusic.features.prepared import open_prepared
-from neuromusic.pipeline import prepare
-from neuromusic.training.batches import band_statistics, cut, derive_seed, draw_windows, stored
-from neuromusic.training.build import wire
+from neuromusic.features.windows import cut_windows_on_device
+from neuromusic.pipeline.prepare import prepare_features
+from neuromusic.training.batches import band_statistics, derive_seed, draw_windows, rows_as_tensor
+from neuromusic.training.build import build_network
 from neuromusic.training.config import Config, load_config
 from neuromusic.training.fit import fit
 from neuromusic.training.lightning import GenreTask
@@ -50,10 +52,10 @@ from neuromusic.training.spectral_augment import augment_batch
 
 FRAME_S = 512 / 22050
 FRAMES = 646  # of a clip of 15 s
-WAYS = ("predecessors", "bare", "fit")
+LOOPS = ("predecessors", "bare", "fit")
 TARGETS = {"cpu": 1.3, "cuda": 5.0}
-SHARE = 0.9  # of the bare loop's windows a second that fit must keep
-WHOLE_S = 60.0  # 26 epochs on 4 800 rows, on one H200
+SHARE = 0.9  # of the bare loop's windows per second that fit must reach
+TWENTY_SIX_EPOCHS_S = 60.0  # 26 epochs on 4 800 rows, on one H200
 EXPERIMENTS = Path(__file__).parents[1]
 
 
@@ -72,13 +74,13 @@ def make_set(n: int, directory: Path) -> Path:
         frame_s=FRAME_S,
     )
     out = directory / f"prepared-{n}"
-    prepare.make_prepared_features(directory / "noise.npz", None, out, lambda text: None)
+    prepare_features(directory / "noise.npz", out=out)
     (directory / "noise.npz").unlink()
     return out
 
 
-def as_written(network: nn.Module) -> nn.Module:
-    """Put ReLU before the pool again, where the predecessors have it."""
+def with_early_relu(network: nn.Module) -> nn.Module:
+    """Move ReLU before the pooling, as in the predecessors' network."""
     for block in network.modules():
         if isinstance(block, nn.Sequential):
             for i in range(len(block) - 1):
@@ -88,16 +90,16 @@ def as_written(network: nn.Module) -> nn.Module:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
+    """Wait until the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
-Seconds = list[tuple[float, float]]  # of each epoch: by the clock, of the CPU
+Seconds = list[tuple[float, float]]  # of each epoch: wall-clock time, CPU time
 
 
 def timed(epoch: Callable[[], None], epochs: int, device: torch.device) -> Seconds:
-    """Return the seconds of each epoch after a first one that warms up."""
+    """Return the seconds of each epoch after a first one to warm up."""
     ends = []
     for _ in range(epochs + 1):
         epoch()
@@ -107,20 +109,20 @@ def timed(epoch: Callable[[], None], epochs: int, device: torch.device) -> Secon
 
 
 def between(ends: Seconds) -> Seconds:
-    """Return the seconds from one end of an epoch to the next."""
+    """Return the seconds from the end of each epoch to that of the next."""
     return [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(ends)]
 
 
 def predecessors(config: Config, prepared: Path, epochs: int, device: torch.device) -> Seconds:
     """Train as the predecessors did."""
     torch.manual_seed(0)
-    data, network = wire(config, open_prepared(prepared))
-    network = as_written(network).to(device)
+    data, network = build_network(config, open_prepared(prepared))
+    network = with_early_relu(network).to(device)
     chosen = select(data, config.data)
     window = network.spec.n_frames
     drawn = draw_windows(data, chosen.train, config, window, 0)
     rows, starts = (torch.cat(part) for part in zip(*drawn, strict=True))
-    x = cut(stored(data), rows, starts, window)
+    x = cut_windows_on_device(rows_as_tensor(data), rows, starts, window)
     y = torch.tensor(labels(data, data.classes))[rows]
     mean, std = band_statistics(data, chosen.train, config.data.normalisation)
     windows = TensorDataset((x - mean[:, None]) / std[:, None], y)
@@ -154,8 +156,8 @@ def predecessors(config: Config, prepared: Path, epochs: int, device: torch.devi
 
 
 def bare(config: Config, prepared: Path, epochs: int, device: torch.device) -> Seconds:
-    """Train on our batches, without Lightning."""
-    data, network = wire(config, open_prepared(prepared))
+    """Train with our batches, without Lightning."""
+    data, network = build_network(config, open_prepared(prepared))
     chosen = select(data, config.data)
     network.band_mean, network.band_std = band_statistics(
         data, chosen.train, config.data.normalisation
@@ -179,7 +181,7 @@ def bare(config: Config, prepared: Path, epochs: int, device: torch.device) -> S
             seed = derive_seed(config.train.seed, 2, counts["step"], 0)
             torch.manual_seed(seed)
             rng = torch.Generator(device).manual_seed(seed)
-            x = cut(features, r, at, task.reach) * task.scale
+            x = cut_windows_on_device(features, r, at, task.reach) * task.scale
             y = F.one_hot(label[r], n_classes).float()
             x, y = augment_batch(x, y, config.augment, task.window, data.frame_s, rng)
             optimizer.zero_grad()
@@ -196,13 +198,13 @@ def bare(config: Config, prepared: Path, epochs: int, device: torch.device) -> S
             counts["step"] += 1
         counts["epoch"] += 1
 
-    torch.use_deterministic_algorithms(True)  # these two as fit does
+    torch.use_deterministic_algorithms(True)  # both as in fit
     torch.utils.deterministic.fill_uninitialized_memory = False
     return timed(epoch, epochs, device)
 
 
 def ours(config: Config, prepared: Path, epochs: int, device: torch.device) -> Seconds:
-    """Train with `fit`; an epoch is from one checkpoint to the next."""
+    """Train with `fit`; an epoch lasts from one checkpoint to the next."""
     train = config.train.model_copy(
         update={"epochs": epochs + 1, "accelerator": "gpu" if device.type == "cuda" else "cpu"}
     )
@@ -218,7 +220,7 @@ def ours(config: Config, prepared: Path, epochs: int, device: torch.device) -> S
 
 
 def settings(network: str, batches: int, device: torch.device, batch: int | None) -> Config:
-    """Return the settings of an experiment with epochs of so many whole batches, no validation."""
+    """Return the settings of an experiment with ``batches`` batches per epoch and no validation."""
     path = Path(network) if network.endswith(".toml") else EXPERIMENTS / f"{network}.toml"
     config = load_config(path)
     size = batch or config.train.batch_size
@@ -234,55 +236,55 @@ def settings(network: str, batches: int, device: torch.device, batch: int | None
     )
 
 
-def one_way(given: argparse.Namespace, device: torch.device) -> None:
-    """Measure one way and print its windows a second as JSON."""
-    config = settings(given.network, given.batches, device, given.batch)
-    ways = {"predecessors": predecessors, "bare": bare, "fit": ours}
-    if given.only == "predecessors":
+def measure_loop(options: argparse.Namespace, device: torch.device) -> None:
+    """Measure one loop and print its windows per second as JSON."""
+    config = settings(options.network, options.batches, device, options.batch)
+    loops = {"predecessors": predecessors, "bare": bare, "fit": ours}
+    if options.only == "predecessors":
         config = config.model_copy(
             update={"train": config.train.model_copy(update={"precision": "32-true"})}
         )
-    seconds = ways[given.only](config, given.prepared, given.epochs, device)
+    seconds = loops[options.only](config, options.prepared, options.epochs, device)
     rates = [[config.data.windows_per_epoch / s for s in each] for each in seconds]
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(json.dumps({"rates": rates, "peak_gb": peak_gb}))
 
 
-def all_ways(given: argparse.Namespace, device: torch.device) -> dict[str, float | str]:
-    """Measure every way in turns, each in its own process; return figures and judgements."""
-    rates: dict[str, list[list[float]]] = {way: [] for way in WAYS}
-    memory = dict.fromkeys(WAYS, 0.0)
+def measure_all(options: argparse.Namespace, device: torch.device) -> dict[str, float | str]:
+    """Measure all loops in alternation, each in its own process; return the figures."""
+    rates: dict[str, list[list[float]]] = {loop: [] for loop in LOOPS}
+    memory = dict.fromkeys(LOOPS, 0.0)
     with tempfile.TemporaryDirectory() as folder:
-        prepared = make_set(120 if given.quick else 480, Path(folder))
-        for _ in range(given.rounds):
-            for way in WAYS:
-                # Plain torch does not ask for large pages.
-                pages = {"THP_MEM_ALLOC_ENABLE": "0" if way == "predecessors" else "1"}
-                done = subprocess.run(
+        prepared = make_set(120 if options.quick else 480, Path(folder))
+        for _ in range(options.rounds):
+            for loop in LOOPS:
+                # Large pages are not a default of torch.
+                pages = {"THP_MEM_ALLOC_ENABLE": "0" if loop == "predecessors" else "1"}
+                process = subprocess.run(
                     [
-                        sys.executable, __file__, "--only", way, "--prepared", prepared,
-                        "--network", given.network, "--device", device.type,
-                        "--batches", str(given.batches), "--epochs", str(given.epochs),
-                        *(["--batch", str(given.batch)] if given.batch else []),
+                        sys.executable, __file__, "--only", loop, "--prepared", prepared,
+                        "--network", options.network, "--device", device.type,
+                        "--batches", str(options.batches), "--epochs", str(options.epochs),
+                        *(["--batch", str(options.batch)] if options.batch else []),
                     ],
                     env={**os.environ, **pages}, capture_output=True, text=True, check=False,
                 )  # fmt: skip
-                if done.returncode:
-                    raise SystemExit(f"{way} failed:\n{done.stderr}")
-                said = json.loads(done.stdout.strip().splitlines()[-1])
-                rates[way] += said["rates"]
-                memory[way] = max(memory[way], said["peak_gb"])
+                if process.returncode:
+                    raise SystemExit(f"{loop} failed:\n{process.stderr}")
+                output = json.loads(process.stdout.strip().splitlines()[-1])
+                rates[loop] += output["rates"]
+                memory[loop] = max(memory[loop], output["peak_gb"])
         rate, of_cpu = (
-            {way: statistics.median(pair[i] for pair in each) for way, each in rates.items()}
+            {loop: statistics.median(pair[i] for pair in each) for loop, each in rates.items()}
             for i in (0, 1)
         )
-        result: dict[str, float | str] = {f"{way}_windows_per_s": rate[way] for way in WAYS}
-        result |= {f"{way}_windows_per_cpu_s": of_cpu[way] for way in WAYS}
-        result |= {f"{way}_peak_gb": memory[way] for way in WAYS}
+        result: dict[str, float | str] = {f"{loop}_windows_per_s": rate[loop] for loop in LOOPS}
+        result |= {f"{loop}_windows_per_cpu_s": of_cpu[loop] for loop in LOOPS}
+        result |= {f"{loop}_peak_gb": memory[loop] for loop in LOOPS}
         result["fit_to_predecessors"] = rate["fit"] / rate["predecessors"]
         result["fit_to_bare"] = rate["fit"] / rate["bare"]
-        if device.type == "cuda" and not given.quick:
-            config = settings(given.network, 1, device, given.batch)
+        if device.type == "cuda" and not options.quick:
+            config = settings(options.network, 1, device, options.batch)
             data = config.data.model_copy(update={"windows_per_epoch": 4800})
             config = config.model_copy(update={"data": data})
             seconds = ours(config, make_set(4800, Path(folder)), 25, device)
@@ -293,35 +295,35 @@ def all_ways(given: argparse.Namespace, device: torch.device) -> dict[str, float
 
 
 def main() -> None:
-    """Measure, print one table, write JSON."""
+    """Measure everything, print one table and write JSON."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    parser.add_argument("--network", default="cnn4-gru", help="a TOML, or a name in experiments/")
+    parser.add_argument("--network", default="cnn4-gru", help="TOML file, or name in experiments/")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--batches", type=int, help="in an epoch (CPU 6, GPU 100)")
-    parser.add_argument("--batch", type=int, help="windows in a batch (that of the experiment)")
-    parser.add_argument("--epochs", type=int, help="timed in each round (1)")
-    parser.add_argument("--rounds", type=int, help="of all three ways in turns (3)")
-    parser.add_argument("--quick", action="store_true", help="a minute: does it run at all?")
+    parser.add_argument("--batches", type=int, help="batches per epoch (CPU 6, GPU 100)")
+    parser.add_argument("--batch", type=int, help="windows per batch (that of the experiment)")
+    parser.add_argument("--epochs", type=int, help="timed epochs per round (1)")
+    parser.add_argument("--rounds", type=int, help="number of rounds (3)")
+    parser.add_argument("--quick", action="store_true", help="a minute, to check that it runs")
     parser.add_argument("--out", type=Path, default=Path("training.json"))
-    parser.add_argument("--only", choices=WAYS, help=argparse.SUPPRESS)
+    parser.add_argument("--only", choices=LOOPS, help=argparse.SUPPRESS)
     parser.add_argument("--prepared", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    options = parser.parse_args()
     has_gpu = torch.cuda.is_available()
-    kind = ("cuda" if has_gpu else "cpu") if given.device == "auto" else given.device
+    kind = ("cuda" if has_gpu else "cpu") if options.device == "auto" else options.device
     device = torch.device(kind)
-    given.batches = given.batches or (2 if given.quick else 100 if kind == "cuda" else 6)
-    given.batch = given.batch or (8 if given.quick else None)
-    given.epochs = given.epochs or 1
-    given.rounds = given.rounds or (1 if given.quick else 3)
-    if given.only:
-        one_way(given, device)
+    options.batches = options.batches or (2 if options.quick else 100 if kind == "cuda" else 6)
+    options.batch = options.batch or (8 if options.quick else None)
+    options.epochs = options.epochs or 1
+    options.rounds = options.rounds or (1 if options.quick else 3)
+    if options.only:
+        measure_loop(options, device)
         return
-    result = all_ways(given, device)
-    result = {"network": given.network, "device": kind, **result}
+    result = measure_all(options, device)
+    result = {"network": options.network, "device": kind, **result}
     least = {"fit_to_predecessors": TARGETS[kind], "fit_to_bare": SHARE}
-    most = {"seconds_26_epochs": WHOLE_S}
+    most = {"seconds_26_epochs": TWENTY_SIX_EPOCHS_S}
     width = max(map(len, result))
     for key, value in result.items():
         text = f"{value:8.2f}" if isinstance(value, float) else str(value)
@@ -333,8 +335,8 @@ def main() -> None:
             text += f"   target at most {most[key]}: {'met' if value <= most[key] else 'NOT MET'}"
         print(f"{key:{width}}  {text}")
     whole = {**result, "least": least, "most": most, "hardware": common.hardware()}
-    given.out.write_text(json.dumps(whole, indent=2) + "\n", "utf-8")
-    print(f"{'hardware':{width}}  {whole['hardware']}\nwrote {given.out}")
+    options.out.write_text(json.dumps(whole, indent=2) + "\n", "utf-8")
+    print(f"{'hardware':{width}}  {whole['hardware']}\nwrote {options.out}")
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The commands; a module each. Nothing heavy is imported before a command runs."""
+"""The command line: one module per command. Heavy imports are made inside the commands."""

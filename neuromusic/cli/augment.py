@@ -1,4 +1,4 @@
-"""neuromusic augment: write the variants as sound files."""
+"""neuromusic augment: write the variants of the training clips as sound files."""
 
 from pathlib import Path
 
@@ -8,19 +8,21 @@ from neuromusic.cli import options
 
 
 @click.command("augment")
-@click.argument("lists", type=options.DIRECTORY)
+@click.argument("lists", type=options.PATH)
 @options.seed
 @options.workers
 def command(lists: Path, seed: int, workers: int) -> None:
-    """Write the nine variants of every training clip as wav, beside the clip.
+    """Write the variants of the training clips as sound files.
 
-    Only to listen to them or for other tools: `prepare` makes its own, without files.
+    Each clip gets nine wav files next to it. They are for listening and for other programs:
+    `prepare` computes the same variants itself and needs no files.
 
     \b
     Example:
       neuromusic augment run_dataset
     """
-    from neuromusic.pipeline.augment import write_variants
+    from neuromusic.core.parallel import Machine
+    from neuromusic.pipeline.augment import augment
 
-    write_variants(lists, seed, workers, options.say)
+    augment(lists, seed=seed, machine=Machine(workers))
     options.next_step(f"neuromusic prepare {lists} --out prepared --seed {seed}")

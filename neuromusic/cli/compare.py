@@ -1,4 +1,4 @@
-"""neuromusic compare: runs in one table."""
+"""neuromusic compare: rank trained networks and test their differences."""
 
 from pathlib import Path
 
@@ -8,22 +8,28 @@ from neuromusic.cli import options
 
 
 @click.command("compare")
-@click.argument("runs", type=options.DIRECTORY, nargs=-1, required=True, metavar="RUN...")
-@click.option("--top", type=click.IntRange(1), help="Only so many, the best.")
+@click.argument("networks", type=options.PATH, nargs=-1, required=True, metavar="NETWORK...")
+@click.option("--top", type=click.IntRange(1), help="Show only the N best.", metavar="N")
 @options.artists
 @click.option(
-    "--out", type=options.DIRECTORY, help="Directory to make: both tables, JSON and a figure."
+    "--out",
+    type=options.PATH,
+    help="Output directory for both tables, as TSV and JSON, and a figure.",
 )
 def command(
-    runs: tuple[Path, ...], top: int | None, artists: Path | None, out: Path | None
+    networks: tuple[Path, ...], top: int | None, artists: Path | None, out: Path | None
 ) -> None:
-    """Rank runs and cross-validations by the accuracy over their clips, and test each pair.
+    """Rank trained networks and test their differences.
 
-    With interval, cross-entropy, F1, parameters, multiply-adds a window, seconds an epoch, the same
-    network with random weights, and the number that [published] in the settings names. Runs that
-    differ in the seed alone are one row: their mean. Pairs on the same clips: the difference with
-    its interval, and the exact McNemar test, corrected for all pairs. With an artist table,
-    intervals are drawn over artists.
+    Trained networks and cross-validations are ranked by clip accuracy. The first table has, for
+    each, the accuracy with its confidence interval, cross-entropy, F1, number of parameters,
+    multiply-adds per window, seconds per epoch, the accuracy of the same network with random
+    weights, and the number that [published] in the settings cites. Networks that differ only in
+    their seed are averaged into one row.
+
+    The second table has, for each pair scored on the same clips, the difference with its interval
+    and the exact McNemar test, corrected for the number of pairs. With an artist table, intervals
+    are bootstrapped over artists instead of clips.
 
     \b
     Examples:
@@ -32,5 +38,4 @@ def command(
     """
     from neuromusic.pipeline.compare import compare
 
-    for warning in compare(list(runs), top, out, options.say, artists):
-        click.echo(f"warning: {warning}", err=True)
+    compare(list(networks), out=out, top=top, artists=artists)

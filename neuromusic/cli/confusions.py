@@ -1,4 +1,4 @@
-"""neuromusic confusions: the network's, the listeners' and the brain's."""
+"""neuromusic confusions: compare a network's confusions with listeners' and the brain's."""
 
 from pathlib import Path
 
@@ -8,24 +8,25 @@ from neuromusic.cli import options
 
 
 @click.command("confusions")
-@click.argument("run", type=options.DIRECTORY)
-@click.option("--behaviour", type=options.DIRECTORY, required=True,
-              help="Folder of the listeners' spreadsheets, one .xlsx a subject.")  # fmt: skip
-@click.option("--decoding", type=options.DIRECTORY, required=True,
-              help="Decoded from the brain: TSV with subject, y_true, y_pred.")  # fmt: skip
+@click.argument("network", type=options.PATH)
+@click.option("--behaviour", type=options.PATH, required=True,
+              help="Folder of the listeners' spreadsheets, one .xlsx per subject.")  # fmt: skip
+@click.option("--decoding", type=options.PATH, required=True,
+              help="Genres decoded from the brain: TSV with subject, y_true, y_pred.")  # fmt: skip
 @options.seed
-@options.out("three matrices, their rank correlations and a figure")
-def command(run: Path, behaviour: Path, decoding: Path, seed: int, out: Path) -> None:
-    """Ask whether a network confuses what people and brains confuse.
+@options.out("the three matrices, their rank correlations and a figure")
+def command(network: Path, behaviour: Path, decoding: Path, seed: int, out: Path) -> None:
+    """Compare the confusions of a network, listeners and the brain.
 
-    Sets its confusion matrix (of a run or a cross-validation) beside the listeners' and the brain's
-    and correlates the cells off the diagonal, with p from permutations of the genres.
+    Tests whether they confuse the same genres. Compares the confusion matrix of a trained network
+    or a cross-validation with those of the listeners and of brain decoding: rank correlations of
+    the off-diagonal cells, with p values from permutations of the genres.
 
     \b
     Example:
       neuromusic confusions runs/cv --behaviour behaviour/ --decoding predictions_480_clips.tsv \\
         --out confusions
     """
-    from neuromusic.pipeline.confusions import compare_confusions
+    from neuromusic.pipeline.confusions import confusions
 
-    compare_confusions(run, behaviour, decoding, seed, out, options.say)
+    confusions(network, behaviour=behaviour, decoding=decoding, out=out, seed=seed)

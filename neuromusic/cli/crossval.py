@@ -1,4 +1,4 @@
-"""neuromusic crossval: run-wise cross-validation."""
+"""neuromusic crossval: cross-validate over scanner runs."""
 
 from pathlib import Path
 
@@ -8,20 +8,23 @@ from neuromusic.cli import options
 
 
 @click.command("crossval")
-@click.argument("settings", type=options.DIRECTORY)
-@click.option("--prepared", type=options.DIRECTORY, required=True, help="The prepared set.")
-@click.option("--folds", type=click.IntRange(2), default=4, show_default=True)
+@click.argument("settings", type=options.PATH)
+@options.prepared
+@click.option("--folds", type=click.IntRange(2), default=4, show_default=True,
+              help="Number of groups of training runs that are left out in turn.")  # fmt: skip
 @options.artists
 @options.changes
-@options.out("one run a fold and the pooled scores")
+@options.out("one trained network per fold and the pooled scores")
 def command(
     settings: Path, prepared: Path, folds: int, artists: Path | None,
     changes: tuple[str, ...], out: Path,
 ) -> None:  # fmt: skip
-    """Score every training run by a network that was trained without it.
+    """Cross-validate a network over scanner runs.
 
-    Goes on where a killed cross-validation stopped. With an artist table also the score of the
-    clips whose artist their fold's network never heard, and intervals over artists.
+    Every training run is scored by a network that was trained without it. An interrupted
+    cross-validation continues where it stopped. With an artist table, also reports the score of the
+    clips whose artist does not occur in the training clips of their fold, and intervals over
+    artists.
 
     \b
     Example:
@@ -30,8 +33,8 @@ def command(
     """
     from neuromusic.training.config import load_config
 
-    config = load_config(settings, changes)
-    from neuromusic.pipeline.crossval import make_crossval
+    config = load_config(settings, changes)  # first: it is fast, and may fail
+    from neuromusic.pipeline.crossval import crossval
 
-    make_crossval(config, prepared, folds, out, options.say, artists)
+    crossval(config, prepared, out=out, folds=folds, artists=artists)
     options.next_step(f"neuromusic compare {out} OTHER...")

@@ -1,6 +1,7 @@
-"""neuromusic encode: how well a network's stages predict the brain."""
+"""neuromusic encode: how well the stages of a network predict brain responses."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -8,60 +9,67 @@ from neuromusic.cli import options
 
 
 @click.command("encode")
-@click.argument("run", type=options.DIRECTORY)
-@click.option("--bids", type=options.DIRECTORY, help="BIDS dataset: the events of brain images.")
+@click.argument("network", type=options.PATH)
+@click.option("--bids", type=options.PATH, help="BIDS dataset with the events of the images.")
+@click.option("--derivatives", type=options.PATH, help="Folder of the images.  [default: --bids]")
 @click.option(
-    "--derivatives", type=options.DIRECTORY, help="Where the images are  [default: --bids]"
-)
-@click.option(
-    "--subjects", default="all", show_default=True, metavar="all|01,02", help="Whom to encode."
+    "--subjects", default="all", show_default=True, metavar="all|01,02", help="Subjects to encode."
 )
 @click.option(
     "--roi", default="auditory", show_default=True, metavar="auditory|all|whole|MASK",
-    help="Brodmann areas A1, belt, PB, T2T3; every label of the atlas; all voxels; or a mask.",
+    help="auditory: Brodmann areas of A1, belt, PB and T2T3; all: every label of the atlas; whole: "
+    "all voxels; or a mask image.",
 )  # fmt: skip
 @click.option(
-    "--atlas", type=options.DIRECTORY, help="Label image  [default: nilearn's Talairach atlas]"
+    "--atlas", type=options.PATH, help="Label image.  [default: nilearn's Talairach atlas]"
 )
-@click.option("--labels", type=options.DIRECTORY, help="Names of its labels: TSV, index and name.")
-@click.option("--space", help="Which images to take, by the space- in their names.")
+@click.option("--labels", type=options.PATH,
+              help="Names of the labels: TSV with columns index and name.")  # fmt: skip
+@click.option("--space", help="Use only images with this space- entity in their names.")
 @click.option(
     "--components", type=click.IntRange(1), default=100, show_default=True,
-    help="Principal components of a stage.",
+    help="Number of principal components of each stage.",
 )  # fmt: skip
-@click.option("--banded", is_flag=True, help="Fit all stages together too, a penalty for each.")
+@click.option("--banded", is_flag=True,
+              help="Also fit all stages together, each with its own penalty.")  # fmt: skip
 @click.option(
     "--high-pass-hz", type=click.FloatRange(0, 0.1, min_open=True), default=1 / 256,
-    show_default="1/256", help="Drifts that are slower are removed.",
+    show_default="1/256", help="Cutoff of the filter that removes slow drifts.",
 )  # fmt: skip
-@click.option("--sounds", type=options.DIRECTORY, help="Folder of short sounds, at any depth.")
+@click.option("--sounds", type=options.PATH,
+              help="Folder of short sounds, searched recursively.")  # fmt: skip
 @click.option(
-    "--responses", type=options.DIRECTORY,
-    help="With --sounds, one value a sound and target: .mat (R, stim_names), .npz or .tsv.",
+    "--responses", type=options.PATH,
+    help="For --sounds: one value per sound and target, as .mat (R, stim_names), .npz or .tsv.",
 )  # fmt: skip
 @click.option(
     "--splits", type=click.IntRange(1), default=10, show_default=True,
-    help="With --sounds, random halves for training and test.",
+    help="For --sounds: number of random splits into training and test halves.",
 )  # fmt: skip
 @click.option(
     "--statistics", type=click.Choice(["mean", "mean+deviation"]), default="mean+deviation",
-    show_default=True, help="With --sounds, what is taken over time.",
+    show_default=True, help="For --sounds: summary of each unit over time.",
 )  # fmt: skip
 @options.seed
 @options.out("maps, tables and figures")
 def command(
-    run: Path, bids: Path | None, derivatives: Path | None, subjects: str, roi: str,
+    network: Path, bids: Path | None, derivatives: Path | None, subjects: str, roi: str,
     atlas: Path | None, labels: Path | None, space: str | None, components: int, banded: bool,
-    high_pass_hz: float, sounds: Path | None, responses: Path | None, splits: int, statistics: str,
-    seed: int, out: Path,
+    high_pass_hz: float, sounds: Path | None, responses: Path | None, splits: int,
+    statistics: Literal["mean", "mean+deviation"], seed: int, out: Path,
 ) -> None:  # fmt: skip
-    """Predict the brain from every stage of a network, by ridge regression.
+    """Predict brain responses from the stages of a network.
 
-    With --bids, images: every voxel is fitted on the training runs, delays of 1 to 6 volumes, the
-    penalty chosen by leaving a run out; and scored on the test clips, their repeats averaged,
-    beside the noise ceiling. With --sounds and --responses, one value a sound and voxel or
-    component, on random halves of the sounds, beside a spectro-temporal baseline. Either beside the
-    same network with random weights. See docs/encoding.md.
+    Responses are predicted by ridge regression on each stage, in one of two ways.
+
+    With --bids, from images: every voxel is fitted on the training runs, with delays of 1 to 6
+    volumes and a penalty chosen by leave-one-run-out cross-validation, then scored on the test
+    clips, averaged over their repeats, and compared with the noise ceiling.
+
+    With --sounds and --responses, from one value per sound and voxel (or component): fitted and
+    scored on random halves of the sounds, and compared with a spectro-temporal baseline.
+
+    Both are compared with the same network with random weights. See docs/encoding.md.
 
     \b
     Examples:
@@ -71,19 +79,29 @@ def command(
     if (bids is None) == (sounds is None) or (sounds is None) != (responses is None):
         raise click.UsageError("give either --bids, or both --sounds and --responses")
     if bids is not None:
-        from neuromusic.pipeline.encode import make_encoding
+        from neuromusic.pipeline.encode import EncodingOptions, Rois, encode
 
-        make_encoding(
-            run, bids, derivatives or bids, subjects.split(","), roi, atlas, labels, out,
-            options.say, space, components, banded, high_pass_hz, seed,
-        )  # fmt: skip
-        options.next_step(
-            f"look at {out}/figures/stage_by_area.png; {out}/areas.tsv has the numbers"
+        encode(
+            network,
+            bids=bids,
+            out=out,
+            images=derivatives,
+            subjects="all" if subjects == "all" else subjects.split(","),
+            rois=Rois(roi, atlas, labels),
+            options=EncodingOptions(space, components, banded, high_pass_hz, seed),
         )
+        options.next_step(f"see {out}/figures/stage_by_area.png; {out}/areas.tsv has the numbers")
         return
-    from neuromusic.pipeline.encode_sounds import make_sound_encoding
+    from neuromusic.pipeline.encode_sounds import encode_sounds
 
-    assert sounds is not None
-    assert responses is not None
-    make_sound_encoding(run, sounds, responses, out, splits, seed, statistics, options.say)  # type: ignore[arg-type]
-    options.next_step(f"look at {out}/stages.png; the numbers are in {out}/targets.tsv")
+    assert sounds is not None and responses is not None
+    encode_sounds(
+        network,
+        sounds=sounds,
+        responses=responses,
+        out=out,
+        splits=splits,
+        statistics=statistics,
+        seed=seed,
+    )
+    options.next_step(f"see {out}/stages.png; {out}/targets.tsv has the numbers")

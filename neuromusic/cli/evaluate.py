@@ -1,4 +1,4 @@
-"""neuromusic evaluate: score a run."""
+"""neuromusic evaluate: score a trained network."""
 
 from pathlib import Path
 
@@ -8,21 +8,25 @@ from neuromusic.cli import options
 
 
 @click.command("evaluate")
-@click.argument("run", type=options.DIRECTORY)
-@click.option("--prepared", type=options.DIRECTORY, help="Another prepared set to be scored.")
+@click.argument("network", type=options.PATH)
+@click.option("--prepared", type=options.PATH,
+              help="Prepared set to score.  [default: the one of the training]")  # fmt: skip
 @options.artists
-def command(run: Path, prepared: Path | None, artists: Path | None) -> None:
-    """Score a run on the test clips, beside the same network with random weights.
+def command(network: Path, prepared: Path | None, artists: Path | None) -> None:
+    """Score a trained network on the test clips.
 
-    Writes evaluation.json, predictions.tsv and figures/ into the run. With an artist table also
-    the score of the clips whose artist the run never heard.
+    The same network with random weights is scored for comparison. Writes evaluation.json,
+    predictions.tsv and figures/ into the network's directory. With an artist table, also reports
+    the score of the clips whose artist does not occur in the training.
 
     \b
     Examples:
       neuromusic evaluate runs/a
       neuromusic evaluate runs/a --artists artists.tsv
     """
-    from neuromusic.pipeline.evaluate import make_evaluation
+    from neuromusic.pipeline.evaluate import evaluate
 
-    make_evaluation(run, prepared, options.say, artists)
-    options.next_step(f"neuromusic export {run} --lists run_dataset --out derivatives/neuromusic")
+    evaluate(network, prepared=prepared, artists=artists)
+    options.next_step(
+        f"neuromusic export {network} --lists run_dataset --out derivatives/neuromusic"
+    )

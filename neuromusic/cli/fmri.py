@@ -1,6 +1,7 @@
-"""neuromusic fmri: images with a planted truth."""
+"""neuromusic fmri: simulate fMRI data in which the truth is known."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -13,13 +14,15 @@ def _range(_: click.Context, __: click.Parameter, text: str) -> tuple[float, flo
     except ValueError:
         values = []
     if len(values) not in (1, 2) or not 0.01 <= values[0] <= values[-1] <= 1:
-        raise click.BadParameter(f"{text}: expected a share from 0.01 to 1, or two as 0.1:0.5")
+        raise click.BadParameter(
+            f"{text}: expected a number from 0.01 to 1, or a range such as 0.1:0.5"
+        )
     return values[0], values[-1]
 
 
 @click.group("fmri")
 def command() -> None:
-    """Simulate images, to see what an analysis finds in them.
+    """Simulate images to test what an analysis finds in them.
 
     \b
     Example:
@@ -28,46 +31,41 @@ def command() -> None:
 
 
 @command.command()
-@click.argument("run", type=options.DIRECTORY)
+@click.argument("network", type=options.PATH)
 @click.option(
-    "--bids", type=options.DIRECTORY,
-    help="Dataset whose events to use; the order of the prepared set without it.",
+    "--bids", type=options.PATH,
+    help="Dataset whose events are used.  [default: the order in the prepared set]",
 )  # fmt: skip
-@click.option("--subjects", type=click.IntRange(1), show_default="1; all with --bids")
-@click.option("--hrf", type=click.Choice(["spm", "glover"]), default="spm", show_default=True)
-@click.option("--stages", metavar="NAME,...", show_default="all that stand for an area")
+@click.option("--subjects", type=click.IntRange(1), show_default="1; all with --bids",
+              help="Number of subjects.")  # fmt: skip
+@click.option("--hrf", type=click.Choice(["spm", "glover"]), default="spm", show_default=True,
+              help="Haemodynamic response.")  # fmt: skip
+@click.option("--stages", callback=options.split_names, metavar="NAME[,NAME]",
+              show_default="all that stand for an area",
+              help="Stages that drive voxels.")  # fmt: skip
 @click.option("--voxels", type=click.IntRange(1), default=50, show_default=True,
-              help="Voxels that each stage drives.")  # fmt: skip
+              help="Number of voxels per stage.")  # fmt: skip
 @click.option("--noise-voxels", type=click.IntRange(0), default=50, show_default=True,
-              help="Voxels of noise and drift alone.")  # fmt: skip
+              help="Number of voxels with noise and drift only.")  # fmt: skip
 @click.option(
     "--ceiling", metavar="EV or LOW:HIGH", default="0.3", show_default=True, callback=_range,
-    help="Share of the signal in the variance of one presentation.",
+    help="Explainable variance: share of the signal in the variance of one presentation.",
 )  # fmt: skip
 @click.option("--drift", type=click.FloatRange(0, 20), default=1.0, show_default=True,
-              help="Deviation of a slow drift, in units of the signal's.")  # fmt: skip
+              help="Standard deviation of the slow drift, relative to the signal's.")  # fmt: skip
 @click.option("--ar", type=click.FloatRange(0, 0.95), default=0.3, show_default=True,
-              help="Correlation of the noise from one volume to the next.")  # fmt: skip
+              help="Autocorrelation of the noise from one volume to the next.")  # fmt: skip
 @options.seed
 @options.out("the BIDS dataset")
 def simulate(
-    run: Path,
-    bids: Path | None,
-    subjects: int | None,
-    hrf: str,
-    stages: str | None,
-    voxels: int,
-    noise_voxels: int,
-    ceiling: tuple[float, float],
-    drift: float,
-    ar: float,
-    seed: int,
-    out: Path,
-) -> None:
+    network: Path, bids: Path | None, subjects: int | None, hrf: Literal["spm", "glover"],
+    stages: tuple[str, ...], voxels: int, noise_voxels: int, ceiling: tuple[float, float],
+    drift: float, ar: float, seed: int, out: Path,
+) -> None:  # fmt: skip
     """Write a BIDS dataset whose voxels respond to the stages of a network.
 
     Each voxel has random weights over the units of one stage, a haemodynamic response, noise and
-    drift. derivatives/truth says which: areas.nii.gz with areas.tsv, and truth.tsv with the
+    drift. derivatives/truth documents them: areas.nii.gz with areas.tsv, and truth.tsv with the
     explainable variance and the noise ceiling of every voxel.
 
     \b
@@ -75,13 +73,10 @@ def simulate(
       neuromusic fmri simulate runs/a --out simulated
       neuromusic fmri simulate runs/a --bids ds003720 --ceiling 0.1:0.5 --out simulated
     """
-    from neuromusic.fmri.simulation import dataset
+    from neuromusic.fmri.simulation.dataset import TRUTH
     from neuromusic.fmri.simulation.voxels import Planted
-    from neuromusic.pipeline import simulate
+    from neuromusic.pipeline import simulate as pipeline
 
-    chosen = tuple(name.strip() for name in stages.split(",")) if stages else ()
-    planted = Planted(hrf, chosen, voxels, noise_voxels, ceiling, drift, ar)  # type: ignore[arg-type]
-    simulate.simulate(run, bids, subjects, planted, seed, out, options.say)
-    options.next_step(
-        f"compare what your analysis finds in {out} with {out}/{dataset.TRUTH}/truth.tsv"
-    )
+    planted = Planted(hrf, stages, voxels, noise_voxels, ceiling, drift, ar)
+    pipeline.simulate(network, out=out, bids=bids, subjects=subjects, planted=planted, seed=seed)
+    options.next_step(f"compare what your analysis finds in {out} with {out}/{TRUTH}/truth.tsv")

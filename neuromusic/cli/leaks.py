@@ -1,55 +1,67 @@
-"""neuromusic leaks: what the sides of a split share."""
+"""neuromusic leaks: find what training, validation and test clips share."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from neuromusic.cli import options
 
+if TYPE_CHECKING:
+    from neuromusic.design.splits import HeldOutRuns
+
 
 @click.command("leaks")
-@click.argument("lists", type=options.DIRECTORY)
+@click.argument("lists", type=options.PATH)
 @options.artists
 @click.option("--validation-runs", type=click.IntRange(0), default=1, show_default=True,
-              help="So many runs at the end of the training order choose the epoch; 0 for none. "
-                   "Of no effect where the lists have validation clips of their own.")  # fmt: skip
-@click.option("--settings", type=options.DIRECTORY,
-              help="Settings of a training (TOML): its data.validation_runs and data.test_runs "
-                   "instead.")  # fmt: skip
+              help="Number of final training runs held out for validation (0: none). Ignored if "
+                   "the lists have their own validation clips.")  # fmt: skip
+@click.option("--settings", type=options.PATH,
+              help="Settings of a training (TOML); takes data.validation_runs and data.test_runs "
+                   "from there.")  # fmt: skip
 @click.option(
-    "--audio", "with_audio", is_flag=True,
-    help="Listen too: exact copies, and near ones whatever the gain, start or coding.",
+    "--audio", is_flag=True,
+    help="Also compare the sound: exact copies, and near copies that differ in gain, start or "
+         "coding.",
 )  # fmt: skip
 @click.option(
-    "--out", type=options.DIRECTORY, help="File to write: every pair that is shared, TSV."
+    "--out", type=options.PATH, help="File to write: a TSV of all pairs that share something."
 )
 @click.pass_context
 def command(
     context: click.Context, lists: Path, artists: Path | None, validation_runs: int,
-    settings: Path | None, with_audio: bool, out: Path | None,
+    settings: Path | None, audio: bool, out: Path | None,
 ) -> None:  # fmt: skip
-    """Report what training, validation and test share: clips, tracks, artists, replicas.
+    """Report what training, validation and test clips share.
 
-    Exits with 1 if anything is shared. Replicas are tracks of one artist of which one is known to
-    repeat or distort another. Without --audio no sound is read, so the clips may be missing.
+    They may share clips, tracks, artists and replicas; exits with 1 if they do. Replicas are tracks
+    of the same artist of which at least one is known to repeat or distort another. Without --audio
+    no sound is read, so the clips may be missing.
 
     \b
     Examples:
       neuromusic leaks run_dataset --artists artists.tsv --audio --out shared.tsv
       neuromusic leaks run_dataset --artists artists.tsv --settings runs/a/config.toml
     """
-    from neuromusic.design.splits import Held
-    from neuromusic.pipeline.leaks import report
+    from neuromusic.pipeline.leaks import find_leaks
 
-    held = Held(validation_runs)
-    if settings:
-        from neuromusic.training.config import load_config
-
-        data = load_config(settings).data
-        held = Held(data.validation_runs, tuple(data.test_runs))
-    if report(lists, artists, held, with_audio, out, options.say):
+    held_out = _held_out(validation_runs, settings)
+    comparisons = find_leaks(lists, artists=artists, held_out=held_out, audio=audio, out=out)
+    if any(len(comparison.pairs) for comparison in comparisons):
         options.next_step(
-            "neuromusic lists --drop-leaks artist --artists FILE makes a clean list; neuromusic "
-            "evaluate RUN --artists FILE scores the clean part of the test"
+            "neuromusic lists --drop-leaks artist --artists FILE makes lists without leaks; "
+            "neuromusic evaluate NETWORK --artists FILE scores the test clips without leaks"
         )
         context.exit(1)
+
+
+def _held_out(validation_runs: int, settings: Path | None) -> "HeldOutRuns":
+    from neuromusic.design.splits import HeldOutRuns
+
+    if settings is None:
+        return HeldOutRuns(validation_runs)
+    from neuromusic.training.config import load_config
+
+    data = load_config(settings).data
+    return HeldOutRuns(data.validation_runs, tuple(data.test_runs))

@@ -1,65 +1,52 @@
-"""neuromusic lists: stage clips and write stimulus lists."""
+"""neuromusic lists: link clips under their run names and write stimulus lists."""
 
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from neuromusic.cli import options
 
 if TYPE_CHECKING:
-    from neuromusic.design.leaks import Level
+    from neuromusic.design.leaks import DropLeaks, Level
+    from neuromusic.stimuli.corpora import Corpus
 
-Paths = Mapping[str, Path | None]
+SHARES = "70:15:15"
 
 
 @click.command("lists")
-@click.option("--train-order", type=options.DIRECTORY, help="ExpTrnOrder.mat (variable TrnOrd).")
-@click.option("--test-order", type=options.DIRECTORY, help="ExpValOrder.mat (variable ValOrd).")
-@click.option("--clips", type=options.DIRECTORY, help="Folder of the clips that the orders name.")
-@click.option("--from-folder", type=options.DIRECTORY, help="A class/file tree instead of orders.")
-@click.option("--from-gtzan", type=options.DIRECTORY, help="GTZAN's genres, wav or au.")
-@click.option("--from-fma", type=options.DIRECTORY, help="fma_small, with --tracks.")
-@click.option("--tracks", type=options.DIRECTORY, help="tracks.csv of fma_metadata.")
-@click.option("--split", metavar="TRAIN:VALID:TEST", show_default="70:15:15",
-              help="With a folder or GTZAN: the shares of each class, by track.")  # fmt: skip
+@click.option("--train-order", type=options.PATH, help=options.TRAIN_ORDER_HELP)
+@click.option("--test-order", type=options.PATH, help=options.TEST_ORDER_HELP)
+@click.option("--clips", type=options.PATH, help="Folder of the clips that the order files name.")
+@click.option("--from-folder", type=options.PATH, help="Tree of class/file, instead of orders.")
+@click.option("--from-gtzan", type=options.PATH, help="GTZAN's folder genres, as wav or au.")
+@click.option("--from-fma", type=options.PATH, help="Folder fma_small; needs --tracks.")
+@click.option("--tracks", type=options.PATH, help="For --from-fma: tracks.csv of fma_metadata.")
+@click.option("--split", metavar="TRAIN:VALID:TEST", show_default=SHARES,
+              help="Shares of each class, for --from-folder and --from-gtzan; all clips of a track "
+                   "stay together.")  # fmt: skip
 @click.option("--folds", is_flag=True,
-              help="With a folder: the fold is the number that begins a file name.")  # fmt: skip
-@click.option("--clip-s", type=click.FloatRange(0), show_default="15, with --folds 0",
-              help="Without orders: the shortest file that is taken, in seconds.")  # fmt: skip
+              help="For --from-folder: file names begin with their fold.")  # fmt: skip
+@click.option("--clip-s", type=click.FloatRange(0), show_default="15; 0 with --folds",
+              help="Shortest file that is accepted, in seconds; not for orders.")  # fmt: skip
 @options.seed
 @click.option("--drop-leaks", type=click.Choice(["track", "replica", "artist"]),
-              help="Drop from the training what shares a track with the test, also what may be the "
-                   "same recording, or every artist.")  # fmt: skip
+              help="Do not train on clips that share a track with the test clips; replica: also "
+                   "possible copies of a recording; artist: also the same artist.")  # fmt: skip
 @options.artists
-@click.option("--allow-missing", is_flag=True, help="Go on although clips are missing.")
+@click.option("--allow-missing", is_flag=True, help="Continue if clips are missing.")
 @click.option(
-    "--link", type=click.Choice(["hard", "sym", "copy"]), default="hard", show_default=True
-)
-@options.out("the staged clips and their lists")
-def command(
-    train_order: Path | None,
-    test_order: Path | None,
-    clips: Path | None,
-    from_folder: Path | None,
-    from_gtzan: Path | None,
-    from_fma: Path | None,
-    tracks: Path | None,
-    split: str | None,
-    folds: bool,
-    clip_s: float | None,
-    seed: int,
-    drop_leaks: "Level | None",
-    artists: Path | None,
-    allow_missing: bool,
-    link: str,
-    out: Path,
-) -> None:
-    """Stage clips under their run names and write the stimulus lists.
+    "--link", type=click.Choice(["hard", "sym", "copy"]), default="hard", show_default=True,
+    help="Use hard links, symbolic links or copies of the clips.",
+)  # fmt: skip
+@options.out("the linked clips and their lists")
+def command(**values: Any) -> None:
+    """Link clips under their run names and write the stimulus lists.
 
-    From order files; from a class/file tree or GTZAN, split by track; from FMA with its own split.
-    With --drop-leaks the clips of an order stay where they were played, but are not trained on.
+    The clips come from order files; from a tree of class/file or GTZAN, split by track; or from FMA
+    with its own split. With --drop-leaks, clips of an order keep their place in their run, but are
+    not used for training.
 
     \b
     Examples:
@@ -71,53 +58,119 @@ def command(
       neuromusic lists --from-folder ESC-10/ --folds --out run_dataset
       neuromusic lists --from-fma fma_small --tracks fma_metadata/tracks.csv --out run_dataset
     """
-    from neuromusic.design import grid
-    from neuromusic.pipeline import lists
-    from neuromusic.stimuli.corpora import fma, gtzan
-
-    orders = (train_order, test_order, clips)
-    trees = {"folder": from_folder, "gtzan": from_gtzan, "fma": from_fma}
-    _check_sources(orders, trees, tracks)
-    _check_split(split, folds, trees)
-    _check_drop(drop_leaks, artists, folds)
-    drop = (drop_leaks, artists)
-    if any(orders):
-        lists.make_lists(*orders, out, allow_missing, link, options.say, *drop)  # type: ignore[arg-type]
+    given = _Options(**values)
+    given.check()
+    if given.has_orders():
+        _from_orders(given)
     else:
-        origin = {name: path for name, path in {**trees, "tracks": tracks}.items() if path}
-        files = lists.file_table(origin, folds)
-        size = gtzan.SIZE if from_gtzan else fma.SIZE
-        if not from_folder:
-            options.say(f"{from_gtzan or from_fma}: has {len(files)} of {size} files")
-        shares = None if folds or from_fma else split or "70:15:15"
-        least_s = (0.0 if folds else grid.CLIP_S) if clip_s is None else clip_s
-        lists.make_file_lists(files, shares, seed, least_s, out, link, options.say, origin, *drop)  # type: ignore[arg-type]
-    options.next_step(f"neuromusic prepare {out} --out prepared")
+        _from_corpus(given)
+    options.next_step(f"neuromusic prepare {given.out} --out prepared")
 
 
-def _check_sources(orders: Sequence[Path | None], trees: Paths, tracks: Path | None) -> None:
-    if sum(map(bool, (any(orders), *trees.values()))) != 1:
-        raise click.UsageError(
-            "give --train-order, --test-order and --clips, or one of --from-folder, --from-gtzan "
-            "and --from-fma"
-        )
-    if any(orders) and not all(orders):
-        raise click.UsageError("--train-order, --test-order and --clips go together")
-    if bool(tracks) != bool(trees["fma"]):
-        raise click.UsageError("--from-fma and --tracks go together")
+@dataclass(frozen=True)
+class _Options:
+    """The options, and which of them go together."""
+
+    train_order: Path | None
+    test_order: Path | None
+    clips: Path | None
+    from_folder: Path | None
+    from_gtzan: Path | None
+    from_fma: Path | None
+    tracks: Path | None
+    split: str | None
+    folds: bool
+    clip_s: float | None
+    seed: int
+    drop_leaks: "Level | None"
+    artists: Path | None
+    allow_missing: bool
+    link: Literal["hard", "sym", "copy"]
+    out: Path
+
+    def has_orders(self) -> bool:
+        """Return whether any option of the order files was given."""
+        return any((self.train_order, self.test_order, self.clips))
+
+    def check(self) -> None:
+        """Raise UsageError for options that do not go together."""
+        self._check_sources()
+        self._check_split()
+        self._check_leaks()
+
+    def _check_sources(self) -> None:
+        if (
+            sum(map(bool, (self.has_orders(), self.from_folder, self.from_gtzan, self.from_fma)))
+            != 1
+        ):
+            raise click.UsageError(
+                "give --train-order, --test-order and --clips, or one of --from-folder, "
+                "--from-gtzan and --from-fma"
+            )
+        if self.has_orders() and not all((self.train_order, self.test_order, self.clips)):
+            raise click.UsageError("--train-order, --test-order and --clips go together")
+        if bool(self.tracks) != bool(self.from_fma):
+            raise click.UsageError("--from-fma and --tracks go together")
+
+    def _check_split(self) -> None:
+        if self.folds and (self.split or not self.from_folder):
+            raise click.UsageError("--folds needs --from-folder and excludes --split")
+        if self.split and not (self.from_folder or self.from_gtzan):
+            raise click.UsageError("--split needs --from-folder or --from-gtzan")
+
+    def _check_leaks(self) -> None:
+        if self.drop_leaks and self.folds:
+            raise click.UsageError("--drop-leaks needs test clips, and --folds has none")
+        if self.drop_leaks in ("replica", "artist") and not self.artists:
+            raise click.UsageError(f"--drop-leaks {self.drop_leaks} needs --artists")
+        if self.artists and not self.drop_leaks:
+            raise click.UsageError("--artists needs --drop-leaks")
+
+    def leaks_to_drop(self) -> "DropLeaks | None":
+        """Return the level of --drop-leaks with its artist table."""
+        from neuromusic.design.leaks import DropLeaks
+
+        return DropLeaks(self.drop_leaks, self.artists) if self.drop_leaks else None
+
+    def corpus(self) -> "Corpus":
+        """Return the corpus that one of the --from options names."""
+        from neuromusic.stimuli.corpora import Corpus
+
+        if self.from_folder:
+            return Corpus("folder", self.from_folder, folds=self.folds)
+        if self.from_gtzan:
+            return Corpus("gtzan", self.from_gtzan)
+        assert self.from_fma
+        return Corpus("fma", self.from_fma, self.tracks)
 
 
-def _check_split(split: str | None, folds: bool, trees: Paths) -> None:
-    if folds and (split or not trees["folder"]):
-        raise click.UsageError("--folds needs --from-folder and goes without --split")
-    if split and not (trees["folder"] or trees["gtzan"]):
-        raise click.UsageError("--split needs --from-folder or --from-gtzan")
+def _from_orders(given: _Options) -> None:
+    from neuromusic.pipeline.lists import make_lists
+
+    assert given.train_order and given.test_order and given.clips
+    make_lists(
+        train_order=given.train_order,
+        test_order=given.test_order,
+        clips=given.clips,
+        out=given.out,
+        allow_missing=given.allow_missing,
+        link=given.link,
+        drop_leaks=given.leaks_to_drop(),
+    )
 
 
-def _check_drop(drop_leaks: str | None, artists: Path | None, folds: bool) -> None:
-    if drop_leaks and folds:
-        raise click.UsageError("--drop-leaks needs a test side, and --folds makes none")
-    if drop_leaks in ("replica", "artist") and not artists:
-        raise click.UsageError(f"--drop-leaks {drop_leaks} needs --artists")
-    if artists and not drop_leaks:
-        raise click.UsageError("--artists goes with --drop-leaks")
+def _from_corpus(given: _Options) -> None:
+    from neuromusic.design.grid import CLIP_S
+    from neuromusic.pipeline.lists import make_file_lists
+
+    has_own_split = given.folds or given.from_fma
+    shortest_s = 0.0 if given.folds else CLIP_S
+    make_file_lists(
+        given.corpus(),
+        out=given.out,
+        split=None if has_own_split else given.split or SHARES,
+        seed=given.seed,
+        clip_s=shortest_s if given.clip_s is None else given.clip_s,
+        link=given.link,
+        drop_leaks=given.leaks_to_drop(),
+    )

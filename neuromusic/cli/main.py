@@ -1,11 +1,10 @@
-"""The command group, and how errors end a command."""
+"""The command group; turns errors and signals into messages and exit codes."""
 
 import signal
 from typing import Any
 
 import click
 
-from neuromusic import __version__
 from neuromusic.cli import (
     augment,
     compare,
@@ -30,7 +29,10 @@ from neuromusic.cli import (
     verify,
 )
 from neuromusic.core.errors import InputError
-from neuromusic.core.files import REMEDY, is_unreachable
+from neuromusic.core.files import UNREACHABLE_REMEDY, is_unreachable
+from neuromusic.core.version import __version__
+
+TABLES_ON_STDOUT = ("predict", "similar")
 
 
 class _BadInput(click.ClickException):
@@ -38,16 +40,16 @@ class _BadInput(click.ClickException):
 
 
 class _Terminated(KeyboardInterrupt):
-    """A scheduler, or `kill`, asks to stop: it is done as for Ctrl-C."""
+    """SIGTERM, from a scheduler or `kill`; handled like Ctrl-C."""
 
 
 def _terminate(number: int, frame: object) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough; what is half-written goes
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would interrupt the cleaning up
     raise _Terminated
 
 
 class _Group(click.Group):
-    """Ends with one line: code 2 on bad input, 130 on Ctrl-C, 143 when it is asked to stop."""
+    """Ends with one line on errors: exit code 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
@@ -55,39 +57,52 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except InputError as error:
-            raise _BadInput("; ".join([str(error), *notes(error)])) from None
+            raise _BadInput(_with_notes(str(error), error)) from None
         except OSError as error:
             if error.filename is None and error.strerror is None:
                 raise
-            first = f"{error.filename or 'output'}: {error.strerror}"
-            if is_unreachable(error):
-                first = f"{error.filename or 'a file'}: {error.strerror}; {REMEDY}"
-            raise _BadInput("; ".join([first, *notes(error)])) from None
+            raise _BadInput(_with_notes(_explain_os_error(error), error)) from None
         except KeyboardInterrupt as error:
-            left = notes(error) or ["nothing half-written is left"]
-            click.echo("; ".join(["stopped", *left]), err=True)
+            kept = _with_notes("stopped", error)
+            nothing_kept = "stopped; no unfinished files are left"
+            click.echo(kept if _notes(error) else nothing_kept, err=True)
             ctx.exit(143 if isinstance(error, _Terminated) else 130)
         except (MemoryError, RuntimeError) as error:
             if isinstance(error, RuntimeError) and "can't start new thread" not in str(error):
                 raise
-            first = f"not enough memory ({error})" if str(error) else "not enough memory"
-            raise _BadInput("; ".join([first, *notes(error)])) from None
+            message = f"not enough memory ({error})" if str(error) else "not enough memory"
+            raise _BadInput(_with_notes(message, error)) from None
         finally:
             signal.signal(signal.SIGTERM, before)
 
 
-def notes(error: BaseException) -> list[str]:
-    """Return what steps have added to an error on its way: what they left, and how to go on."""
+def _notes(error: BaseException) -> list[str]:
+    """Return what steps have added to an error: what they kept, and how to continue."""
     return getattr(error, "__notes__", [])
+
+
+def _with_notes(message: str, error: BaseException) -> str:
+    return "; ".join([message, *_notes(error)])
+
+
+def _explain_os_error(error: OSError) -> str:
+    if is_unreachable(error):
+        return f"{error.filename or 'a file'}: {error.strerror}; {UNREACHABLE_REMEDY}"
+    return f"{error.filename or 'output'}: {error.strerror}"
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="neuromusic")
-def cli() -> None:
-    """Networks beside a brain: from order files to numbers on the scanner's time grid.
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Auditory neuroscience with neural networks: from the order files of an fMRI experiment to
+    networks, predictions on the scanner's time grid, and encoding models.
 
-    orders -> lists -> prepare -> train -> evaluate -> export. Try `neuromusic demo` first.
+    The usual order: orders, lists, prepare, train, evaluate, export. Try `neuromusic demo` first.
     """
+    from neuromusic.cli.log import echoing_log  # logging takes a moment: not for --help
+
+    context.with_resource(echoing_log(context.invoked_subcommand in TABLES_ON_STDOUT))
 
 
 for _module in (

@@ -1,4 +1,4 @@
-"""neuromusic models: the registry."""
+"""neuromusic models: list the registered networks."""
 
 import click
 
@@ -6,9 +6,10 @@ import click
 @click.command("models")
 @click.argument("name", required=False)
 def command(name: str | None) -> None:
-    """List the networks, or show the stages of one.
+    """List the networks, or the stages of one.
 
-    For windows of 10 s of 128 mel bands at 23.2 ms a frame, or of 5 s of samples.
+    Sizes are given for windows of 10 s with 128 mel bands and 23.2 ms per frame, or for 5 s of
+    samples.
 
     \b
     Examples:

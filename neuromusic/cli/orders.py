@@ -9,7 +9,7 @@ from neuromusic.cli import options
 
 @click.group("orders")
 def command() -> None:
-    """Check, rebuild and design the experiment's order files.
+    """Check, rebuild and design the order files of an experiment.
 
     \b
     Example:
@@ -20,48 +20,31 @@ def command() -> None:
 @command.command()
 @options.train_order
 @options.test_order
-@click.option("--bids", type=options.DIRECTORY, help="BIDS dataset whose events to compare.")
+@click.option("--bids", type=options.PATH, help="BIDS dataset to compare with: events and images.")
 @click.pass_context
-def check(ctx: click.Context, train_order: Path, test_order: Path, bids: Path | None) -> None:
-    """Compare order files with their design and with a dataset's events and images.
+def check(context: click.Context, train_order: Path, test_order: Path, bids: Path | None) -> None:
+    """Compare order files with the published design, and with the events and images of a dataset.
 
-    Prints what agrees and, row by row, what does not; exits 1 on a mismatch.
+    Prints what agrees, then one line per mismatch. Exits with 1 if there are mismatches.
 
     \b
     Example:
       neuromusic orders check --train-order ExpTrnOrder.mat --test-order ExpValOrder.mat \\
         --bids ds003720
     """
-    from neuromusic.design.events import check_dataset
-    from neuromusic.design.orders import Order, Split, check_design, read_order
+    from neuromusic.pipeline.orders import check_orders
 
-    faults = []
-    orders: dict[Split, Order] = {}
-    splits: tuple[tuple[Split, Path], ...] = (("train", train_order), ("test", test_order))
-    for split, path in splits:
-        order = orders[split] = read_order(path, split)
-        unique = len(set(order.clips.flat))
-        found = check_design(order)
-        faults += found
-        click.echo(
-            f"{path}: {order.n_runs} runs of {order.n_trials} trials, {unique} unique clips, "
-            + (f"{len(found)} departures from the design" if found else "as designed")
-        )
-    both = sorted(set(orders["train"].clips.flat) & set(orders["test"].clips.flat))
-    faults += [f"{clip} is both a training and a test clip" for clip in both]
-    if bids is not None:
-        agreeing, found = check_dataset(orders, bids)
-        faults += found
-        for line in agreeing:
-            click.echo(line)
-    for fault in faults:
-        click.echo(f"mismatch: {fault}")
-    click.echo(f"{len(faults)} mismatches" if faults else "no mismatch")
-    ctx.exit(1 if faults else 0)
+    result = check_orders(train_order=train_order, test_order=test_order, bids=bids)
+    for agreement in result.agreements:
+        click.echo(agreement)
+    for mismatch in result.mismatches:
+        click.echo(f"mismatch: {mismatch}")
+    click.echo(f"{len(result.mismatches)} mismatches" if result.mismatches else "no mismatch")
+    context.exit(1 if result.mismatches else 0)
 
 
 @command.command("from-bids")
-@click.argument("bids", type=options.DIRECTORY)
+@click.argument("bids", type=options.PATH)
 @options.out("both order files", "orders")
 def from_bids(bids: Path, out: Path) -> None:
     """Rebuild both order files from the events of a BIDS dataset.
@@ -70,21 +53,10 @@ def from_bids(bids: Path, out: Path) -> None:
     Example:
       neuromusic orders from-bids ds003720 --out orders/
     """
-    from neuromusic.core.outputs import new_directory
-    from neuromusic.core.records import hash_inputs, record
-    from neuromusic.design.events import find_events, orders_from_bids
-    from neuromusic.design.orders import ORDER_FILES, write_order
+    from neuromusic.design.orders import ORDER_FILES
+    from neuromusic.pipeline.orders import rebuild_orders
 
-    orders = orders_from_bids(bids)
-    inputs = hash_inputs(file.path for file in find_events(bids))
-    with new_directory(out, record("orders from-bids", {}, inputs)) as part:
-        for order in orders:
-            write_order(order, part / ORDER_FILES[order.split])
-    for order in orders:
-        click.echo(
-            f"wrote {out / ORDER_FILES[order.split]}: "
-            f"{order.n_runs} runs of {order.n_trials} trials"
-        )
+    rebuild_orders(bids, out=out)
     options.next_step(
         f"neuromusic orders check --train-order {out / ORDER_FILES['train']} "
         f"--test-order {out / ORDER_FILES['test']} --bids {bids}"
@@ -92,37 +64,23 @@ def from_bids(bids: Path, out: Path) -> None:
 
 
 @command.command()
-@click.option("--clips", type=options.DIRECTORY, required=True, help="Folder of clips.")
+@click.option("--clips", type=options.PATH, required=True, help="Folder of clips.")
 @options.seed
 @options.out("both order files", "orders")
 def design(clips: Path, seed: int, out: Path) -> None:
-    """Design order files for the clips in a folder, after the published design.
+    """Design order files for the clips in a folder, following the published design.
 
-    48 + 6 clips a genre make 12 training runs of 40 trials and 6 test runs of 10 clips, each
-    played 4 times; fewer clips make fewer runs.
+    48 + 6 clips per genre give 12 training runs of 40 trials and 6 test runs of 10 clips, each
+    played 4 times. Fewer clips give fewer runs.
 
     \b
     Example:
       neuromusic orders design --clips CLIPS --seed 0 --out orders/
     """
-    from neuromusic.core.outputs import new_directory
-    from neuromusic.core.records import record
-    from neuromusic.design.orders import ORDER_FILES, design_orders, write_order
-    from neuromusic.stimuli.clips import find_clips
+    from neuromusic.design.orders import ORDER_FILES
+    from neuromusic.pipeline.orders import design_orders
 
-    names = sorted(find_clips(clips))
-    orders = design_orders(names, seed)
-    made = record("orders design", {"seed": seed, "clips": names}, {})
-    with new_directory(out, made) as part:
-        for order in orders:
-            write_order(order, part / ORDER_FILES[order.split])
-    used = sum(len(set(order.clips.flat)) for order in orders)
-    for order in orders:
-        click.echo(
-            f"wrote {out / ORDER_FILES[order.split]}: "
-            f"{order.n_runs} runs of {order.n_trials} trials"
-        )
-    click.echo(f"{used} of {len(names)} clips are used; the rest fills no whole run")
+    design_orders(clips, out=out, seed=seed)
     options.next_step(
         f"neuromusic lists --train-order {out / ORDER_FILES['train']} "
         f"--test-order {out / ORDER_FILES['test']} --clips {clips} --out run_dataset"

@@ -1,49 +1,50 @@
-"""neuromusic prepare: lists and sound, or ready-made log-mel, to a prepared set."""
+"""neuromusic prepare: compute the features of all clips: a prepared set."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from neuromusic.cli import options
 
+if TYPE_CHECKING:
+    from neuromusic.core.parallel import Machine
+
 
 @click.command("prepare")
-@click.argument("lists", type=options.DIRECTORY, required=False)
-@click.option("--features", type=options.DIRECTORY, help="Ready-made log-mel (.npz) to train on.")
-@click.option("--test-features", type=options.DIRECTORY, help="Ready-made log-mel to be scored.")
+@click.argument("lists", type=options.PATH, required=False)
+@click.option("--features", type=options.PATH,
+              help="Precomputed log-mel of training clips (.npz), instead of LISTS.")  # fmt: skip
+@click.option("--test-features", type=options.PATH,
+              help="Precomputed log-mel of the test clips (.npz).")  # fmt: skip
 @click.option(
     "--front-end",
     default="logmel",
     show_default=True,
-    help="logmel, cochleagram, modulation, scattering; of ready-made log-mel the first or third.",
+    help="logmel, cochleagram, modulation or scattering; logmel or modulation with --features.",
 )
-@click.option("--waves", is_flag=True, help="Keep the samples too, for networks that hear them.")
+@click.option("--waves", is_flag=True, help="Keep the samples too, for networks that take waves.")
 @options.seed
 @options.workers
 @options.device
 @click.option(
     "--dask",
     metavar="ADDRESS",
-    help="Dask scheduler to send the work to, as tcp://node1:8786; its workers read the sounds and "
-    "write the set under the same paths as here.",
+    help="Dask scheduler that distributes the work, for example tcp://node1:8786. Its workers must "
+    "read the sounds and write the set under the same paths as this machine.",
 )
 @options.out("the prepared set")
 def command(
-    lists: Path | None,
-    features: Path | None,
-    test_features: Path | None,
-    front_end: str,
-    waves: bool,
-    seed: int,
-    workers: int,
-    device: str,
-    dask: str | None,
-    out: Path,
-) -> None:
-    """Turn lists and their sound into log-mel, the training clips in ten variants.
+    lists: Path | None, features: Path | None, test_features: Path | None, front_end: str,
+    waves: bool, seed: int, workers: int, device: str, dask: str | None, out: Path,
+) -> None:  # fmt: skip
+    """Compute the features of all clips in stimulus lists.
 
-    Or take ready-made log-mel instead: .npz files with features (clips, bands, frames) in dB, clip,
-    genre, frame_s and, if there are runs, run and trial.
+    The features are log-mel spectrograms by default. Training clips get ten variants: the original
+    and nine augmented ones.
+
+    Alternatively, use precomputed log-mel: .npz files with features (clips, bands, frames) in dB,
+    clip, genre, frame_s and, if there are scanner runs, run and trial.
 
     \b
     Examples:
@@ -54,23 +55,35 @@ def command(
     """
     if (lists is None) == (features is None) or (test_features and not features):
         raise click.UsageError("give either LISTS or --features (and --test-features)")
+    if features is not None and waves:
+        raise click.UsageError("--waves needs LISTS: log-mel contains no samples")
     if lists is not None:
-        from neuromusic.core.parallel import Machine, warm_up
-        from neuromusic.core.records import RECORD
+        machine = _machine(workers, device, dask)
+        _start_workers_early(machine, lists, out)
+        from neuromusic.pipeline.prepare import prepare
 
-        device = "cpu" if dask and device == "auto" else options.chosen_device(device)
-        if lists.is_dir() and not (out / RECORD).is_file():  # else it may be there already
-            warm_up(Machine(workers, device, dask))  # now: there is much to import here, too
-    from neuromusic.pipeline import prepare
-
-    if lists is not None:
-        prepare.make_prepared(
-            lists, out, seed, workers, options.say, front_end, waves, device, dask
-        )
+        prepare(lists, out=out, front_end=front_end, waves=waves, seed=seed, machine=machine)
     elif features is not None:
-        if waves:
-            raise click.UsageError("--waves needs LISTS: log-mel holds no samples")
-        prepare.make_prepared_features(features, test_features, out, options.say, front_end)
+        from neuromusic.pipeline.prepare import prepare_features
+
+        prepare_features(features, out=out, test=test_features, front_end=front_end)
     options.next_step(
         f"neuromusic train experiments/cortex.toml --prepared {out} --out runs/cortex"
     )
+
+
+def _machine(workers: int, device: str, dask: str | None) -> "Machine":
+    from neuromusic.core.parallel import Machine
+
+    device = "cpu" if dask and device == "auto" else options.chosen_device(device)
+    return Machine(workers, device, dask)
+
+
+def _start_workers_early(machine: "Machine", lists: Path, out: Path) -> None:
+    """Let worker processes import what they need while this process imports pandas and hashes."""
+    from neuromusic.core.parallel import warm_up
+    from neuromusic.core.records import RECORD
+    from neuromusic.features import PRELOAD
+
+    if lists.is_dir() and not (out / RECORD).is_file():  # otherwise it may be up to date
+        warm_up(machine, PRELOAD)

@@ -8,13 +8,14 @@ from neuromusic.cli import options
 
 
 @click.command("run")
-@click.argument("settings", type=options.DIRECTORY)
+@click.argument("settings", type=options.PATH)
 @options.changes
 @options.workers
 def command(settings: Path, changes: tuple[str, ...], workers: int) -> None:
-    """Do every step of an experiment; what is done already and unchanged is not done again.
+    """Run all steps of an experiment.
 
-    The section [paths] of the settings says where the input lies and where the output goes.
+    These are lists, prepare, train, evaluate and export. Steps whose output is up to date are
+    skipped. The section [paths] of the settings names the input and the output.
 
     \b
     Example:
@@ -23,7 +24,7 @@ def command(settings: Path, changes: tuple[str, ...], workers: int) -> None:
     """
     from neuromusic.training.config import load_config
 
-    config = load_config(settings, changes)
-    from neuromusic.pipeline.run import run_all
+    config = load_config(settings, changes)  # first: it is fast, and may fail
+    from neuromusic.pipeline.run import run
 
-    run_all(config, workers, options.say)
+    run(config, workers=workers)

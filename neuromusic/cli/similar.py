@@ -1,4 +1,4 @@
-"""neuromusic similar: search by sound."""
+"""neuromusic similar: find clips that a network responds to in a similar way."""
 
 from pathlib import Path
 
@@ -8,37 +8,31 @@ from neuromusic.cli import options
 
 
 @click.command("similar")
-@click.argument("run", type=options.DIRECTORY)
-@click.option("--clip", type=options.DIRECTORY, required=True, help="The sound file to start from.")
+@click.argument("network", type=options.PATH)
+@click.option("--clip", type=options.PATH, required=True, help="Sound file to compare with.")
 @click.option(
-    "--among", type=options.DIRECTORY, required=True, help="Folder of sound files, at any depth."
+    "--among", type=options.PATH, required=True, help="Folder of sound files, searched recursively."
 )
-@click.option("-k", "k", type=click.IntRange(1), default=10, show_default=True, help="How many.")
-@click.option("--stage", help="Stage of the network to compare in; the last without it.")
-@click.option(
-    "--index", "file", type=options.DIRECTORY, help="Index to keep; RUN/index-STAGE.npz without it."
-)
-@click.option("--out", type=options.DIRECTORY, help="Table to write; stdout without it.")
+@click.option("-k", "k", type=click.IntRange(1), default=10, show_default=True,
+              help="Number of clips to return.")  # fmt: skip
+@click.option("--stage", help="Stage of the network to compare.  [default: the last]")
+@click.option("--index", type=options.PATH, help="Index file.  [default: NETWORK/index-STAGE.npz]")
+@click.option("--out", type=options.PATH, help="Table to write (TSV).  [default: stdout]")
 def command(
-    run: Path, clip: Path, among: Path, k: int, stage: str | None, file: Path | None,
+    network: Path, clip: Path, among: Path, k: int, stage: str | None, index: Path | None,
     out: Path | None,
 ) -> None:  # fmt: skip
-    """Find the clips to which a network responds most alike.
+    """Find the clips to which a network responds most similarly.
 
-    By the cosine between the activations of a stage, each averaged over the clip. What was heard is
-    kept in an index, so a second search hears only what is new. Columns: rank, file, similarity.
+    Similarity is the cosine between the activations of a stage, averaged over each clip. The
+    averages are kept in an index, so a second search processes only new files. The table has the
+    columns rank, file and similarity.
 
     \b
     Example:
       neuromusic similar runs/a --clip song.wav --among clips/ -k 5 --stage PB
     """
-    from neuromusic.core.files import write_text
     from neuromusic.pipeline.similar import similar
 
-    table = similar(run, clip, among, k, stage, file, lambda text: click.echo(text, err=True))
-    text = table.to_csv(sep="\t", index=False, float_format="%.6f")
-    if out is None:
-        click.echo(text, nl=False)
-        return
-    write_text(out, text)
-    click.echo(f"wrote {out}: {len(table)} clips")
+    table = similar(network, clip, among=among, k=k, stage=stage, index=index)
+    options.write_table(table, out, "clips")

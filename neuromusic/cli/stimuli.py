@@ -1,6 +1,7 @@
-"""neuromusic stimuli: cut the clips, check sets of sound files."""
+"""neuromusic stimuli: cut clips, check sets of sound files."""
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -9,7 +10,7 @@ from neuromusic.cli import options
 
 @click.group("stimuli")
 def command() -> None:
-    """Make the clips that are played, and check sets of sound files.
+    """Cut the clips of an experiment, and check sets of sound files.
 
     \b
     Examples:
@@ -20,16 +21,17 @@ def command() -> None:
 
 @command.command()
 @click.option(
-    "--tracks", type=options.DIRECTORY, required=True, help="Folder of tracks: wav, au, flac, mp3."
+    "--tracks", type=options.PATH, required=True, help="Folder of tracks: wav, au, flac or mp3."
 )
 @click.option(
-    "--bids", type=options.DIRECTORY, required=True, help="BIDS dataset whose events say where."
-)
+    "--bids", type=options.PATH, required=True,
+    help="BIDS dataset whose events give the start and end of each clip.",
+)  # fmt: skip
 @options.out("the clips")
 def cut(tracks: Path, bids: Path, out: Path) -> None:
-    """Cut the clips out of their tracks, where the events say.
+    """Cut the clips out of their tracks, as the events of a dataset specify.
 
-    2-s quarter-sine fades, then every clip at the mean RMS of the set.
+    Clips get quarter-sine fades of 2 s, and are scaled to the mean RMS of the set.
 
     \b
     Example:
@@ -37,7 +39,7 @@ def cut(tracks: Path, bids: Path, out: Path) -> None:
     """
     from neuromusic.pipeline.cut import cut_clips
 
-    cut_clips(tracks, bids, out, options.say)
+    cut_clips(tracks=tracks, bids=bids, out=out)
     options.next_step(
         "neuromusic lists --train-order ExpTrnOrder.mat --test-order ExpValOrder.mat "
         f"--clips {out} --out run_dataset"
@@ -46,15 +48,16 @@ def cut(tracks: Path, bids: Path, out: Path) -> None:
 
 @command.command()
 @click.argument("layout", type=click.Choice(["folder", "gtzan", "fma"]))
-@click.argument("directory", type=options.DIRECTORY)
-@click.option("--tracks", type=options.DIRECTORY, help="With fma: tracks.csv of fma_metadata.")
+@click.argument("directory", type=options.PATH)
+@click.option("--tracks", type=options.PATH, help="For fma: tracks.csv of fma_metadata.")
 @click.option("--least-s", type=click.FloatRange(0), default=15.0, show_default=True,
-              help="A file below this length is short.")  # fmt: skip
+              help="Report files shorter than this, in seconds.")  # fmt: skip
 @click.pass_context
 def validate(
-    ctx: click.Context, layout: str, directory: Path, tracks: Path | None, least_s: float
-) -> None:
-    """Decode every file of a set; name those that are missing, corrupt, short or duplicate.
+    context: click.Context, layout: Literal["folder", "gtzan", "fma"], directory: Path,
+    tracks: Path | None, least_s: float,
+) -> None:  # fmt: skip
+    """Decode every file of a set; list those that are missing, corrupt, short or duplicate.
 
     Exits with 1 if there are any.
 
@@ -63,18 +66,13 @@ def validate(
       neuromusic stimuli validate folder ESC-10 --least-s 3.6
       neuromusic stimuli validate fma fma_small --tracks fma_metadata/tracks.csv
     """
-    from neuromusic.stimuli.corpora import fma, folder, gtzan
-
     if (layout == "fma") != (tracks is not None):
-        raise click.UsageError("fma and --tracks go together")
-    if layout == "folder":
-        problems = folder.validate(directory, least_s)
-    elif layout == "gtzan":
-        problems = gtzan.validate(directory, least_s)
-    else:
-        assert tracks
-        problems = fma.validate(directory, tracks, least_s)
+        raise click.UsageError("fma needs --tracks; the other layouts have none")
+    from neuromusic.pipeline.validate import validate_sounds
+    from neuromusic.stimuli.corpora import Corpus
+
+    problems = validate_sounds(Corpus(layout, directory, tracks), least_s=least_s)
     for problem in problems:
-        options.say(f"{problem.kind}: {problem.file}: {problem.what}")
-    options.say(f"{len(problems) or 'no'} problem{'s' if len(problems) != 1 else ''}")
-    ctx.exit(1 if problems else 0)
+        click.echo(f"{problem.kind}: {problem.file}: {problem.what}")
+    click.echo(f"{len(problems) or 'no'} problem{'s' if len(problems) != 1 else ''}")
+    context.exit(1 if problems else 0)

@@ -1,4 +1,4 @@
-"""neuromusic sweep: search settings."""
+"""neuromusic sweep: search for settings."""
 
 from pathlib import Path
 
@@ -8,30 +8,34 @@ from neuromusic.cli import options
 
 
 @click.command("sweep")
-@click.argument("settings", type=options.DIRECTORY)
+@click.argument("settings", type=options.PATH)
 @click.option(
     "--trials", type=click.IntRange(1), required=True,
-    help="How many, by all processes together; more than last time adds some.",
+    help="Number of trials over all processes; a larger number than last time adds trials.",
 )  # fmt: skip
-@click.option("--storage", required=True, metavar="URL", help="Database that all processes share.")
+@click.option("--storage", required=True, metavar="URL",
+              help="Database shared by all processes, for example sqlite:///sweep.db.")  # fmt: skip
 @click.option(
-    "--prepared", type=options.DIRECTORY, default="prepared", show_default=True,
-    help="The prepared set.",
+    "--prepared", type=options.PATH, default="prepared", show_default=True,
+    help="Prepared set to train on.",
 )  # fmt: skip
-@click.option("--study", help="Name in the database; that of the settings file without it.")
+@click.option("--study", show_default="name of the settings file",
+              help="Name of the study in the database.")  # fmt: skip
 @click.option(
-    "--out", type=options.DIRECTORY, show_default="runs/STUDY",
-    help="Directory to make: one run a trial, the table of trials, the best settings.",
+    "--out", type=options.PATH, show_default="runs/STUDY",
+    help="Output directory for one trained network per trial, the table of trials and the best "
+    "settings.",
 )  # fmt: skip
 @options.changes
 def command(
     settings: Path, trials: int, storage: str, prepared: Path, study: str | None,
     out: Path | None, changes: tuple[str, ...],
 ) -> None:  # fmt: skip
-    """Search for settings; the section [sweep] of the TOML file says which and how.
+    """Search for the best settings.
 
-    The same command in several processes, or on several machines that reach the database, shares
-    the trials out. A killed one is started again with the same command: what it had begun goes on.
+    The section [sweep] of the TOML file specifies the search. Start the same command in several
+    processes, or on several machines that reach the database, to share the trials among them. To
+    continue after an interruption, repeat the command: it resumes unfinished trials.
 
     \b
     Example:
@@ -40,12 +44,13 @@ def command(
     from neuromusic.core.errors import need_package
 
     need_package("optuna", "sweep")
-    from neuromusic.pipeline.sweep import run_sweep
+    from neuromusic.pipeline.sweep import sweep
     from neuromusic.training.config import load_config
 
     config = load_config(settings, changes)
     name = study or settings.stem
-    target = out or Path("runs") / name
-    best = run_sweep(config, prepared, trials, storage, name, target, options.say)
+    best = sweep(
+        config, prepared, storage=storage, trials=trials, study=name, out=out or Path("runs", name)
+    )
     if best.is_file():
         options.next_step(f"neuromusic train {best} --prepared {prepared} --out runs/best")

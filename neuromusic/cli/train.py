@@ -1,4 +1,4 @@
-"""neuromusic train: a network on a prepared set."""
+"""neuromusic train: train a network on a prepared set."""
 
 from pathlib import Path
 
@@ -8,17 +8,18 @@ from neuromusic.cli import options
 
 
 @click.command("train")
-@click.argument("settings", type=options.DIRECTORY)
-@click.option("--prepared", type=options.DIRECTORY, required=True, help="The prepared set.")
+@click.argument("settings", type=options.PATH)
+@options.prepared
 @options.changes
-@click.option("--resume", is_flag=True, help="Go on with an unfinished training.")
-@options.out("the run")
+@click.option("--resume", is_flag=True, help="Continue an interrupted training.")
+@options.out("the trained network")
 def command(
     settings: Path, prepared: Path, changes: tuple[str, ...], resume: bool, out: Path
 ) -> None:
     """Train a network with the settings of a TOML file.
 
-    metrics.csv and last.ckpt grow while it trains; a killed training goes on with --resume.
+    metrics.csv and last.ckpt are updated after every epoch; --resume continues from them if the
+    training was interrupted.
 
     \b
     Example:
@@ -27,8 +28,8 @@ def command(
     """
     from neuromusic.training.config import load_config
 
-    config = load_config(settings, changes)
-    from neuromusic.pipeline.train import make_run
+    config = load_config(settings, changes)  # first: it is fast, and may fail
+    from neuromusic.pipeline.train import train
 
-    make_run(config, prepared, out, resume, options.say)
+    train(config, prepared, out=out, resume=resume)
     options.next_step(f"neuromusic evaluate {out}")

@@ -1,4 +1,4 @@
-"""neuromusic verify: whether directories are what their records say."""
+"""neuromusic verify: check directories against their provenance records."""
 
 from pathlib import Path
 
@@ -8,18 +8,19 @@ from neuromusic.cli import options
 
 
 @click.command("verify")
-@click.argument("directories", type=options.DIRECTORY, nargs=-1, required=True, metavar="DIR...")
+@click.argument("directories", type=options.PATH, nargs=-1, required=True, metavar="DIR...")
 @click.option(
     "--rerun", is_flag=True,
-    help="Do the step again beside DIR, and compare byte by byte: lists, prepare, train, export.",
+    help="Also repeat the command that made DIR and compare the files byte by byte.",
 )  # fmt: skip
 @click.pass_context
 def command(context: click.Context, directories: tuple[Path, ...], rerun: bool) -> None:
-    """Hash again what the records in directories name: their own files, and what they came from.
+    """Check files against their provenance records.
 
-    Of whatever neuromusic made, wherever it lies now; a directory of several steps is checked step
-    by step. Exits with 1 if a file has changed or is missing. An input that is no longer here is
-    told and not judged.
+    Every file is hashed (SHA-256) and compared with its record. Works for every directory that
+    neuromusic wrote, even if it was moved; if it contains several outputs, each is checked. The
+    inputs are checked too. Exits with 1 if a file has changed or is missing; inputs that cannot be
+    found are listed but are no failure.
 
     \b
     Examples:
@@ -28,7 +29,6 @@ def command(context: click.Context, directories: tuple[Path, ...], rerun: bool) 
     """
     from neuromusic.pipeline.verify import verify
 
-    good = [verify(directory, rerun, options.say) for directory in directories]
-    options.say("all that is here is as recorded" if all(good) else "not as recorded")
-    if not all(good):
-        context.exit(1)
+    passed = [verify(directory, rerun=rerun) for directory in directories]
+    click.echo("all files are as recorded" if all(passed) else "not as recorded")
+    context.exit(0 if all(passed) else 1)

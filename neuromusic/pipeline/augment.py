@@ -1,7 +1,8 @@
-"""TODO: docstring."""
+"""Write the variants of training clips as sound files, for other programs or to listen to."""
 
 import hashlib
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -9,70 +10,121 @@ import pandas as pd
 
 from neuromusic.core.errors import InputError
 from neuromusic.core.files import sha256, write_text
-from neuromusic.core.outputs import kept, locked
-from neuromusic.core.progress import Say, track
-from neuromusic.core.records import hash_inputs, record, write_record
-from neuromusic.design.lists import LIST_FILES, read_lists
+from neuromusic.core.outputs import locked, noting_what_is_kept
+from neuromusic.core.parallel import Machine, available_cores, run_calls
+from neuromusic.core.progress import track
+from neuromusic.core.records import arguments, hash_inputs, record, write_record
+from neuromusic.design.lists import LIST_FILES, read_lists, unique_clips
+from neuromusic.features import PRELOAD
 from neuromusic.stimuli import audio
 from neuromusic.stimuli.variants import VARIANTS, variant_file_name
 
+log = logging.getLogger(__name__)
 
-def write_variants(lists: Path, seed: int, workers: int, say: Say) -> Path:
-    """Write the nine variants of every training clip as wav beside it, and variants.tsv."""
-    from neuromusic.core.parallel import Machine, run_calls
-    from neuromusic.design.lists import unique_clips
-    from neuromusic.features.build import clip_calls
+TABLE = "variants.tsv"
+RECORD = "variants.provenance.json"
 
-    table = read_lists(lists)
-    clips = unique_clips(table[table["path"].notna() & (table["split"] == "train")])
-    clips = clips[clips["split"] == "train"]
-    if clips.empty:
-        raise InputError(f"{lists}: has no training clips to augment")
-    rows: list[dict[str, Any]] = []
-    calls = clip_calls(clips, lists, seed)
-    target = lists / "variants.tsv"
-    text = f"{target} is not there before all variants are; the same command writes them anew"
-    with locked(target), kept(lists, lists, text):
+
+def augment(lists: str | Path, *, seed: int = 0, machine: Machine | None = None) -> Path:
+    """Write the nine variants of every training clip as wav files next to the clip.
+
+    They are listed in ``variants.tsv``, with the parameters of each. `prepare` does not need them:
+    it computes the same variants from the same seed, without files.
+
+    Parameters
+    ----------
+    lists : str or Path
+        Directory of stimulus lists; the files are added to it.
+    seed : int
+        Seed of the variants. Each is drawn from (seed, clip, variant), so the result does not
+        depend on the number of workers.
+    machine : Machine, optional
+        Processes or Dask cluster, always on the CPU; one process per available core by default.
+
+    Returns
+    -------
+    Path
+        The directory of the lists.
+
+    Raises
+    ------
+    InputError
+        If the lists are not lists or have no training clips, or a sound cannot be used.
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> lists = nm.augment("file_lists", machine=nm.Machine(workers=1))
+    >>> len(list(lists.glob("*/*_v3-stretch.wav")))
+    20
+    """
+    lists = Path(lists)
+    machine = machine or Machine(available_cores())
+    clips = _training_clips(lists)
+    root = lists.absolute() if machine.dask else lists  # workers may have another directory
+    calls = ((root / row.path, row.clip, seed) for row in clips.itertuples())
+    target = lists / TABLE
+    note = f"{target} is missing until all variants are written; the same command writes all again"
+    with locked(target), noting_what_is_kept(lists, lists, note):
         target.unlink(missing_ok=True)
-        results = run_calls(_write_clip_variants, calls, Machine(workers))
-        bar = track(results, "augment", len(clips))
-        for row, made in zip(clips.itertuples(), bar, strict=True):
-            for variant, parameters in enumerate(made, start=1):
-                rows.append(
-                    {
-                        "path": variant_file_name(row.path, variant),
-                        "clip": row.clip,
-                        "variant": variant,
-                        "name": VARIANTS[variant],
-                        "parameters": json.dumps(parameters),
-                        "seed": seed,
-                    }
-                )
-        sources = hash_inputs([lists / LIST_FILES["train"]])
-        listed = pd.DataFrame(rows).to_csv(sep="\t", index=False)
-        outputs = {row["path"]: sha256(lists / row["path"]) for row in rows}
-        outputs[target.name] = hashlib.sha256(listed.encode()).hexdigest()
-        write_record(
-            lists,
-            record("augment", {"seed": seed}, sources) | {"outputs": outputs},
-            "variants.provenance.json",
-        )
-        write_text(target, listed)  # the last thing: where it is, all is
-    say(f"wrote {len(rows)} variants of {len(clips)} clips into {lists}, listed in variants.tsv")
+        results = run_calls(_write_clip_variants, calls, machine, PRELOAD)
+        drawn = list(track(results, "augment", len(clips)))
+        table = _variant_table(clips, drawn, seed)
+        text = table.to_csv(sep="\t", index=False)
+        outputs = {path: sha256(lists / path) for path in table["path"]}
+        outputs[TABLE] = hashlib.sha256(text.encode()).hexdigest()
+        settings, places = arguments(lists=lists, seed=seed)
+        inputs = hash_inputs([lists / LIST_FILES["train"]])
+        content = record("augment", settings, inputs, places=places)
+        write_record(lists, content | {"function": "augment", "outputs": outputs}, RECORD)
+        write_text(target, text)  # last: if the table exists, all variants do
+    log.info(
+        "wrote %d variants of %d clips into %s, listed in %s", len(table), len(clips), lists, TABLE
+    )
     return lists
 
 
-def _write_clip_variants(path: Path, clip: str, n_variants: int, seed: int) -> list[dict[str, Any]]:
+def _training_clips(lists: Path) -> pd.DataFrame:
+    """Return one row per training clip; raise InputError if there is none."""
+    table = read_lists(lists)
+    clips = unique_clips(table[table["path"].notna() & (table["split"] == "train")])
+    clips = clips[clips["split"] == "train"]  # without the dropped ones
+    if clips.empty:
+        raise InputError(f"{lists}: has no training clips to augment")
+    return clips
+
+
+def _write_clip_variants(path: Path, clip: str, seed: int) -> list[dict[str, Any]]:
+    """Write the variants of one clip next to it; return the parameters of each."""
     from neuromusic.features.worker import variant_waves
 
     drawn = []
-    for variant, (wave, parameters) in enumerate(variant_waves(path, clip, n_variants, seed)):
+    for variant, (wave, parameters) in enumerate(variant_waves(path, clip, len(VARIANTS), seed)):
         if variant == 0:
             continue
         target = path.with_name(variant_file_name(path.name, variant))
         part = target.with_name(f".{target.stem}.partial.wav")
-        part.unlink(missing_ok=True)  # it may be a link to elsewhere
+        part.unlink(missing_ok=True)  # it may be a link to another place
         audio.write(part, wave.numpy())
         part.replace(target)
         drawn.append(parameters)
     return drawn
+
+
+def _variant_table(
+    clips: pd.DataFrame, drawn: list[list[dict[str, Any]]], seed: int
+) -> pd.DataFrame:
+    """Return the content of variants.tsv, one row per clip and variant."""
+    rows = [
+        {
+            "path": variant_file_name(row.path, variant),
+            "clip": row.clip,
+            "variant": variant,
+            "name": VARIANTS[variant],
+            "parameters": json.dumps(parameters),
+            "seed": seed,
+        }
+        for row, clip_parameters in zip(clips.itertuples(), drawn, strict=True)
+        for variant, parameters in enumerate(clip_parameters, start=1)
+    ]
+    return pd.DataFrame(rows)

@@ -1,64 +1,131 @@
-"""TODO: docstring."""
+"""Compare networks and cross-validations in one table."""
 
 import json
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from neuromusic.core import plotting
-from neuromusic.core.files import sha256
-from neuromusic.core.outputs import new_directory
-from neuromusic.core.progress import Say
-from neuromusic.core.records import hash_inputs, record
+from neuromusic.core.files import write_json
+from neuromusic.core.outputs import Step, check_target
+from neuromusic.core.records import arguments, hash_inputs
 from neuromusic.evaluation import plots
-from neuromusic.evaluation.comparison import (
+from neuromusic.evaluation.comparison import Comparison, compare_networks
+from neuromusic.evaluation.comparison_text import (
     COLUMNS,
-    PAIRS,
+    PAIR_COLUMNS,
     as_markdown,
     as_text,
     pairs_text,
-    tables,
 )
-from neuromusic.training.trained import SCORES
+from neuromusic.evaluation.stored_scores import scored_directory
+from neuromusic.training.trained import SCORES, TrainedNetwork
+
+log = logging.getLogger(__name__)
 
 
 def compare(
-    directories: list[Path], top: int | None, out: Path | None, say: Say,
-    artists: Path | None = None,
-) -> list[str]:  # fmt: skip
-    """Say both tables of `tables` and, with ``out``, write them there; return the warnings.
+    networks: Sequence[TrainedNetwork | Path | str],
+    *,
+    out: Path | str | None = None,
+    top: int | None = None,
+    artists: Path | str | None = None,
+) -> Comparison:
+    """Rank networks and cross-validations by accuracy, and test each pair on the same clips.
 
-    ``top``: show only so many settings, and the pairs among them; the correction is for all.
+    Networks that differ only in their seed are one row, their mean. Intervals are bootstrapped over
+    clips (or artists) and seeds.
+
+    Parameters
+    ----------
+    networks : sequence of TrainedNetwork, str or Path
+        Evaluated networks, their directories, or directories of cross-validations.
+    out : str or Path, optional
+        Directory to make: both tables as TSV and Markdown, JSON and a figure.
+    top : int, optional
+        Return and write only this many settings, the best, and the pairs among them. P values are
+        still corrected for all pairs.
+    artists : str or Path, optional
+        Artist table: a TSV with the columns track, artist_group and fault. With it, intervals are
+        over artists instead of clips, and the pairs are tested with sign flips over artists.
+
+    Returns
+    -------
+    Comparison
+        ``table`` with one row per setting, ``pairs`` with one row per pair, and ``warnings``.
+
+    Raises
+    ------
+    InputError
+        If a directory was not evaluated, its scores are damaged, or two of them disagree on the
+        genre of a clip.
+
+    References
+    ----------
+    McNemar 1947, Psychometrika 12, 153-157; Holm 1979, Scandinavian Journal of Statistics 6, 65-70;
+    Owen 2007, Annals of Applied Statistics 1, 386-411 (bootstrap over clips and seeds).
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> scores = nm.evaluate("network")
+    >>> comparison = nm.compare(["network"])
+    >>> comparison.table[["rank", "run", "model", "n"]].values.tolist()
+    [[1, 'network', 'cortex-z', 20]]
     """
-    whole, every, warnings = tables(directories, artists)
-    table = whole.head(top)
-    names = set(table["run"])
-    pairs = every[every["first"].isin(names) & every["second"].isin(names)]
+    directories = [scored_directory(network) for network in networks]
+    out = None if out is None else Path(out)
+    artists = None if artists is None else Path(artists)
+    if out is not None:
+        check_target(out, "compare")
+    comparison = compare_networks(directories, artists)
+    shown = _best(comparison, top)
     over = "artists" if artists else "clips"
-    if (table["n_seeds"] > 1).any():
+    if (shown.table["n_seeds"] > 1).any():
         over += " and seeds"
-    say(as_text(table))
-    say(f"from, to: 95 % interval over {over}")
-    if len(pairs):
-        say("\n" + pairs_text(pairs, str(table["run"][0]), over))
+    log.info("%s", as_text(shown.table))
+    log.info("from, to: 95 %% interval over %s", over)
+    if len(shown.pairs):
+        log.info("\n%s", pairs_text(shown.pairs, str(shown.table["run"][0]), over))
+    for warning in shown.warnings:
+        log.warning("%s", warning)
     if out is None:
-        return warnings
-    inputs = {
-        str(Path(path) / name): sha256(Path(path) / name) for path in directories for name in SCORES
+        return shown
+    files = [directory / name for directory in directories for name in SCORES]
+    settings, places = arguments(top=top, artists=artists)
+    step = Step(
+        "compare", out, settings, hash_inputs([*files, *([artists] if artists else [])]), places
+    )
+    with step.directory() as part:
+        _write(part, shown, over, n_pairs=len(comparison.pairs))
+    log.info("wrote %s: table and pairs as .tsv and .md, compare.json and table.png", out)
+    return shown
+
+
+def _best(comparison: Comparison, top: int | None) -> Comparison:
+    """Return the ``top`` settings with the highest accuracy, and the pairs among them."""
+    table, pairs = comparison.table.head(top), comparison.pairs
+    names = set(table["run"])
+    among = pairs["first"].isin(names) & pairs["second"].isin(names)
+    return replace(comparison, table=table, pairs=pairs[among])
+
+
+def _write(directory: Path, shown: Comparison, over: str, n_pairs: int) -> None:
+    """Write both tables, JSON and a figure; p values were corrected for ``n_pairs``."""
+    table, pairs = shown.table, shown.pairs
+    form: dict[str, Any] = {"sep": "\t", "index": False, "na_rep": "n/a", "float_format": "%.6g"}
+    table[list(COLUMNS)].to_csv(directory / "table.tsv", **form)
+    pairs.to_csv(directory / "pairs.tsv", **form)
+    (directory / "table.md").write_text(as_markdown(table), "utf-8")
+    (directory / "pairs.md").write_text(as_markdown(pairs, PAIR_COLUMNS), "utf-8")
+    content = {
+        "interval_over": over,
+        "settings": json.loads(table[list(COLUMNS)].to_json(orient="records")),
+        "pairs": json.loads(pairs.to_json(orient="records")),
+        "pairs_corrected_for": n_pairs,
+        "warnings": shown.warnings,
     }
-    inputs |= hash_inputs([artists] if artists else [])
-    with new_directory(out, record("compare", {"top": top}, inputs)) as part:
-        form = {"sep": "\t", "index": False, "na_rep": "n/a", "float_format": "%.6g"}
-        table[list(COLUMNS)].to_csv(part / "table.tsv", **form)
-        pairs.to_csv(part / "pairs.tsv", **form)
-        (part / "table.md").write_text(as_markdown(table), "utf-8")
-        (part / "pairs.md").write_text(as_markdown(pairs, PAIRS), "utf-8")
-        found = {
-            "interval_over": over,
-            "settings": json.loads(table[list(COLUMNS)].to_json(orient="records")),
-            "pairs": json.loads(pairs.to_json(orient="records")),
-            "pairs_corrected_for": len(every),
-            "warnings": warnings,
-        }
-        (part / "compare.json").write_text(json.dumps(found, indent=2) + "\n", "utf-8")
-        plotting.save(plots.comparison(table), part / "table.png")
-    say(f"wrote {out}: table and pairs as .tsv and .md, compare.json and table.png")
-    return warnings
+    write_json(directory / "compare.json", content)
+    plotting.save(plots.comparison(table), directory / "table.png")

@@ -1,67 +1,110 @@
-"""The demo: a synthetic corpus, an order pair designed for it, and then the ordinary pipeline."""
+"""Run the whole pipeline on a synthetic corpus, with order files designed for it."""
 
+import logging
 import tomllib
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
-from neuromusic.core.outputs import new_directory
-from neuromusic.core.parallel import Machine, run_calls
-from neuromusic.core.progress import Say, track
-from neuromusic.core.records import is_current, record
-from neuromusic.design.orders import ORDER_FILES, design_orders, write_order
-from neuromusic.pipeline.run import run_all
+from neuromusic.core.outputs import Step
+from neuromusic.core.parallel import Machine, available_cores, run_calls
+from neuromusic.core.progress import track
+from neuromusic.design import orders
+from neuromusic.features import PRELOAD
+from neuromusic.pipeline.run import run
 from neuromusic.stimuli import audio, synthetic
 from neuromusic.training.config import make_config
 
-CLIPS_PER_GENRE = 14  # 12 + 2 after the published proportion: three training runs, two test runs
+log = logging.getLogger(__name__)
+
+# 12 + 2, in the published proportion of training and test clips: three training and two test runs.
+CLIPS_PER_GENRE = 14
 
 
-def _write_clip(directory: Path, genre: str, number: int, seed: int) -> None:
-    audio.write(
-        directory / synthetic.clip_name(genre, number), synthetic.make_clip(genre, number, seed)
-    )
+def demo(out: str | Path, *, seed: int = 0, workers: int | None = None) -> dict[str, Any]:
+    """Run the whole pipeline on a small synthetic corpus, in about two minutes.
 
+    Parameters
+    ----------
+    out : str or Path
+        Directory for everything: ``clips`` (140 clips of 15 s, ten genres), ``orders``, and what
+        `run` writes.
+    seed : int
+        Seed of the clips, the orders and the training.
+    workers : int, optional
+        Number of processes; one per available core by default.
 
-def run_demo(out: Path, seed: int, workers: int, say: Say) -> None:
-    """Make a corpus and its orders below ``out``, then do every step of the demo's experiment."""
-    clips, orders = out / "clips", out / "orders"
-    names = [(genre, number) for genre in synthetic.FAMILIES for number in range(CLIPS_PER_GENRE)]
-    made = record("demo clips", {"seed": seed}, {})
-    if not is_current(clips, made):
-        with new_directory(clips, made) as part:
-            calls = ((part, genre, number, seed) for genre, number in names)
-            done = run_calls(_write_clip, calls, Machine(workers))
-            for _ in track(done, "synthesise", len(names)):
-                pass
-    say(f"{clips}: {len(names)} synthetic clips of {len(synthetic.FAMILIES)} families")
-    made = record("demo orders", {"seed": seed}, {})
-    pair = design_orders([synthetic.clip_name(*name) for name in names], seed)
-    # A .mat file holds the time at which it was written: a new one would look like another order.
-    if not is_current(orders, made):
-        with new_directory(orders, made) as part:
-            for order in pair:
-                write_order(order, part / ORDER_FILES[order.split])
-    for order in pair:
-        file = orders / ORDER_FILES[order.split]
-        say(f"{file}: {order.n_runs} runs of {order.n_trials} trials")
-    tree = tomllib.loads(resources.files("neuromusic").joinpath("demo.toml").read_text("utf-8"))
-    tree["paths"] = {
-        "train_order": str(orders / ORDER_FILES["train"]),
-        "test_order": str(orders / ORDER_FILES["test"]),
+    Returns
+    -------
+    dict
+        The scores; see `evaluate`.
+
+    Raises
+    ------
+    InputError
+        If ``out`` contains something else.
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> scores = nm.demo("demo")  # doctest: +SKIP
+    >>> scores["clip"]["n"]  # doctest: +SKIP
+    20
+    """
+    out = Path(out)
+    workers = workers or available_cores()
+    clips = _write_clips(out / "clips", seed, workers)
+    files = _write_orders(out / "orders", seed)
+    settings = tomllib.loads(resources.files("neuromusic").joinpath("demo.toml").read_text("utf-8"))
+    settings["paths"] = {
+        "train_order": str(files["train"]),
+        "test_order": str(files["test"]),
         "clips": str(clips),
         "out": str(out),
     }
-    tree["train"]["seed"] = seed
-    config = make_config(tree, "demo.toml")
-    run_all(config, workers, say)
-    say(
-        f"\nfigures: {out / 'run' / 'figures'}\n"
-        f"export:  {out / 'export'}\n\n"
-        "with your own data:\n"
-        "  neuromusic lists --train-order ExpTrnOrder.mat --test-order ExpValOrder.mat "
-        "--clips CLIPS --out run_dataset\n"
-        "  neuromusic prepare run_dataset --out prepared\n"
-        "  neuromusic train experiments/cortex.toml --prepared prepared --out runs/cortex\n"
-        "  neuromusic evaluate runs/cortex\n"
-        "  neuromusic export runs/cortex --lists run_dataset --out derivatives/neuromusic"
-    )
+    settings["train"]["seed"] = seed
+    return run(make_config(settings, "demo.toml"), workers=workers)
+
+
+def _clips() -> list[tuple[str, int]]:
+    """Return (genre, number) of every clip."""
+    return [(genre, number) for genre in synthetic.FAMILIES for number in range(CLIPS_PER_GENRE)]
+
+
+def _write_clips(out: Path, seed: int, workers: int) -> Path:
+    clips = _clips()
+    step = Step("demo clips", out, {"seed": seed}, {})
+    if step.is_done():
+        return out
+    with step.directory() as directory:
+        calls = ((directory, genre, number, seed) for genre, number in clips)
+        written = run_calls(_write_clip, calls, Machine(workers), PRELOAD)
+        for _ in track(written, "synthesise", len(clips)):
+            pass
+    log.info("wrote %s: %d synthetic clips of %d genres", out, len(clips), len(synthetic.FAMILIES))
+    return out
+
+
+def _write_clip(directory: Path, genre: str, number: int, seed: int) -> None:
+    wave = synthetic.make_clip(genre, number, seed)
+    audio.write(directory / synthetic.clip_name(genre, number), wave)
+
+
+def _write_orders(out: Path, seed: int) -> dict[orders.Split, Path]:
+    """Write the order files once; return them by split.
+
+    A .mat file contains the time at which it was written, so a second one would look like a
+    different order.
+    """
+    files = {split: out / name for split, name in orders.ORDER_FILES.items()}
+    step = Step("demo orders", out, {"seed": seed}, {})
+    if step.is_done():
+        return files
+    pair = orders.design_orders([synthetic.clip_name(*clip) for clip in _clips()], seed)
+    with step.directory() as directory:
+        for order in pair:
+            orders.write_order(order, directory / orders.ORDER_FILES[order.split])
+    for order in pair:
+        file = files[order.split]
+        log.info("wrote %s: %d runs of %d trials", file, order.n_runs, order.n_trials)
+    return files

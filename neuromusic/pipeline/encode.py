@@ -1,159 +1,216 @@
-"""The step from a trained run and images to maps and tables; `neuromusic encode` calls it."""
+"""Encode images: how well each stage of a network predicts each voxel of each subject."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError, did_you_mean, need_package
-from neuromusic.core.outputs import check_target, new_directory
-from neuromusic.core.progress import Say
-from neuromusic.core.records import hash_inputs, is_current, record
+from neuromusic.core.files import sha256, write_json
+from neuromusic.core.outputs import Step, check_target
+from neuromusic.core.records import arguments, hash_inputs
 from neuromusic.design.events import EventsFile, find_events
-from neuromusic.encoding.areas import read_areas
-from neuromusic.encoding.tables import RANDOM, Scores, _write_group, _write_json, _write_voxels
-from neuromusic.encoding.voxelwise import DELAYS_TR, HIGH_PASS_HZ, Encoding, encode, stage_scores
-from neuromusic.fmri.activations import clip_responses, run_trials
+from neuromusic.encoding import plots, tables
+from neuromusic.encoding.rois import Rois
+from neuromusic.encoding.stage_components import StageComponents, compute_components
+from neuromusic.encoding.subjects import EncodingOptions, encode_subject
+from neuromusic.encoding.voxelwise import CEILING_FLOOR, DELAYS_TR, PATTERN_FROM_TR, Encoding
+from neuromusic.fmri.activations import run_trials
 from neuromusic.fmri.bold import find_bold
-from neuromusic.fmri.scans import Scans, clean_scans, open_scans, stage_features
-from neuromusic.training.trained import WEIGHTS, TrainedNetwork, load_network, random_twin
+from neuromusic.fmri.scans import open_scans
+from neuromusic.training.trained import WEIGHTS, TrainedNetwork, as_network
 
-EDGE_SHARE = 0.05  # of the voxels at the low edge of the penalties, above which we warn
+log = logging.getLogger(__name__)
+
+COMMAND = "encode"
+
+SubjectEvents = dict[str, list[EventsFile]]  # subject -> the events of its runs
 
 
-def make_encoding(
-    directory: Path, bids: Path, images: Path, subjects: Sequence[str], roi: str,
-    atlas: Path | None, labels: Path | None, out: Path, say: Say, space: str | None = None,
-    components: int = 100, banded: bool = False, high_pass_hz: float = HIGH_PASS_HZ, seed: int = 0,
-) -> Path:  # fmt: skip
-    """Predict the images of subjects from a run's stages; write maps, tables and figures."""
+def encode(
+    network: TrainedNetwork | Path | str,
+    *,
+    bids: str | Path,
+    out: str | Path,
+    images: str | Path | None = None,
+    subjects: str | Sequence[str] = "all",
+    rois: Rois = Rois(),  # noqa: B008  # immutable
+    options: EncodingOptions = EncodingOptions(),  # noqa: B008  # immutable
+) -> Path:
+    """Predict the images of subjects from the stages of a network, by ridge regression.
+
+    The responses of each stage to the clips are averaged over each volume, reduced to principal
+    components, laid on the volumes of each run and delayed by 1 to 6 volumes. Each voxel is fitted
+    on the training runs, with a penalty chosen by leave-one-run-out cross-validation, and scored on
+    the test clips, averaged over their repeats, beside the noise ceiling. The same is done with the
+    network's weights before training. docs/encoding.md describes the method and the files.
+
+    Parameters
+    ----------
+    network : TrainedNetwork, str or Path
+        The trained network, or its directory. Its prepared set should contain the clips; volumes of
+        missing clips are left out.
+    bids : str or Path
+        BIDS dataset with the events of the images.
+    out : str or Path
+        Directory to make: tables, maps and figures.
+    images : str or Path, optional
+        Folder of the preprocessed images, searched at any depth; by default ``bids``.
+    subjects : "all" or sequence of str
+        Labels of the subjects to encode, with or without ``sub-``.
+    rois : Rois
+        Which voxels to encode, and how they are grouped into areas.
+    options : EncodingOptions
+        Selection and filtering of the images, number of components, seed.
+
+    Returns
+    -------
+    Path
+        The directory.
+
+    Raises
+    ------
+    InputError
+        If a subject has no events, too few runs with images that fit them, or no voxel that varies;
+        if a run has several images; if an atlas or mask is not readable or does not fit; if the
+        prepared set contains none of the clips; or if ``out`` contains something else.
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> out = nm.encode(
+    ...     "network",
+    ...     bids="simulated",
+    ...     out="encoded",
+    ...     rois=nm.Rois("all", atlas="simulated/derivatives/truth/areas.nii.gz"),
+    ...     options=nm.EncodingOptions(components=10),
+    ... )
+    >>> sorted(path.name for path in out.glob("*.tsv"))
+    ['areas.tsv', 'similarity.tsv']
+
+    References
+    ----------
+    Naselaris, T. et al. (2011). Encoding and decoding in fMRI. NeuroImage 56, 400-410.
+    Schoppe, O. et al. (2016). Measuring the performance of neural models. Frontiers in
+    Computational Neuroscience 10, 10.
+    """
     need_package("himalaya", "fmri")
-    run = load_network(directory)
+    trained, bids, out = as_network(network), Path(bids), Path(out)
+    images = Path(images) if images is not None else bids
     events = _events_of(bids, subjects)
-    check_target(out, "encode")
-    files = [file.path for own in events.values() for file in own]
-    for subject in events:
-        files += [path for paths in find_bold(images, subject, space).values() for path in paths]
-    files += [path for path in (atlas, labels, Path(roi)) if path is not None and path.is_file()]
-    settings = {
-        "roi": roi, "space": space, "components": components, "banded": banded,
-        "high_pass_hz": high_pass_hz, "seed": seed, "subjects": list(events),
-    }  # fmt: skip
-    made = record("encode", settings, hash_inputs([directory / WEIGHTS, *files]))
-    if is_current(out, made):
-        say(f"{out} is there already and unchanged")
+    check_target(out, COMMAND)
+    files = _input_files(events, images, rois, options)
+    settings, places = arguments(
+        network=trained.directory, bids=bids, images=images, subjects=list(events), rois=rois,
+        options=options,
+    )  # fmt: skip
+    inputs = {"network": sha256(trained.directory / WEIGHTS), **hash_inputs(files)}
+    step = Step(COMMAND, out, settings, inputs, places, function="encode")
+    if step.is_done():
         return out
-    trials = {file.path: run_trials(file) for own in events.values() for file in own}
-    played = pd.concat(trials.values())["clip"].unique()
-    training = {
-        clip for own in events.values() for file in own if file.split == "train"
-        for clip in trials[file.path]["clip"]
-    }  # fmt: skip
-    clips, heard, explained, missing = _hear(run, played, training, components)
-    if missing:
-        say(
-            f"{run.prepared}: lacks {len(missing)} of {len(played)} clips that were played; their "
-            f"volumes are left out: {', '.join(missing)}"
-        )
-    stages = [stage.name for stage in run.network.stages]
-    with new_directory(out, made) as part:
-        results = {}
-        for number, (subject, own) in enumerate(events.items()):
-            scans = open_scans(own, images, space)
-            for line in scans.left_out:
-                say(f"left out: {line}")
-            areas = read_areas(roi, atlas, labels, scans.geometry.example, say)
-            rng = np.random.default_rng([seed, number])
-            results[subject] = _encode_subject(
-                scans, areas.names, areas.label, clips, heard, stages if banded else [], part, rng,
-                high_pass_hz, say,
-            )  # fmt: skip
-        _write_group(part, results, heard, clips, stages, explained, run, high_pass_hz, seed, say)
-    say(f"wrote {out}: maps and voxels.tsv a subject, areas.tsv, similarity.tsv, figures/")
+    components = _components(trained, events, options.components)
+    with step.directory() as directory:
+        results = _encode_subjects(directory, events, images, rois, components, options)
+        areas = tables.area_scores(results)
+        similarity = tables.area_similarity(results, components, options.seed)
+        tables.write_tables(directory, areas, similarity)
+        plots.save_figures(directory / "figures", areas, similarity, components.trained)
+        summary = _summary(trained.config.model.name, components, options)
+        write_json(directory / "encoding.json", summary)
+    _log_scores(areas, len(results))
+    log.info(
+        "wrote %s: areas.tsv, similarity.tsv, figures, and for each subject voxels.tsv and maps",
+        out,
+    )
     return out
 
 
-def _events_of(bids: Path, subjects: Sequence[str]) -> dict[str, list[EventsFile]]:
-    found: dict[str, list[EventsFile]] = {}
+def _events_of(bids: Path, subjects: str | Sequence[str]) -> SubjectEvents:
+    """Return the events of the subjects, or of all; raise InputError if one of them has none."""
+    events: SubjectEvents = {}
     for file in find_events(bids):
-        found.setdefault(file.subject, []).append(file)
-    if list(subjects) == ["all"]:
-        return found
-    wanted = [subject.removeprefix("sub-") for subject in subjects]
-    for subject in wanted:
-        if subject not in found:
+        events.setdefault(file.subject, []).append(file)
+    if subjects == "all" or list(subjects) == ["all"]:
+        return events
+    labels = [subjects] if isinstance(subjects, str) else subjects
+    chosen = [label.removeprefix("sub-") for label in labels]
+    for subject in chosen:
+        if subject not in events:
             raise InputError(
-                f"{bids}: has no events of sub-{subject}; subjects are {', '.join(found)}"
-                f"{did_you_mean(subject, found)}"
+                f"{bids}: has no events of sub-{subject}; its subjects are {', '.join(events)}"
+                f"{did_you_mean(subject, events)}"
             )
-    return {subject: found[subject] for subject in wanted}
+    return {subject: events[subject] for subject in chosen}
 
 
-def _hear(
-    run: TrainedNetwork, played: Sequence[str], training: set[str], components: int
-) -> tuple[list[str], Scores, dict[str, float], list[str]]:
-    """Return the clips that are there, the scores of every stage, what they explain, and who lacks.
-
-    Stages of the random twin follow under their names after RANDOM.
-    """
-    heard: Scores = {}
-    explained = {}
-    for before, network in (("", None), (RANDOM, random_twin(run))):
-        responses, missing = clip_responses(run, played, network)
-        mine = np.array([clip in training for clip in responses.clips])
-        for name, block in responses.stages.items():
-            heard[before + name], explained[before + name] = stage_scores(block, mine, components)
-    return responses.clips, heard, explained, missing
+def _input_files(
+    events: SubjectEvents, images: Path, rois: Rois, options: EncodingOptions
+) -> list[Path]:
+    files = [file.path for of_subject in events.values() for file in of_subject]
+    for subject in events:
+        runs = find_bold(images, subject, options.space)
+        files += [path for paths in runs.values() for path in paths]
+    return files + rois.files()
 
 
-def _encode_subject(
-    scans: Scans, names: list[str], label: NDArray[np.int64], clips: list[str], heard: Scores,
-    joined: list[str], part: Path, rng: np.random.Generator, high_pass_hz: float, say: Say,
-) -> Encoding:  # fmt: skip
-    """Encode one subject and write its voxels and maps."""
-    voxels = np.flatnonzero(label)
-    scratch = part / "scratch.npy"
-    y, good, notes = clean_scans(scans, voxels, scratch, high_pass_hz)
-    if not good.any():
-        raise InputError(
-            f"sub-{scans.subject}: none of the {len(voxels)} voxels varies in all runs"
-        )
-    own = label[voxels][good]
-    for value, name in enumerate(names, start=1):
-        if not (own == value).any():
-            notes.append(f"sub-{scans.subject}, {name}: none of its voxels varies in all runs")
-    for line in notes:
-        say(f"left out: {line}")
-    features = {
-        name: stage_features(scans, clips, scores, DELAYS_TR, high_pass_hz)
-        for name, scores in heard.items()
+def _components(trained: TrainedNetwork, events: SubjectEvents, n: int) -> StageComponents:
+    """Return the components of all clips that were played; warn of those that are missing."""
+    files = [file for of_subject in events.values() for file in of_subject]
+    clips = {file.path: run_trials(file)["clip"] for file in files}
+    played = pd.concat(clips.values()).unique()
+    training = {clip for file in files if file.split == "train" for clip in clips[file.path]}
+    components = compute_components(trained, played, training, n)
+    if components.missing:
+        log.warning(
+            "%s: does not contain %d of the %d clips that were played; their volumes are left out: "
+            "%s",
+            trained.prepared, len(components.missing), len(played), ", ".join(components.missing),
+        )  # fmt: skip
+    return components
+
+
+def _encode_subjects(
+    directory: Path, events: SubjectEvents, images: Path, rois: Rois, components: StageComponents,
+    options: EncodingOptions,
+) -> dict[str, Encoding]:  # fmt: skip
+    """Encode all subjects and write the files of each; return subject -> result."""
+    results = {}
+    for number, (subject, files) in enumerate(events.items()):
+        scans = open_scans(files, images, options.space)
+        rng = np.random.default_rng([options.seed, number])
+        scratch = directory / "scratch.npy"
+        encoded = encode_subject(scans, rois, components, options, rng, scratch)
+        folder = directory / f"sub-{subject}"
+        folder.mkdir()
+        tables.write_subject(folder, encoded, components.trained)
+        results[subject] = encoded.result
+    return results
+
+
+def _summary(
+    model: str, components: StageComponents, options: EncodingOptions
+) -> Mapping[str, Any]:
+    return {
+        "Model": model,
+        "Stages": components.trained,
+        "DelaysInVolumes": list(DELAYS_TR),
+        "HighPassHz": options.high_pass_hz,
+        "ExplainedByComponents": components.explained,
+        "CeilingFloor": CEILING_FLOOR,
+        "PatternFromVolume": PATTERN_FROM_TR,
+        "Columns": "docs/encoding.md",
     }
-    result = encode(y, scans.rows, features, own, names, rng, joined)
-    del y
-    scratch.unlink()
-    n_low = {name: int(low) for name, (low, _) in result.edges.items()}
-    for name, low in n_low.items():
-        if low > EDGE_SHARE * len(own):
-            say(
-                f"warning: sub-{scans.subject}, {name}: {low} of {len(own)} voxels have the "
-                "smallest penalty of the grid; they may want a smaller one"
-            )
-    directory = part / f"sub-{scans.subject}"
-    directory.mkdir()
-    areas = np.array(names)[own - 1]
-    _write_voxels(directory, scans, voxels[good], areas, result.voxels, list(heard))
-    record_of = {
-        "Subject": scans.subject,
-        "LeftOut": [*scans.left_out, *notes],
-        "Voxels": len(own),
-        "VoxelsLeftOut": int((~good).sum()),
-        "TrainingRuns": sum(split == "train" for split, _ in scans.trials),
-        "TestRuns": sum(split == "test" for split, _ in scans.trials),
-        "TestClips": result.clips,
-        "SmallestPenalty": n_low,
-        "LargestPenalty": {name: int(high) for name, (_, high) in result.edges.items()},
-    }
-    _write_json(directory / f"sub-{scans.subject}_encoding.json", record_of)
-    return result
+
+
+def _log_scores(areas: pd.DataFrame, n_subjects: int) -> None:
+    measure, label = plots.best_measure(areas)
+    mean = areas[areas["network"] == "trained"].pivot_table(
+        index="area", columns="stage", values=measure, sort=False, dropna=False
+    )
+    log.info(
+        "%s by area and stage, mean over %d subjects:\n%s", label, n_subjects,
+        mean.round(3).to_string(),
+    )  # fmt: skip

@@ -1,155 +1,239 @@
-"""The step from a run, sounds and single responses to tables, a figure and what was left out."""
+"""Encode single responses: how well each stage predicts one value per short sound and target."""
 
-import json
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from neuromusic.core import plotting
 from neuromusic.core.errors import InputError, need_package
-from neuromusic.core.files import sha256, write_text
-from neuromusic.core.outputs import check_target, new_directory
-from neuromusic.core.progress import Say, track
-from neuromusic.core.records import hash_inputs, is_current, record
+from neuromusic.core.files import sha256, write_json, write_text
+from neuromusic.core.outputs import Step, check_target
+from neuromusic.core.records import arguments, hash_inputs
+from neuromusic.encoding import sound_plots
 from neuromusic.encoding.ridge import ALPHAS
 from neuromusic.encoding.sound_encoding import (
     FOLDS,
-    Floats,
-    Scored,
-    Statistics,
-    baseline_features,
-    feature_sets,
-    score,
-    set_gain,
-    stage_features,
+    FeatureSet,
+    ScoredSet,
+    baseline_sets,
+    score_sets,
+    stage_sets,
     target_table,
     voxel_table,
 )
-from neuromusic.encoding.sound_responses import Responses, find_sounds, read_responses, usable
-from neuromusic.models.network import Network
+from neuromusic.encoding.sound_features import (
+    Statistics,
+    baseline_features,
+    set_gain,
+    stage_features,
+)
+from neuromusic.encoding.sound_responses import Halves, Usable, find_sounds, read_responses, usable
 from neuromusic.stats.resampling import random_halves
 from neuromusic.stimuli import audio
 from neuromusic.training.trained import (
     WEIGHTS,
     TrainedNetwork,
+    as_network,
     best_device,
-    load_network,
-    random_twin,
+    untrained_copy,
 )
 
+log = logging.getLogger(__name__)
+
 COMMAND = "encode --sounds"
+MOST_TARGETS_LOGGED = 8  # of more targets, the median is logged
+MOST_NAMES_LOGGED = 5
 
 
-def make_sound_encoding(
-    directory: Path, sounds: Path, responses_file: Path, out: Path, splits: int, seed: int,
-    statistics: Statistics, say: Say,
-) -> Path:  # fmt: skip
-    """Score every stage of a run, its random twin and the baseline on single responses.
+def encode_sounds(
+    network: TrainedNetwork | Path | str,
+    *,
+    sounds: str | Path,
+    responses: str | Path,
+    out: str | Path,
+    splits: int = 10,
+    statistics: Statistics = "mean+deviation",
+    seed: int = 0,
+) -> Path:
+    """Predict single responses to short sounds from the stages of a network, by ridge regression.
 
-    Writes targets.tsv, voxels.tsv (where the responses have weights), scores.npz, encoding.json and
-    stages.png. Does nothing where all of that is there already and unchanged.
+    There is one value per sound and target (a voxel, an area, a component), without a time axis.
+    Each stage, summarised over time, is fitted on a random half of the sounds and scored on the
+    other half, several times, alone and together with a spectro-temporal baseline. The same is done
+    with the network's weights before training. docs/files.md describes the files.
+
+    Parameters
+    ----------
+    network : TrainedNetwork, str or Path
+        A network that was trained on sound, or its directory.
+    sounds : str or Path
+        Folder of sound files, searched at any depth.
+    responses : str or Path
+        .mat (``R``, ``stim_names``, optionally ``component_names`` and ``W``), .npz (``responses``,
+        ``sounds``, optionally ``targets`` and ``weights``) or .tsv (a column of names of sounds,
+        and one column per target). Names of sounds are those of files, with or without a suffix.
+    out : str or Path
+        Directory to make: targets.tsv, voxels.tsv (if the responses have weights), scores.npz,
+        encoding.json and stages.png.
+    splits : int
+        Number of random splits into halves.
+    statistics : {"mean", "mean+deviation"}
+        Summary of each unit over time.
+    seed : int
+        Seed of the splits.
+
+    Returns
+    -------
+    Path
+        The directory.
+
+    Raises
+    ------
+    InputError
+        If the network was trained on precomputed features; if the responses are not readable, are
+        incomplete or do not vary; if a sound has no file, or several; or if ``out`` contains
+        something else.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import neuromusic as nm
+    >>> out = nm.encode_sounds(
+    ...     "sound_network", sounds="sounds", responses="responses.tsv", out="sound_encoding",
+    ...     splits=2,
+    ... )
+    >>> table = pd.read_csv(out / "targets.tsv", sep="\\t", keep_default_na=False)
+    >>> table["network"].unique().tolist()
+    ['none', 'trained', 'random']
+
+    References
+    ----------
+    Norman-Haignere, S., Kanwisher, N. G. and McDermott, J. H. (2015). Distinct cortical pathways
+    for music and speech revealed by hypothesis-free voxel decomposition. Neuron 88, 1281-1296.
+    Tuckute, G. et al. (2023). Many but not all deep neural network audio models capture brain
+    responses and exhibit correspondence between model stages and brain regions. PLoS Biology 21,
+    e3002366.
     """
     need_package("himalaya", "fmri")
-    run = load_network(directory)
-    run.check_hears_sound()
+    trained, sounds, out = as_network(network), Path(sounds), Path(out)
+    responses = Path(responses)
+    trained.check_takes_sound()
     check_target(out, COMMAND)
-    responses = read_responses(responses_file)
-    halves = random_halves(len(responses.sounds), splits, seed)
-    responses, left_out, left_out_voxels = usable(responses, halves, responses_file)
-    files = find_sounds(responses.sounds, sounds, responses_file)
-    settings = {"splits": splits, "seed": seed, "statistics": statistics}
-    inputs = {"run": sha256(directory / WEIGHTS), **hash_inputs([responses_file, *files])}
-    made = record(COMMAND, settings, inputs, places={"run": directory})
-    if is_current(out, made):
-        say(f"{out} is there already and unchanged")
+    measured = read_responses(responses)
+    halves = random_halves(len(measured.sounds), splits, seed)
+    selected = usable(measured, halves, responses)
+    files = find_sounds(measured.sounds, sounds, responses)
+    settings, places = arguments(
+        network=trained.directory, sounds=sounds, responses=responses, splits=splits,
+        statistics=statistics, seed=seed,
+    )  # fmt: skip
+    weights = sha256(trained.directory / WEIGHTS)
+    inputs = {"network": weights, **hash_inputs([responses, *files])}
+    step = Step(COMMAND, out, settings, inputs, places, function="encode_sounds")
+    if step.is_done():
         return out
-    waves = [audio.read(path) for path in files]
-    gain = set_gain(run, waves)
-    all_scores = _score_all(run, waves, gain, responses, halves, statistics)
-    about = {
-        **settings,
-        "run": str(directory),
-        "model": run.config.model.name,
-        "stages": [stage.name for stage in run.network.stages],
-        "sounds": len(responses.sounds),
-        "targets": responses.targets,
-        "targets_left_out": left_out,
-        "voxels": responses.voxels.shape[1],
-        "voxels_left_out": left_out_voxels,
-        "gain_db": 20 * float(np.log10(gain)),
-        "repeated_sounds": _n_repeated(run, waves),
-        "penalties": ALPHAS.tolist(),
-        "folds": FOLDS,
-        "penalty_at_edge": {
-            f"{each.network} {each.features}": float(each.scores.at_edge.mean())
-            for each in all_scores
-        },
-    }
-    with new_directory(out, made) as part:
-        _write(part, all_scores, responses, halves, about)
-    _say_what_was_left_out(about, run, len(files), say)
-    _say_scores(all_scores, responses, say)
-    say(f"wrote {out}")
+    result = _score_all(trained, [audio.read(path) for path in files], selected, halves, statistics)
+    with step.directory() as directory:
+        options = {"splits": splits, "seed": seed, "statistics": statistics}
+        _write(directory, result, trained, options)
+    _log_left_out(result, trained)
+    _log_scores(result)
+    log.info("wrote %s", out)
     return out
 
 
+# --- Computing ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Result:
+    """The scores of all sets of features, with what they were computed from."""
+
+    scored: list[ScoredSet]
+    selected: Usable
+    halves: Halves
+    gain: float  # factor on the sounds before the network's front end
+    n_repeated: int  # sounds that are shorter than the network's window
+
+    @property
+    def n_targets(self) -> int:
+        """Number of targets, which come before the voxels in the scores."""
+        return len(self.selected.responses.targets)
+
+    @property
+    def has_voxels(self) -> bool:
+        """Whether the responses have weights, so that there are voxels."""
+        return self.selected.responses.weights is not None
+
+
 def _score_all(
-    run: TrainedNetwork, waves: Sequence[NDArray[np.float32]], gain: float, responses: Responses,
-    halves: list[tuple[NDArray[np.int64], NDArray[np.int64]]], statistics: Statistics,
-) -> list[Scored]:  # fmt: skip
+    trained: TrainedNetwork, waves: Sequence[NDArray[np.float32]], selected: Usable, halves: Halves,
+    statistics: Statistics,
+) -> _Result:  # fmt: skip
+    """Score the baseline and all stages before and after training; the trained network first."""
+    gain = set_gain(trained, waves)
+    responses = selected.responses
     y = np.concatenate([responses.values, responses.voxels], axis=1)
     baseline = baseline_features(waves)
-    sets: list[tuple[str, str, list[Floats]]] = [
-        *(("none", name, [block]) for name, block in baseline.items()),
-        ("none", "baseline", list(baseline.values())),
-    ]
-    heard = [run.hear(wave * np.float32(gain))[0] for wave in waves]
-    networks: dict[str, Network] = {"trained": run.network, "random": random_twin(run)}
-    for name, network in networks.items():
+    sets: list[FeatureSet] = baseline_sets(baseline)
+    inputs = [trained.features_of(wave * np.float32(gain))[0] for wave in waves]
+    for name, network in (("trained", trained.network), ("random", untrained_copy(trained))):
         network.to(best_device())
-        stages = stage_features(network, heard, run.hop_frames, statistics)
-        sets += [(name, *each) for each in feature_sets(stages, baseline)]
-    scored = []
-    for network_name, features, blocks in track(sets, "ridge", len(sets)):
-        try:
-            scores = score(blocks, y, halves)
-        except InputError as error:
-            raise InputError(f"{run.directory}: {features} ({network_name}): {error}") from None
-        n_features = sum(block.shape[1] for block in blocks)
-        scored.append(Scored(network_name, features, n_features, scores))
-    return scored
+        stages = stage_features(network, inputs, trained.hop_frames, statistics)
+        sets += stage_sets(name, stages, baseline)
+    try:
+        scored = score_sets(sets, y, halves)
+    except InputError as error:
+        raise InputError(f"{trained.directory}: {error}") from None
+    return _Result(scored, selected, halves, gain, _n_repeated(trained, waves))
 
 
-def _n_repeated(run: TrainedNetwork, waves: Sequence[NDArray[np.float32]]) -> int:
-    spec = run.network.spec
+def _n_repeated(trained: TrainedNetwork, waves: Sequence[NDArray[np.float32]]) -> int:
+    spec = trained.network.spec
     least = (spec.n_frames - 1) * spec.frame_s * audio.RATE_HZ
     return sum(len(wave) < least for wave in waves)
 
 
-def _write(
-    part: Path, all_scores: Sequence[Scored], responses: Responses,
-    halves: list[tuple[NDArray[np.int64], NDArray[np.int64]]], about: dict[str, object],
-) -> None:  # fmt: skip
-    from neuromusic.core import plotting
-    from neuromusic.encoding import plots
+# --- Writing --------------------------------------------------------------------------------------
 
-    n = len(responses.targets)
-    targets = target_table(all_scores, responses.targets)
-    _write_table(targets, part / "targets.tsv")
+
+def _write(
+    directory: Path, result: _Result, trained: TrainedNetwork, options: dict[str, Any]
+) -> None:
+    """Write all files; ``options`` are the settings that go into encoding.json."""
+    targets = target_table(result.scored, result.selected.responses.targets)
+    _write_table(targets, directory / "targets.tsv")
     voxels = None
-    if responses.weights is not None:
-        voxels = voxel_table(all_scores, n)
-        _write_table(voxels, part / "voxels.tsv")
-    training = np.zeros((len(halves), len(responses.sounds)), dtype=np.bool_)
-    for row, (train, _) in enumerate(halves):
+    if result.has_voxels:
+        voxels = voxel_table(result.scored, result.n_targets)
+        _write_table(voxels, directory / "voxels.tsv")
+    _write_scores(directory / "scores.npz", result)
+    stages = [stage.name for stage in trained.network.stages]
+    plotting.save(sound_plots.stages(targets, voxels, [*stages, "all"]), directory / "stages.png")
+    write_json(directory / "encoding.json", {**options, **_summary(result, trained, stages)})
+
+
+def _write_table(table: pd.DataFrame, path: Path) -> None:
+    write_text(path, table.to_csv(sep="\t", index=False, float_format="%.4f", na_rep="n/a"))
+
+
+def _write_scores(path: Path, result: _Result) -> None:
+    """Write the scores of each split: r2, R2 (sets, splits, targets) and voxel_r2; see files.md."""
+    n, responses = result.n_targets, result.selected.responses
+    training = np.zeros((len(result.halves), len(responses.sounds)), dtype=np.bool_)
+    for row, (train, _) in enumerate(result.halves):
         training[row, train] = True
-    scores = [each.scores for each in all_scores]
+    scores = [each.scores for each in result.scored]
     np.savez_compressed(
-        part / "scores.npz",
-        network=np.array([each.network for each in all_scores]),
-        features=np.array([each.features for each in all_scores]),
+        path,
+        network=np.array([each.features.network for each in result.scored]),
+        features=np.array([each.features.name for each in result.scored]),
         targets=np.array(responses.targets),
         sounds=np.array(responses.sounds),
         training=training,
@@ -157,43 +241,63 @@ def _write(
         R2=np.array([each.determination[:, :n] for each in scores]),
         voxel_r2=np.array([each.r2[:, n:] for each in scores], dtype=np.float32),
     )
-    stages = [*about["stages"], "all"]  # type: ignore[misc]  # a list of names
-    plotting.save(plots.stages(targets, voxels, stages), part / "stages.png")
-    write_text(part / "encoding.json", json.dumps(about, indent=2) + "\n")
 
 
-def _write_table(table: pd.DataFrame, path: Path) -> None:
-    write_text(path, table.to_csv(sep="\t", index=False, float_format="%.4f", na_rep="n/a"))
+def _summary(result: _Result, trained: TrainedNetwork, stages: list[str]) -> dict[str, Any]:
+    responses = result.selected.responses
+    return {
+        "run": trained.directory.name,  # the place is in the record
+        "model": trained.config.model.name,
+        "stages": stages,
+        "sounds": len(responses.sounds),
+        "targets": responses.targets,
+        "targets_left_out": result.selected.targets_left_out,
+        "voxels": responses.voxels.shape[1],
+        "voxels_left_out": result.selected.n_voxels_left_out,
+        "gain_db": 20 * float(np.log10(result.gain)),
+        "repeated_sounds": result.n_repeated,
+        "penalties": ALPHAS.tolist(),
+        "folds": FOLDS,
+        "penalty_at_edge": {
+            each.features.label: float(each.scores.at_edge.mean()) for each in result.scored
+        },
+    }
 
 
-def _say_what_was_left_out(
-    about: dict[str, object], run: TrainedNetwork, n_files: int, say: Say
-) -> None:
-    spec = run.network.spec
-    if about["repeated_sounds"]:
-        say(
-            f"{about['repeated_sounds']} of {n_files} sounds are shorter than the network's window "
-            f"of {spec.n_frames * spec.frame_s:.2f} s and were repeated to fill one; a network "
-            "trained with a shorter data.window_s hears them as they are"
-        )
-    names = about["targets_left_out"]
-    if isinstance(names, list) and names:
-        say(f"left out: {len(names)} targets without values that differ, {', '.join(names[:5])}")
-    if about["voxels_left_out"]:
-        say(f"left out: {about['voxels_left_out']} voxels that are constant")
+# --- Logging --------------------------------------------------------------------------------------
 
 
-def _say_scores(all_scores: Sequence[Scored], responses: Responses, say: Say) -> None:
-    n = len(responses.targets)
-    few = n <= 8
-    head = [*responses.targets] if few else [f"median of {n} targets"]
-    if responses.weights is not None:
-        head.append(f"median of {responses.weights.shape[1]} voxels")
-    say(f"r2, mean over the halves: {', '.join(head)}")
-    for each in all_scores:
+def _log_left_out(result: _Result, trained: TrainedNetwork) -> None:
+    spec = trained.network.spec
+    if result.n_repeated:
+        log.warning(
+            "%d of %d sounds are shorter than the network's window of %.2f s and were repeated to "
+            "fill it; a network that is trained with a smaller data.window_s takes them as they "
+            "are",
+            result.n_repeated, len(result.selected.responses.sounds), spec.n_frames * spec.frame_s,
+        )  # fmt: skip
+    names = result.selected.targets_left_out
+    if names:
+        log.warning(
+            "left out: %d targets without values that vary, %s", len(names),
+            ", ".join(names[:MOST_NAMES_LOGGED]),
+        )  # fmt: skip
+    if result.selected.n_voxels_left_out:
+        log.warning("left out: %d constant voxels", result.selected.n_voxels_left_out)
+
+
+def _log_scores(result: _Result) -> None:
+    """Log the mean r2 over the splits: one column per target, or their median if there are many."""
+    n, responses = result.n_targets, result.selected.responses
+    are_few = n <= MOST_TARGETS_LOGGED
+    head = list(responses.targets) if are_few else [f"median of {n} targets"]
+    if result.has_voxels:
+        head.append(f"median of {responses.voxels.shape[1]} voxels")
+    log.info("r2, mean over the splits: %s", ", ".join(head))
+    for each in result.scored:
         mean = each.scores.r2.mean(0)
-        shown = list(mean[:n]) if few else [float(np.median(mean[:n]))]
-        if responses.weights is not None:
-            shown.append(float(np.median(mean[n:])))
-        values = " ".join(f"{value:6.3f}" for value in shown)
-        say(f"  {each.network:8s}{each.features:16s}{values}")
+        values = list(mean[:n]) if are_few else [float(np.median(mean[:n]))]
+        if result.has_voxels:
+            values.append(float(np.median(mean[n:])))
+        text = " ".join(f"{value:6.3f}" for value in values)
+        log.info("  %-8s%-16s%s", each.features.network, each.features.name, text)

@@ -1,52 +1,112 @@
-"""TODO: docstring."""
+"""Report which clips, tracks, artists and copies the sides of a split share."""
 
+import logging
 from pathlib import Path
 
 from neuromusic.core.errors import InputError
 from neuromusic.core.files import write_text
-from neuromusic.core.progress import Say
 from neuromusic.design.artists import read_artists
-from neuromusic.design.leaks import as_table, as_text, compare_sides, listen, with_copies
+from neuromusic.design.leaks import (
+    Comparison,
+    compare_sides,
+    format_counts,
+    identify_sounds,
+    pairs_table,
+    with_copies,
+)
 from neuromusic.design.lists import read_lists
-from neuromusic.design.splits import Held
+from neuromusic.design.splits import HeldOutRuns
+
+log = logging.getLogger(__name__)
 
 
-def report(
-    directory: Path, artists: Path | None, held: Held, with_audio: bool,
-    out: Path | None, say: Say,
-) -> bool:  # fmt: skip
-    """Say what the sides of the lists in a directory share; return whether they share anything.
+def find_leaks(
+    lists: str | Path,
+    *,
+    artists: str | Path | None = None,
+    held_out: HeldOutRuns = HeldOutRuns(),  # noqa: B008  # immutable
+    audio: bool = False,
+    out: str | Path | None = None,
+) -> list[Comparison]:
+    """Find what the training, validation and test clips of stimulus lists share.
 
-    ``with_audio``: also which clips are copies of each other. With ``out``, write all pairs there,
-    as TSV. Raises InputError where there is only one side.
+    Replicas are tracks of the same artist of which at least one is known to repeat or distort
+    another (Sturm 2013). The counts are logged.
+
+    Parameters
+    ----------
+    lists : str or Path
+        Directory of stimulus lists, as `make_lists` and `make_file_lists` write it.
+    artists : str or Path, optional
+        Artist table: TSV with the columns track, artist_group and fault. Without it, artists and
+        replicas are not compared.
+    held_out : HeldOutRuns
+        Runs of the training order that are for validation or testing.
+    audio : bool
+        Also compare the sounds: find exact copies, and near copies that differ in gain, start or
+        coding.
+    out : str or Path, optional
+        TSV file to write with all pairs of clips that share something.
+
+    Returns
+    -------
+    list of Comparison
+        One per pair of sides, with ``names``, ``left``, ``right`` and ``pairs``.
+
+    Raises
+    ------
+    InputError
+        If there is only one side, a held-out run does not exist, or a table or sound is not
+        readable.
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> comparisons = nm.find_leaks("run_dataset", artists="artists.tsv",
+    ...                             held_out=nm.HeldOutRuns(valid=0))
+    >>> comparisons[0].names
+    ('training', 'test')
+    >>> sorted(set(comparisons[0].pairs["kind"]))
+    ['artists']
+
+    References
+    ----------
+    Sturm (2013). The GTZAN dataset: its contents, its faults, their effects on evaluation, and its
+    future use. arXiv 1306.1461.
     """
+    lists, artists = Path(lists), Path(artists) if artists else None
     table = read_artists(artists) if artists else None
-    comparisons = compare_sides(read_lists(directory), held, table, artists)
+    comparisons = compare_sides(read_lists(lists), held_out, table, artists)
     if not comparisons:
         raise InputError(
-            f"{directory}: has one side only, so nothing can be shared; expected train.tsv with "
+            f"{lists}: has only one side, so nothing can be shared; expected train.tsv with "
             "test.tsv or several runs"
         )
-    if with_audio:
-        heard = listen(Path(directory), comparisons)
-        comparisons = [with_copies(comparison, heard) for comparison in comparisons]
+    if audio:
+        sounds = identify_sounds(lists, comparisons)
+        comparisons = [with_copies(comparison, sounds) for comparison in comparisons]
         first = comparisons[0]
-        silent = sum(int(side["path"].isna().sum()) for side in (first.left, first.right))
-        if silent:
-            say(f"warning: {silent} clips are missing (path n/a); their sound was not compared")
-    for comparison in comparisons:
-        say(as_text(comparison) + "\n")
-    if artists is None:
-        say("artists and replicas are not known; --artists names a table of them")
-        if "fault" in comparisons[0].left:
-            say("(faults): repetitions and distortions that torchaudio leaves out of GTZAN")
-    else:
-        say(f"(faults): known repetitions and distortions in {artists}, of whatever track")
-    pairs = as_table(comparisons)
+        n_missing = sum(int(side["path"].isna().sum()) for side in (first.left, first.right))
+        if n_missing:
+            log.warning("%d clips are missing (path n/a); their sound was not compared", n_missing)
+    _log_counts(comparisons, artists)
     if out is not None:
-        write_text(out, pairs.to_csv(sep="\t", index=False))
-        say(f"wrote {out}: {len(pairs)} pairs")
-    for c in comparisons:
-        kinds = [kind for kind in c.kinds if kind in set(c.pairs["kind"])]
-        say(f"{c.names[0]} and {c.names[1]} share {', '.join(kinds) or 'nothing that is known'}")
-    return len(pairs) > 0
+        pairs = pairs_table(comparisons)
+        write_text(Path(out), pairs.to_csv(sep="\t", index=False))
+        log.info("wrote %s: %d pairs", out, len(pairs))
+    for comparison in comparisons:
+        present = set(comparison.pairs["kind"])
+        kinds = ", ".join(kind for kind in comparison.kinds if kind in present)
+        log.info("%s and %s share %s", *comparison.names, kinds or "nothing that is known")
+    return comparisons
+
+
+def _log_counts(comparisons: list[Comparison], artists: Path | None) -> None:
+    for comparison in comparisons:
+        log.info("%s\n", format_counts(comparison))
+    if artists is not None:
+        log.info("(faults): known repetitions and distortions of any track in %s", artists)
+        return
+    log.info("artists and replicas were not compared; that needs artists, an artist table")
+    if "fault" in comparisons[0].left:
+        log.info("(faults): repetitions and distortions that torchaudio leaves out of GTZAN")

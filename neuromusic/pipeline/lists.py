@@ -1,85 +1,251 @@
-"""The steps from tracks and clips to stimulus lists and variants on disk; see `pipeline`."""
+"""Make stimulus lists, from order files or from a corpus; link the clips under their run names."""
 
-from collections.abc import Mapping
+import logging
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from neuromusic.core.errors import InputError
-from neuromusic.core.outputs import new_directory
-from neuromusic.core.progress import Say, track
-from neuromusic.core.records import hash_inputs, is_current, record
+from neuromusic.core.outputs import Step, check_target
+from neuromusic.core.progress import track
+from neuromusic.core.records import arguments, hash_inputs
 from neuromusic.design import leaks, lists, splits
 from neuromusic.design.grid import CLIP_S
 from neuromusic.design.orders import read_order
 from neuromusic.stimuli.clips import check_clips, find_clips
-from neuromusic.stimuli.corpora import fma, folder, gtzan
+from neuromusic.stimuli.corpora import Corpus
 
-ORIGINS = ("folder", "gtzan", "fma", "tracks")  # where `file_table` looks; tracks goes with fma
+log = logging.getLogger(__name__)
+
+COMMAND = "lists"
+Tables = dict[str, pd.DataFrame]  # split -> stimulus list
 
 
 def make_lists(
-    train_order: Path, test_order: Path, clips: Path, out: Path, allow_missing: bool,
-    link: lists.Link, say: Say, drop: leaks.Level | None = None, artists: Path | None = None,
-) -> Path:  # fmt: skip
-    """Stage the clips of an order pair under their run names and write the lists.
+    *,
+    train_order: str | Path,
+    test_order: str | Path,
+    clips: str | Path,
+    out: str | Path,
+    allow_missing: bool = False,
+    link: lists.Link = "hard",
+    drop_leaks: leaks.DropLeaks | None = None,
+) -> Path:
+    """Write the stimulus lists of an experiment from its order files.
 
-    ``drop``: mark the training clips that share so much with the test, see `leaks.mark_dropped`;
-    they are staged like the others, for they were played.
+    Every clip is linked under the name of its run and trial
+    (``reggae/Test_run-06-40_reggae.00013_15s.wav``), and ``train.tsv`` and ``test.tsv`` list one
+    presentation per row, including the dummy that opens each run (trial 0).
+
+    Parameters
+    ----------
+    train_order, test_order : str or Path
+        ``ExpTrnOrder.mat`` (variable TrnOrd) and ``ExpValOrder.mat`` (variable ValOrd).
+    clips : str or Path
+        Folder of the 15-s clips that the orders name, at any depth.
+    out : str or Path
+        Directory to make.
+    allow_missing : bool
+        Continue if clips are missing; their rows then have the path n/a.
+    link : {"hard", "sym", "copy"}
+        How clips get into ``out``. Hard links fall back to copies across file systems.
+    drop_leaks : DropLeaks, optional
+        Mark training clips that share a track, a replica or an artist with the test clips; they
+        keep their place in their run but are not trained on.
+
+    Returns
+    -------
+    Path
+        ``out``.
+
+    Raises
+    ------
+    InputError
+        If an order file is not one, clips are missing or shorter than 15 s, or ``out`` contains
+        something else.
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> lists = nm.make_lists(train_order="orders/ExpTrnOrder.mat",
+    ...                       test_order="orders/ExpValOrder.mat", clips="clips",
+    ...                       out="run_dataset", link="sym")
+    >>> sorted(path.name for path in lists.glob("*.tsv"))
+    ['test.tsv', 'train.tsv']
     """
+    train_order, test_order, clips, out = map(Path, (train_order, test_order, clips, out))
+    check_target(out, COMMAND)
     tables = {
         "train": lists.list_order(read_order(train_order, "train")),
         "test": lists.list_order(read_order(test_order, "test")),
     }
-    found = find_clips(clips)
-    absent = lists.missing_clips(tables.values(), found)
-    wanted = sorted({clip for table in tables.values() for clip in table["clip"]})
-    if absent:
-        say("\n".join(f"missing: {clip}" for clip in absent))
-        if not allow_missing:
-            raise InputError(
-                f"{clips}: lacks {len(absent)} of the {len(wanted)} clips (named above); add them, "
-                "or go on without them with --allow-missing"
-            )
-    here = {clip: found[clip] for clip in wanted if clip in found}
-    check_clips(here.values(), CLIP_S)
-    settings: dict[str, Any] = {"allow_missing": allow_missing, "link": link}
-    described_by = [train_order, test_order]
-    if drop:
-        tables = leaks.mark_dropped(tables, drop, artists)
-        settings["drop_leaks"] = drop
-        described_by += [artists] if artists else []
-    places = {"train_order": train_order, "test_order": test_order, "clips": clips}
-    places |= {"artists": artists} if artists else {}
-    hashed = hash_inputs([*described_by, *here.values()])
-    made = record("lists", settings, hashed, places=places)
-    if is_current(out, made):
-        say(f"{out} is there already and unchanged")
+    files, missing = _find_files(tables, clips, allow_missing)
+    if drop_leaks:
+        tables = leaks.mark_dropped(tables, drop_leaks)
+    settings, places = arguments(
+        train_order=train_order, test_order=test_order, clips=clips, allow_missing=allow_missing,
+        link=link, drop_leaks=drop_leaks,
+    )  # fmt: skip
+    artists = [drop_leaks.artists] if drop_leaks and drop_leaks.artists else []
+    inputs = hash_inputs([train_order, test_order, *artists, *files.values()])
+    step = Step(COMMAND, out, settings, inputs, places, function="make_lists")
+    if step.is_done():
         return out
-    with new_directory(out, made) as part:
-        staged = {}
-        for split, table in tables.items():
-            gone = ~table["clip"].isin(here)
-            played = table[~gone & (table["trial"] > 0)]
-            for row in played.itertuples():
-                staged[row.path] = row.clip
-            tables[split] = table.assign(path=table["path"].mask(gone))
-        how = {
-            lists.stage(here[clip], part / path, link)
-            for path, clip in track(staged.items(), "stage", len(staged))
-        }
-        lists.write_lists(part, tables)
+    with step.directory() as directory:
+        tables, methods = _link_presentations(tables, files, directory, link)
+        lists.write_lists(directory, tables)
     counts = ", ".join(f"{(t['trial'] > 0).sum()} {split}" for split, t in tables.items())
-    say(f"wrote {out}: {counts} presentations of {len(here)} clips ({', '.join(how)})")
-    if absent:
-        say(f"{len(absent)} of {len(wanted)} clips are missing; their rows have the path n/a")
-    if drop:
-        _say_dropped(tables, drop, say)
+    log.info("wrote %s: %s presentations of %d clips (%s)", out, counts, len(files), methods)
+    if missing:
+        log.warning(
+            "%d of %d clips are missing; their rows have the path n/a",
+            len(missing),
+            len(files) + len(missing),
+        )
+    if drop_leaks:
+        _log_dropped(tables, drop_leaks.level)
     return out
 
 
-def _say_dropped(tables: dict[str, pd.DataFrame], level: leaks.Level, say: Say) -> None:
+def _find_files(
+    tables: Tables, clips: Path, allow_missing: bool
+) -> tuple[dict[str, Path], list[str]]:
+    """Return clip -> file for the clips of the lists, and the clips that are missing."""
+    available = find_clips(clips)
+    missing = lists.missing_clips(tables.values(), available)
+    names = sorted({clip for table in tables.values() for clip in table["clip"]})
+    for clip in missing:
+        log.info("missing: %s", clip)
+    if missing and not allow_missing:
+        raise InputError(
+            f"{clips}: {len(missing)} of the {len(names)} clips are missing (named above); add "
+            "them, or continue without them with allow_missing"
+        )
+    files = {clip: available[clip] for clip in names if clip in available}
+    check_clips(files.values(), CLIP_S)
+    return files, missing
+
+
+def _link_presentations(
+    tables: Tables, files: dict[str, Path], directory: Path, link: lists.Link
+) -> tuple[Tables, str]:
+    """Link the clips under their run names; return the lists and how the clips were linked."""
+    clip_of_path: dict[str, str] = {}
+    linked = {}
+    for split, table in tables.items():
+        is_missing = ~table["clip"].isin(files)
+        played = table[~is_missing & (table["trial"] > 0)]
+        clip_of_path |= dict(zip(played["path"], played["clip"], strict=True))
+        linked[split] = table.assign(path=table["path"].mask(is_missing))
+    methods = {
+        lists.link_or_copy(files[clip], directory / path, link)
+        for path, clip in track(clip_of_path.items(), "link clips", len(clip_of_path))
+    }
+    return linked, ", ".join(methods)
+
+
+def make_file_lists(
+    corpus: Corpus,
+    *,
+    out: str | Path,
+    split: str | None = "70:15:15",
+    seed: int = 0,
+    clip_s: float = CLIP_S,
+    link: lists.Link = "hard",
+    drop_leaks: leaks.DropLeaks | None = None,
+) -> Path:
+    """Write the stimulus lists of a corpus of sound files, without scanner runs.
+
+    Files with a known fault are named and left out.
+
+    Parameters
+    ----------
+    corpus : Corpus
+        The sound files.
+    out : str or Path
+        Directory to make.
+    split : str or None
+        Shares of training, validation and test files in each class, such as "70:15:15"; all files
+        of a track stay together. None for a corpus with folds or with its own split.
+    seed : int
+        Seed of the split.
+    clip_s : float
+        Shortest file that is accepted, in seconds.
+    link : {"hard", "sym", "copy"}
+        How files get into ``out``.
+    drop_leaks : DropLeaks, optional
+        Leave out training and validation files that share a track, a replica or an artist with
+        the test files.
+
+    Returns
+    -------
+    Path
+        ``out``.
+
+    Raises
+    ------
+    InputError
+        If there are no files, one is too short, or ``out`` contains something else.
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> nm.make_file_lists(nm.Corpus("folder", "genres"), split="1:0:1", out="file_lists").name
+    'file_lists'
+    """
+    out = Path(out)
+    check_target(out, COMMAND)
+    files = _without_faults(corpus)
+    if split is not None:
+        files = splits.split_tracks(files, splits.proportions(split), seed)
+    table = lists.list_files(files)
+    tables = {name: table[table["split"] == name] for name in lists.LIST_FILES}
+    if drop_leaks:
+        tables = leaks.mark_dropped(tables, drop_leaks)
+        tables = {name: _without_dropped_paths(each) for name, each in tables.items()}
+    listed = pd.concat([each[each["path"].notna()] for each in tables.values()])
+    sources = [Path(source) for source in listed["source"]]
+    check_clips(sources, clip_s, "; clip_s sets the shortest length that is accepted")
+    settings, places = arguments(
+        corpus=corpus, split=split, seed=seed, clip_s=clip_s, link=link, drop_leaks=drop_leaks
+    )
+    described_by = [path for path in places.values() if path.is_file()]  # tables of tracks, artists
+    inputs = hash_inputs([*sources, *described_by])
+    step = Step(COMMAND, out, settings, inputs, places, function="make_file_lists")
+    if step.is_done():
+        return out
+    with step.directory() as directory:
+        for row in track(listed.itertuples(), "link clips", len(listed)):
+            lists.link_or_copy(Path(row.source), directory / row.path, link)
+        lists.write_lists(directory, tables)
+    counts = ", ".join(f"{each['path'].count()} {name}" for name, each in tables.items())
+    by = "split by track" if split else "split as published"
+    how = f"{files['run'].nunique()} folds" if "run" in files else by
+    log.info("wrote %s: %s clips in %d classes, %s", out, counts, table["genre"].nunique(), how)
+    if drop_leaks:
+        _log_dropped(tables, drop_leaks.level)
+    return out
+
+
+def _without_faults(corpus: Corpus) -> pd.DataFrame:
+    """Return the table of a corpus without files that are known to be faulty."""
+    files = corpus.table()
+    if corpus.size() is not None:
+        log.info("%s: has %d of %d files", corpus.path, len(files), corpus.size())
+    if "fault" not in files:
+        return files
+    for row in files[files["fault"].notna()].itertuples():
+        log.warning("%s: %s; left out", row.source, row.fault)
+    return files[files["fault"].isna()]
+
+
+def _without_dropped_paths(table: pd.DataFrame) -> pd.DataFrame:
+    if lists.DROPPED not in table:
+        return table
+    return table.assign(path=table["path"].mask(table[lists.DROPPED].notna()))
+
+
+def _log_dropped(tables: Tables, level: leaks.Level) -> None:
     for split, name in (("train", "training"), ("valid", "validation")):
         if lists.DROPPED not in tables.get(split, ()):
             continue
@@ -88,71 +254,12 @@ def _say_dropped(tables: dict[str, pd.DataFrame], level: leaks.Level, say: Say) 
         dropped = clips[clips[lists.DROPPED].notna()]
         counts = dropped["genre"].value_counts().sort_index().items()
         genres = f" ({', '.join(f'{genre} {n}' for genre, n in counts)})" if len(dropped) else ""
-        say(
-            f"--drop-leaks {level}: {len(dropped)} of {len(clips)} {name} clips are dropped{genres}"
-            f"; {lists.LIST_FILES[split]} says why"
+        log.info(
+            "dropped for sharing a %s with the test: %d of %d %s clips%s; %s gives the reasons",
+            level,
+            len(dropped),
+            len(clips),
+            name,
+            genres,
+            lists.LIST_FILES[split],
         )
-
-
-def file_table(origin: Mapping[str, Path], folds: bool = False) -> pd.DataFrame:
-    """Return the files of a set, see `datasets`; ``origin`` names its place: one of `ORIGINS`."""
-    if "folder" in origin:
-        return folder.table(origin["folder"], folds)
-    if "gtzan" in origin:
-        return gtzan.table(origin["gtzan"])
-    return fma.table(origin["fma"], origin["tracks"])
-
-
-def make_file_lists(
-    files: pd.DataFrame, split: str | None, seed: int, clip_s: float, out: Path,
-    link: lists.Link, say: Say, origin: Mapping[str, Path] | None = None,
-    drop: leaks.Level | None = None, artists: Path | None = None,
-) -> Path:  # fmt: skip
-    """Stage the files of a set (see `datasets`) and write their lists.
-
-    ``split`` (70:15:15) by track; None for a set that has its own. ``origin``: where `file_table`
-    found them, for the record. A file with a known fault is named and left out. ``drop``: mark
-    what shares so much with the test, see `leaks.mark_dropped`, and do not stage it.
-    """
-    if "fault" in files:
-        for row in files[files["fault"].notna()].itertuples():
-            say(f"warning: {row.source}: {row.fault}; left out")
-        files = files[files["fault"].isna()]
-    if split is not None:
-        files = splits.split_tracks(files, splits.proportions(split), seed)
-    whole = lists.list_files(files)
-    tables = {name: whole[whole["split"] == name] for name in lists.LIST_FILES}
-    if drop:
-        tables = leaks.mark_dropped(tables, drop, artists)
-        tables = {name: _without_dropped_paths(table) for name, table in tables.items()}
-    staged = pd.concat([table[table["path"].notna()] for table in tables.values()])
-    sources = [Path(source) for source in staged["source"]]
-    check_clips(sources, clip_s, "; --clip-s sets the shortest that is taken")
-    settings = {"split": split, "seed": seed, "clip_s": clip_s, "link": link}
-    if "run" in files:
-        settings["folds"] = True
-    if drop:
-        settings["drop_leaks"] = drop
-    places = {**(origin or {}), **({"artists": artists} if drop and artists else {})}
-    read = [path for path in places.values() if path.is_file()]  # tracks.csv, the artist table
-    made = record("lists", settings, hash_inputs([*sources, *read]), places=places)
-    if is_current(out, made):
-        say(f"{out} is there already and unchanged")
-        return out
-    with new_directory(out, made) as part:
-        for row in track(staged.itertuples(), "stage", len(staged)):
-            lists.stage(Path(row.source), part / row.path, link)
-        lists.write_lists(part, tables)
-    counts = ", ".join(f"{table['path'].count()} {name}" for name, table in tables.items())
-    by = "split by track" if split else "split as published"
-    how = f"{files['run'].nunique()} folds" if "run" in files else by
-    say(f"wrote {out}: {counts} clips in {whole['genre'].nunique()} classes, {how}")
-    if drop:
-        _say_dropped(tables, drop, say)
-    return out
-
-
-def _without_dropped_paths(table: pd.DataFrame) -> pd.DataFrame:
-    if lists.DROPPED not in table:
-        return table
-    return table.assign(path=table["path"].mask(table[lists.DROPPED].notna()))

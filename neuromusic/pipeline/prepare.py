@@ -1,77 +1,157 @@
-"""TODO: docstring."""
+"""Turn stimulus lists and their sound, or precomputed log-mel, into a prepared set."""
 
 import contextlib
+import logging
 from pathlib import Path
 
 from neuromusic.core.errors import InputError
 from neuromusic.core.files import checksum
-from neuromusic.core.outputs import check_target, new_directory
-from neuromusic.core.parallel import Machine
-from neuromusic.core.progress import Say
-from neuromusic.core.records import hash_inputs, is_current, record
-from neuromusic.design.lists import _files_of
+from neuromusic.core.outputs import Step, check_target
+from neuromusic.core.parallel import Machine, available_cores
+from neuromusic.core.records import arguments, hash_inputs
+from neuromusic.design.lists import listed_files
+from neuromusic.features.prepared import PreparedSet, open_prepared
+
+log = logging.getLogger(__name__)
+
+COMMAND = "prepare"
 
 
-def make_prepared(
-    lists: Path, out: Path, seed: int, workers: int, say: Say,
-    name: str = "logmel", with_waves: bool = False, device: str = "cpu", dask: str | None = None,
-) -> Path:  # fmt: skip
-    """Prepare stimulus lists with a front end: every clip, the training clips in ten variants.
+def prepare(
+    lists: str | Path,
+    *,
+    out: str | Path,
+    front_end: str = "logmel",
+    waves: bool = False,
+    seed: int = 0,
+    machine: Machine | None = None,
+) -> PreparedSet:
+    """Compute the features of every clip in stimulus lists, training clips in ten variants.
 
-    What an interrupted preparation of the same has done is kept, and the next one goes on from it.
+    An interrupted preparation continues after its last complete clip.
+
+    Parameters
+    ----------
+    lists : str or Path
+        Directory of stimulus lists.
+    out : str or Path
+        Directory to make.
+    front_end : {"logmel", "cochleagram", "modulation", "scattering"}
+        Front end; each has one row per band (or channel and band) and one column per frame.
+    waves : bool
+        Keep the samples as well (int16, 22 050 Hz), for networks that take waves.
+    seed : int
+        Seed of the variants. Each is drawn from (seed, clip, variant), so the result does not
+        depend on the number of workers.
+    machine : Machine, optional
+        Processes, device or Dask cluster; one process per available core by default.
+
+    Returns
+    -------
+    PreparedSet
+        Features (rows, channels x bands, frames) float16, one row per clip and variant.
+
+    Raises
+    ------
+    InputError
+        If the lists are not lists, a sound cannot be used, or ``out`` contains something else.
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> prepared = nm.prepare("file_lists", out="prepared_files", machine=nm.Machine(workers=1))
+    >>> prepared
+    PreparedSet('prepared_files': 210 rows of 30 clips, logmel 128 x 646, 10 classes)
     """
-    machine = Machine(workers, device, dask)
-    check_target(out, "prepare")
-    from neuromusic.features.build import prepare_audio, same_threads
-    from neuromusic.features.frontends.base import describe, front_end
+    from neuromusic.features.build import prepare_audio, restoring_torch_threads
+    from neuromusic.features.frontends.base import describe
+    from neuromusic.features.frontends.base import front_end as front_end_named
 
-    spec = front_end(name)
-    settings = {"seed": seed, "front_end": describe(spec), "waves": with_waves}
+    lists, out = Path(lists), Path(out)
+    machine = machine or Machine(available_cores())
+    check_target(out, COMMAND)
+    spec = front_end_named(front_end)
+    files = listed_files(lists)
+    # Before the hashes, so that a file that changes while the work goes on is noticed.
+    checksums = {path: checksum(path) for path in files}
+    settings, places = arguments(lists=lists, front_end=front_end, waves=waves, seed=seed)
+    settings["front_end_settings"] = describe(spec)
     if machine.device != "cpu":  # other bytes, within rounding
-        settings["device"] = machine.device
-    files = _files_of(lists)
-    checksums = {path: checksum(path) for path in files}  # before the hashes, see `hear_clip`
-    made = record("prepare", settings, hash_inputs(files), machine.device, places={"lists": lists})
-    if is_current(out, made):
-        say(f"{out} is there already and unchanged")
-        return out
-    threads = same_threads() if machine.is_this_process else contextlib.nullcontext()
-    with new_directory(out, made, keep=True) as part, threads:
-        silent, made["outputs"] = prepare_audio(
-            lists, part, spec, with_waves, seed, checksums, machine
-        )
+        settings["machine"] = {"device": machine.device}
+    inputs = hash_inputs(files)
+    step = Step(COMMAND, out, settings, inputs, places, machine.device, function="prepare")
+    if step.is_done():
+        return open_prepared(out)
+    threads = restoring_torch_threads() if machine.is_this_process else contextlib.nullcontext()
+    with step.directory(keep=True) as directory, threads:
+        silent, hashes = prepare_audio(lists, directory, spec, waves, seed, checksums, machine)
+        step.hashes.update(hashes)
     if silent:
-        say(f"warning: silent and not trained on: {', '.join(silent)}")
-    _say_prepared(out, say)
-    return out
+        log.warning("silent, so not used for training: %s", ", ".join(silent))
+    return _opened(out)
 
 
-def make_prepared_features(
-    train: Path, test: Path | None, out: Path, say: Say, name: str = "logmel"
-) -> Path:
-    """Prepare ready-made log-mel, as it is or as its modulation."""
-    from neuromusic.features.precomputed import prepare_features
+def prepare_features(
+    train: str | Path,
+    *,
+    out: str | Path,
+    test: str | Path | None = None,
+    front_end: str = "logmel",
+) -> PreparedSet:
+    """Make a prepared set from log-mel features that were computed elsewhere.
 
-    check_target(out, "prepare")
+    Parameters
+    ----------
+    train : str or Path
+        ``.npz`` with features (clips, bands, frames) in dB, clip, genre and frame_s, and run and
+        trial if the clips have a place in scanner runs.
+    out : str or Path
+        Directory to make.
+    test : str or Path, optional
+        The same for the test clips.
+    front_end : {"logmel", "modulation"}
+        Use the features as they are, or their spectro-temporal modulation.
+
+    Returns
+    -------
+    PreparedSet
+        One row per clip, without variants.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or is not such a file, or ``out`` contains something else.
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> prepared = nm.prepare_features("train.npz", test="test.npz", out="prepared_npz")
+    >>> prepared
+    PreparedSet('prepared_npz': 50 rows of 50 clips, logmel 64 x 97, 10 classes)
+    """
+    from neuromusic.features import precomputed
+
+    train, out = Path(train), Path(out)
+    test = Path(test) if test is not None else None
+    check_target(out, COMMAND)
     files = [path for path in (train, test) if path is not None]
     for path in files:
         if not path.is_file():
             raise InputError(f"{path}: no such file; expected an .npz with log-mel features")
-    places = {"features": train} | ({"test_features": test} if test else {})
-    made = record("prepare", {"front_end": name}, hash_inputs(files), places=places)
-    if is_current(out, made):
-        say(f"{out} is there already and unchanged")
-        return out
-    with new_directory(out, made) as part:
-        prepare_features(train, test, part, name)
-    _say_prepared(out, say)
-    return out
+    settings, places = arguments(train=train, test=test, front_end=front_end)
+    step = Step(COMMAND, out, settings, hash_inputs(files), places, function="prepare_features")
+    if step.is_done():
+        return open_prepared(out)
+    with step.directory() as directory:
+        precomputed.prepare_features(train, test, directory, front_end)
+    return _opened(out)
 
 
-def _say_prepared(out: Path, say: Say) -> None:
-    from neuromusic.features.prepared import open_prepared
-
-    data = open_prepared(out)
-    clips = data.rows.drop_duplicates("clip")["split"].value_counts().to_dict()
+def _opened(out: Path) -> PreparedSet:
+    """Open the new set and log what it holds."""
+    prepared = open_prepared(out)
+    clips = prepared.rows.drop_duplicates("clip")["split"].value_counts().to_dict()
     counts = ", ".join(f"{n} {split} clips" for split, n in clips.items())
-    say(f"wrote {out}: {len(data.rows)} rows of {data.features.shape[1:]} from {counts}")
+    shape = prepared.features.shape[1:]
+    log.info("wrote %s: %d rows of %s from %s", out, len(prepared.rows), shape, counts)
+    return prepared

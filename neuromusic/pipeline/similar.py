@@ -1,5 +1,6 @@
-"""TODO: docstring."""
+"""Find the sound files to which a network responds most similarly."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -7,57 +8,111 @@ import pandas as pd
 
 from neuromusic.core.errors import InputError, did_you_mean
 from neuromusic.core.files import sha256
-from neuromusic.core.progress import Say
 from neuromusic.evaluation.similarity import (
     clip_vector,
-    extend_index,
     load_index,
     nearest,
-    save_index,
+    update_index,
 )
 from neuromusic.stimuli import audio
-from neuromusic.training.trained import WEIGHTS, best_device, load_network
+from neuromusic.training.trained import WEIGHTS, TrainedNetwork, as_network, best_device
+
+log = logging.getLogger(__name__)
 
 
 def similar(
-    directory: Path, clip: Path, among: Path, k: int, stage: str | None, file: Path | None, say: Say
+    network: TrainedNetwork | Path | str,
+    clip: Path | str,
+    *,
+    among: Path | str,
+    k: int = 10,
+    stage: str | None = None,
+    index: Path | str | None = None,
 ) -> pd.DataFrame:
-    """Return the k clips below a folder that are nearest to one: rank, file, similarity.
+    """Find the sound files to which a network responds most similarly to a clip.
 
-    ``file`` is the index, ``index-STAGE.npz`` in the run without it; ``stage`` the last one.
-    Raises InputError for a run that cannot listen, an unknown stage, and where nothing sounds.
+    Similarity is the cosine between the activations of a stage, averaged over time. The activations
+    are stored in an index, so a second search computes only those of new files.
+
+    Parameters
+    ----------
+    network : TrainedNetwork, str or Path
+        A network that was trained on sound, or its directory.
+    clip : str or Path
+        The sound file to start from.
+    among : str or Path
+        Folder of sound files, at any depth.
+    k : int
+        Number of files to find.
+    stage : str, optional
+        Stage whose activations are compared; the last one by default.
+    index : str or Path, optional
+        File of the index; ``index-STAGE.npz`` in the network's directory by default.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per file, the most similar first: rank, file, similarity.
+
+    Raises
+    ------
+    InputError
+        If the network was trained on precomputed features, the stage does not exist, or there are
+        no files with sound.
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> table = nm.similar("sound_network", "clips/blues.00000_15s.wav", among="clips", k=3)
+    >>> table["file"][0], round(float(table["similarity"][0]), 3)
+    ('clips/blues.00000_15s.wav', 1.0)
     """
-    run = load_network(directory)
-    run.check_hears_sound()
-    names = [each.name for each in run.network.stages]
-    if stage is not None and stage not in names:
-        raise InputError(
-            f"--stage {stage}: is no stage of {run.config.model.name}; it has {', '.join(names)}"
-            f"{did_you_mean(stage, names)}"
-        )
-    if not among.is_dir():
-        raise InputError(f"{among}: no such directory; expected a folder of sound files")
-    paths = sorted(path for path in among.rglob("*") if path.suffix.lower() in audio.SUFFIXES)
-    if not paths:
-        raise InputError(f"{among}: holds no sound files ({', '.join(audio.SUFFIXES)})")
-    audio.duration_s(clip)
-    run.network.to(best_device())
-    stage = stage or names[-1]
-    target = file or directory / f"index-{stage}.npz"
-    index = load_index(target, sha256(directory / WEIGHTS), stage)
-    known, heard = extend_index(index, run, paths, lambda: save_index(index, target), say)
-    say(f"heard {heard} clips, {len(known) - heard} were in {target}")
-    if not known:
-        raise InputError(f"{among}: holds no file that sounds")
-    vector = index.vectors.get(sha256(clip))
+    clip, among = Path(clip), Path(among)
+    trained = as_network(network)
+    trained.check_takes_sound()
+    stage = _stage(trained, stage)
+    files = _sound_files(among)
+    audio.duration_s(clip)  # raises before the long computation if the clip cannot be read
+    trained.network.to(best_device())
+    target = trained.directory / f"index-{stage}.npz" if index is None else Path(index)
+    stored = load_index(target, sha256(trained.directory / WEIGHTS), stage)
+    hashes, n_computed = update_index(stored, trained, files, target)
+    n_stored = len(hashes) - n_computed
+    log.info("computed %d clips, %d were in %s", n_computed, n_stored, target)
+    if not hashes:
+        raise InputError(f"{among}: contains no file with sound")
+    vector = stored.vectors.get(sha256(clip))
     if vector is None:
-        vector = clip_vector(clip, run, stage)
-    there = list(known)
-    rows, cosine = nearest(vector, np.stack([index.vectors[known[path]] for path in there]), k)
+        vector = clip_vector(clip, trained, stage)
+    usable = list(hashes)
+    rows, cosine = nearest(vector, np.stack([stored.vectors[hashes[path]] for path in usable]), k)
     return pd.DataFrame(
         {
             "rank": np.arange(1, len(rows) + 1),
-            "file": [str(there[row]) for row in rows],
+            "file": [str(usable[row]) for row in rows],
             "similarity": cosine,
         }
     )
+
+
+def _stage(trained: TrainedNetwork, stage: str | None) -> str:
+    """Return the stage to compare; raise InputError if the network has no stage of that name."""
+    names = [each.name for each in trained.network.stages]
+    if stage is None:
+        return names[-1]
+    if stage not in names:
+        raise InputError(
+            f"stage={stage!r}: is not a stage of {trained.config.model.name}, which has "
+            f"{', '.join(names)}{did_you_mean(stage, names)}"
+        )
+    return stage
+
+
+def _sound_files(folder: Path) -> list[Path]:
+    """Return the sound files in a folder, sorted; raise InputError if there are none."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such directory; expected a folder of sound files")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in audio.SUFFIXES)
+    if not files:
+        raise InputError(f"{folder}: contains no sound files ({', '.join(audio.SUFFIXES)})")
+    return files

@@ -1,8 +1,9 @@
-"""Search settings: train one trial after the other until as many as were asked for are finished."""
+"""Search for settings: train trials until the requested number is finished."""
 
 import contextlib
 import glob
 import json
+import logging
 import math
 import os
 import platform
@@ -10,64 +11,220 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import optuna
-import pandas as pd
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 
 from neuromusic.core import plotting
 from neuromusic.core.errors import InputError
-from neuromusic.core.files import read_json, sha256, write_text
-from neuromusic.core.outputs import is_alive, kept
-from neuromusic.core.progress import Say, epoch_text
-from neuromusic.core.records import read_record, record, write_record
+from neuromusic.core.files import read_json, read_table, sha256, write_text
+from neuromusic.core.outputs import is_alive, noting_what_is_kept
+from neuromusic.core.progress import epoch_bars, epoch_text
+from neuromusic.core.records import RECORD, read_record, record, write_record
 from neuromusic.evaluation import plots
-from neuromusic.features.prepared import open_prepared
+from neuromusic.features.prepared import PreparedSet, as_prepared
 from neuromusic.pipeline.train import fit_tracked
-from neuromusic.training import trained
-from neuromusic.training.config import Config
+from neuromusic.training.config import Config, as_config
 from neuromusic.training.fit import Advance
 from neuromusic.training.search import (
-    begun_with,
     best_config,
-    check,
+    check_sweep,
+    common_settings,
     open_study,
     suggest,
     trial_table,
     with_values,
 )
+from neuromusic.training.trained import LAST, METRICS, kept_epoch
 from neuromusic.training.trials import (
+    ATTEMPT,
     FINISHED,
     Search,
-    beating,
+    claim,
     fail,
-    fail_dead,
-    fill,
+    fail_dead_trials,
+    fill_slots,
+    heartbeat,
     open_storage,
-    places,
-    take,
+    trials_by_slot,
 )
 
-POLL_S = 1.0
-BEGUN = "sweep.json"
-OWN = ("trial-*", "best.toml", "trials.tsv", "history.png", BEGUN, "provenance.json", "*.db*", ".*")
+log = logging.getLogger(__name__)
+
+POLL_S = 1.0  # how often to check whether a trial is waiting
+BEST = "best.toml"
+TABLE = "trials.tsv"
+FIGURE = "history.png"
+STARTED_WITH = "sweep.json"
+# What the directory of a sweep may contain; a database may be in it too.
+FILE_PATTERNS = ("trial-*", BEST, TABLE, FIGURE, STARTED_WITH, RECORD, "*.db*", ".*")
 
 
-def run(search: Search, place: int, trial: optuna.Trial, advance: Advance) -> None:
-    """Train one trial in its directory, or go on with it, and enter its result.
+def sweep(
+    config: Config | Path | str | dict[str, Any],
+    prepared: PreparedSet | Path | str,
+    *,
+    storage: str,
+    trials: int,
+    study: str,
+    out: Path | str,
+) -> Path:
+    """Search for settings.
 
-    A trial that another process took over, because this one was away too long, is left to it.
+    Trials are drawn from ``sweep.space`` and trained until ``trials`` are finished. Several
+    processes that call this function with the same arguments share the trials. If it is
+    interrupted, the same call continues: a trial resumes from its checkpoint.
+
+    Parameters
+    ----------
+    config : Config, str, Path or dict
+        Settings, as in `train`, with the section ``sweep``.
+    prepared : PreparedSet, str or Path
+        The training set, or its directory.
+    storage : str
+        URL of the database that all processes share, such as "sqlite:///sweep.db".
+    trials : int
+        Number of trials of all processes together. A larger number than last time adds trials.
+    study : str
+        Name of the study in the database.
+    out : str or Path
+        Output directory: one network per trial ("trial-0000" and so on), the table of the trials
+        ("trials.tsv"), a figure ("history.png") and the best settings ("best.toml").
+
+    Returns
+    -------
+    Path
+        The file of the best settings. It does not exist if all trials were stopped early.
+
+    Raises
+    ------
+    InputError
+        If the settings specify no valid search, the study was started with other settings, ``out``
+        contains something else, or the database fails.
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> settings = {"model": {"name": "cortex-z", "options": {"size": "tiny"}},
+    ...             "data": {"window_s": 5.0, "hop_s": 2.5}, "train": {"epochs": 1},
+    ...             "sweep": {"space": {"train.lr": {"low": 1e-4, "high": 1e-2, "log": True}}}}
+    >>> best = nm.sweep(settings, "prepared_npz", storage="sqlite:///sweep.db", trials=1,
+    ...                 study="rate", out="sweep")
+    >>> best.name
+    'best.toml'
     """
-    metric = search.config.sweep.metric
-    out = search.directory(place)
+    config, data, out = as_config(config), as_prepared(prepared), Path(out)
+    check_sweep(config, data)
+    common = common_settings(config, data)
+    database = open_storage(storage)
+    with _naming_a_failed_database(storage):
+        opened = open_study(database, study, config, common)
+        _begin_directory(out, study, common)
+        search = Search(config, data, out, trials, database, opened)
+        note = f"finished epochs and trials are kept in {out}; the same command continues"
+        with noting_what_is_kept(out, out, note):
+            _work_with_bars(search)
+        _write_results(search)
+    _write_record(search, study, common)
+    return out / BEST
 
-    def heed(row: dict[str, float]) -> None:
-        # A loss that is no number ends a training; here it ends the trial, not the sweep.
+
+@contextlib.contextmanager
+def _naming_a_failed_database(url: str) -> Iterator[None]:
+    try:
+        yield
+    except StorageInternalError as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise InputError(
+            f"storage={url!r}: failed ({reason}); start the sweep again, nothing is lost"
+        ) from None
+
+
+# --- Training -------------------------------------------------------------------------------------
+
+
+def _work_with_bars(search: Search) -> None:
+    """Train trials, with one progress bar for the sweep and one for the current trial."""
+    totals = {"sweep": search.n_trials, "trial": search.config.train.epochs}
+    with epoch_bars(totals) as update:
+
+        def begin(slot: int, n_finished: int) -> Advance:
+            update("sweep", n_finished)
+
+            def advance(row: dict[str, float]) -> None:
+                update("trial", row["epoch"], f"trial {slot} {epoch_text(row)}")
+
+            return advance
+
+        work(search, begin)
+        update("sweep", search.n_trials)
+
+
+def work(search: Search, begin: Callable[[int, int], Advance]) -> None:
+    """Train waiting trials until all trials are finished, by this process or others.
+
+    ``begin(slot, n_finished)`` is called before each trial; what it returns is called after each of
+    its epochs.
+    """
+    has_logged = False
+    while True:
+        fail_dead_trials(search)
+        fill_slots(search)
+        n_finished = _n_finished(search)
+        if n_finished == search.n_trials:
+            return
+        claimed = claim(search)
+        if claimed is None:
+            if not has_logged:
+                n_running = search.n_trials - n_finished
+                log.info("waiting for %d trials that run in other processes", n_running)
+            has_logged = True
+            time.sleep(POLL_S)
+            continue
+        slot, trial = claimed
+        if trial.user_attrs.get(ATTEMPT) and (search.directory(slot) / LAST).is_file():
+            log.info("trial %d: continues where a stopped process left it", slot)
+        train_trial(search, slot, trial, begin(slot, n_finished))
+
+
+def _n_finished(search: Search) -> int:
+    return sum(
+        trial.state in FINISHED
+        for slot, trial in trials_by_slot(search.study).items()
+        if slot < search.n_trials
+    )
+
+
+def train_trial(search: Search, slot: int, trial: optuna.Trial, advance: Advance) -> None:
+    """Train a claimed trial, or resume its training, and store its state in the database.
+
+    If another process has taken the trial over, because this one seemed dead, nothing is stored.
+    After an error the trial is marked as failed.
+    """
+    try:
+        state, values = _result(search, slot, trial, advance)
+        search.storage.set_trial_state_values(search.trial_id(trial.number), state, values)
+    except UpdateFinishedTrialError:
+        pass
+    except BaseException:
+        fail(search, trial.number)
+        raise
+
+
+def _result(
+    search: Search, slot: int, trial: optuna.Trial, advance: Advance
+) -> tuple[TrialState, list[float] | None]:
+    """Train a trial and return its state and metric: (PRUNED, None) if it is stopped early."""
+    metric = search.config.sweep.metric
+    out = search.directory(slot)
+
+    def report(row: dict[str, float]) -> None:
+        # A loss that is not finite ends a training with an error; here it ends only the trial.
         if not math.isfinite(row[metric]) or not math.isfinite(row["train_loss"]):
             raise optuna.TrialPruned
         trial.report(row[metric], step=int(row["epoch"]) - 1)
@@ -76,164 +233,99 @@ def run(search: Search, place: int, trial: optuna.Trial, advance: Advance) -> No
             raise optuna.TrialPruned
 
     try:
-        with beating(search, trial), warnings.catch_warnings():
-            # Optuna's word for an epoch that was told before; it is the same again.
+        with heartbeat(search, trial), warnings.catch_warnings():
+            # After a resume, epochs are reported again, with the same values.
             warnings.filterwarnings("ignore", message="The reported value is ignored")
             config = with_values(search.config, suggest(trial, search.config.sweep.space))
-            if (out / trained.LAST).is_file():
-                for row in pd.read_csv(out / trained.METRICS).to_dict("records"):
-                    heed(row)
-            fit_tracked(config, search.data, out, True, heed)
-            value = trained.kept_row(pd.read_csv(out / trained.METRICS))[metric]
-        trial_id = search.trial_id(trial.number)
-        search.storage.set_trial_state_values(trial_id, TrialState.COMPLETE, [value])
+            if (out / LAST).is_file():
+                for row in read_table(out / METRICS, sep=",").to_dict("records"):
+                    report({str(key): value for key, value in row.items()})
+            fit_tracked(config, search.data, out, True, report)
+            value = kept_epoch(read_table(out / METRICS, sep=","))[metric]
     except optuna.TrialPruned:
-        with contextlib.suppress(UpdateFinishedTrialError):
-            search.storage.set_trial_state_values(search.trial_id(trial.number), TrialState.PRUNED)
-    except UpdateFinishedTrialError:
-        pass
-    except BaseException:
-        fail(search, trial.number)
-        raise
+        return TrialState.PRUNED, None
+    return TrialState.COMPLETE, [value]
 
 
-def work(
-    search: Search,
-    begin: Callable[[int, int], Advance],
-    say: Say,
-) -> None:
-    """Take trials until all are finished, here or elsewhere.
-
-    ``begin(place, finished)`` is called before each trial and returns what hears of its epochs.
-    """
-    told = False
-    while True:
-        fail_dead(search)
-        fill(search)
-        states = {p: t.state for p, t in places(search.study).items() if p < search.trials}
-        finished = sum(state in FINISHED for state in states.values())
-        if finished == search.trials:
-            return
-        taken = take(search)
-        if taken is None:
-            if not told:
-                running = search.trials - finished
-                say(f"nothing waits; {running} trials run in other processes: waiting for them")
-            told = True
-            time.sleep(POLL_S)
-            continue
-        place, trial = taken
-        again = trial.user_attrs.get("again")
-        if again and (search.directory(place) / trained.LAST).is_file():
-            say(f"trial {place}: goes on where a stopped process left it")
-        run(search, place, trial, begin(place, finished))
+# --- The directory of a sweep ---------------------------------------------------------------------
 
 
-def begin_directory(out: Path, study: str, common: dict[str, Any]) -> None:
-    """Make the directory of a sweep; raise InputError where it holds anything else."""
-    mark = {"study": study, **common}
+def _begin_directory(out: Path, study: str, common: dict[str, Any]) -> None:
+    """Make the directory of a sweep; raise InputError if it contains anything else."""
+    content = {"study": study, **common}
     if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; --out must name a directory")
+        raise InputError(f"{out}: is a file; out must name a directory")
     if out.is_dir():
-        strange = [p.name for p in out.iterdir() if not any(fnmatch(p.name, own) for own in OWN)]
-        made = (read_record(out) or {}).get("command", "sweep")
+        others = [
+            path.name
+            for path in out.iterdir()
+            if not any(fnmatch(path.name, pattern) for pattern in FILE_PATTERNS)
+        ]
+        command = (read_record(out) or {}).get("command", "sweep")
         try:
-            old = read_json(out / BEGUN, "choose another --out")
+            old = read_json(out / STARTED_WITH, "choose another directory for out")
         except FileNotFoundError:
-            old = mark
-        if strange or made != "sweep" or old != mark:
-            raise InputError(f"{out}: holds something else; choose another --out")
+            old = content
+        if others or command != "sweep" or old != content:
+            raise InputError(
+                f"{out}: contains something else; choose another directory for out, or move that "
+                "one away"
+            )
     out.mkdir(parents=True, exist_ok=True)
-    _write(out, {BEGUN: json.dumps(mark, indent=2) + "\n"})
+    _write_texts(out, {STARTED_WITH: json.dumps(content, indent=2) + "\n"})
 
 
-def _own_place(out: Path) -> tempfile.TemporaryDirectory[str]:
-    """Return a directory in ``out`` for this process alone: several may write the same at once.
+def _private_directory(out: Path) -> tempfile.TemporaryDirectory[str]:
+    """Return a directory in ``out`` for this process alone, as several may write the same file.
 
-    Those of processes of this machine that were killed are removed.
+    Those that killed processes of this machine left are removed.
     """
-    own = f".{platform.node()}-"
-    for left in out.glob(f"{glob.escape(own)}*-*"):
-        pid = left.name.removeprefix(own).split("-")[0]
+    prefix = f".{platform.node()}-"
+    for orphan in out.glob(f"{glob.escape(prefix)}*-*"):
+        pid = orphan.name.removeprefix(prefix).split("-")[0]
         if pid.isdigit() and int(pid) != os.getpid() and not is_alive(int(pid)):
-            shutil.rmtree(left, ignore_errors=True)
-    return tempfile.TemporaryDirectory(prefix=f"{own}{os.getpid()}-", dir=out)
+            shutil.rmtree(orphan, ignore_errors=True)
+    return tempfile.TemporaryDirectory(prefix=f"{prefix}{os.getpid()}-", dir=out)
 
 
-def _write(out: Path, texts: dict[str, str]) -> None:
-    with _own_place(out) as part:
+def _write_texts(out: Path, texts: dict[str, str]) -> None:
+    with _private_directory(out) as private:
         for name, text in texts.items():
-            write_text(Path(part) / name, text)
-            os.replace(Path(part) / name, out / name)
+            write_text(Path(private, name), text)
+            os.replace(Path(private, name), out / name)
 
 
-def write_results(search: Search, say: Say) -> None:
-    """Write trials.tsv, best.toml and history.png into the directory of a sweep."""
+def _write_results(search: Search) -> None:
+    """Write the table, the best settings and the figure; log the best trial."""
     table = trial_table(search)
     metric = search.config.sweep.metric
     best = best_config(search)
-    texts = {"trials.tsv": table.to_csv(sep="\t", index=False, na_rep="n/a", float_format="%.6g")}
+    texts = {TABLE: table.to_csv(sep="\t", index=False, na_rep="n/a", float_format="%.6g")}
     if best is not None:
-        texts["best.toml"] = best.to_toml()
-    _write(search.out, texts)
-    with _own_place(search.out) as part:
+        texts[BEST] = best.to_toml()
+    _write_texts(search.out, texts)
+    with _private_directory(search.out) as private:
         figure = plots.history(table, metric, metric == "valid_loss")
-        os.replace(plotting.save(figure, Path(part) / "history.png"), search.out / "history.png")
-    pruned = int((table["state"] == "pruned").sum())
-    say(f"{len(table) - pruned} trials trained to their end, {pruned} stopped early")
+        os.replace(plotting.save(figure, Path(private, FIGURE)), search.out / FIGURE)
+    n_pruned = int((table["state"] == "pruned").sum())
+    log.info("%d trials trained to the end, %d stopped early", len(table) - n_pruned, n_pruned)
     if best is None:
-        say("no trial was trained to its end; widen sweep.warmup_epochs or narrow sweep.space")
+        log.warning(
+            "no trial was trained to the end; increase sweep.warmup_epochs or narrow sweep.space"
+        )
         return
     first = table.iloc[0]
-    say(f"best: trial {first['trial']} with {metric} {first[metric]:.4f} in {first['run']}")
-    say(f"wrote {search.out / 'best.toml'}, trials.tsv and history.png")
+    log.info(
+        "best: trial %d with %s %.4f in %s", first["trial"], metric, first[metric], first["run"]
+    )
+    log.info("wrote %s, %s and %s", search.out / BEST, TABLE, FIGURE)
 
 
-def run_sweep(
-    config: Config, prepared: Path, trials: int, url: str, name: str, out: Path, say: Say
-) -> Path:
-    """Do trials until so many are finished by all processes together; return the best settings.
-
-    Raises InputError where the settings make no sweep or the database is gone.
-    """
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    data = open_prepared(prepared)
-    check(config, data)
-    common = begun_with(config, data)
-    storage = open_storage(url)
-    try:
-        study = open_study(storage, name, config, common)
-        begin_directory(out, name, common)
-        search = Search(config, data, out, trials, storage, study)
-        columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn())
-        with Progress(*columns, console=Console(stderr=True)) as progress:
-            whole = progress.add_task("sweep", total=trials)
-            one = progress.add_task("trial", total=config.train.epochs)
-
-            def begin(place: int, finished: int) -> Advance:
-                progress.update(whole, completed=finished)
-
-                def advance(row: dict[str, float]) -> None:
-                    text = f"trial {place} {epoch_text(row)}"
-                    progress.update(one, completed=row["epoch"], description=text)
-
-                return advance
-
-            text = f"what is done is kept in {out}; the same command goes on"
-            with kept(out, out, text):
-                work(search, begin, say)
-            progress.update(whole, completed=trials)
-        write_results(search, say)
-    except StorageInternalError as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
-        raise InputError(
-            f"--storage {url}: failed ({reason}); start again, nothing is lost"
-        ) from None
-    settings = {"study": name, "trials": trials, **common}
-    inputs, places = {"prepared": common["prepared"]}, {"prepared": prepared}
-    names = ("trials.tsv", "history.png", BEGUN, "best.toml")
+def _write_record(search: Search, study: str, common: dict[str, Any]) -> None:
+    out = search.out
+    settings = {"study": study, "trials": search.n_trials, **common}
+    places = {"prepared": search.data.directory}
+    content = record("sweep", settings, {"prepared": common["prepared"]}, places=places)
+    names = (TABLE, FIGURE, STARTED_WITH, BEST)
     outputs = {name: sha256(out / name) for name in names if (out / name).is_file()}
-    write_record(out, record("sweep", settings, inputs, places=places) | {"outputs": outputs})
-    return out / "best.toml"
+    write_record(out, content | {"function": "sweep", "outputs": outputs})

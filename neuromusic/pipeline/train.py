@@ -1,112 +1,139 @@
-"""TODO: docstring."""
+"""Train a network on a prepared set; follow it in TensorBoard or Weights & Biases."""
 
 import contextlib
+import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic.core.errors import need_package
-from neuromusic.core.outputs import kept, locked
-from neuromusic.core.progress import Say, epoch_text
+from neuromusic.core.files import read_table
+from neuromusic.core.outputs import locked, noting_what_is_kept
+from neuromusic.core.progress import epoch_bars, epoch_text
 from neuromusic.evaluation import plots
 from neuromusic.evaluation.metrics import confusion_matrix
 from neuromusic.evaluation.scores import score_rows
-from neuromusic.features.prepared import PreparedSet
-from neuromusic.training.config import Config
-from neuromusic.training.fit import Advance, fit
+from neuromusic.features.prepared import PreparedSet, as_prepared
+from neuromusic.training.config import Config, as_config
+from neuromusic.training.fit import Advance, fit, is_helper
 from neuromusic.training.selection import labels, select
 from neuromusic.training.trackers import Tracker
-from neuromusic.training.trained import METRICS, best_device, load_network
+from neuromusic.training.trained import LAST, METRICS, TrainedNetwork, best_device, load_network
+
+log = logging.getLogger(__name__)
 
 
-def valid_confusion(
-    directory: Path, data: PreparedSet
-) -> tuple[NDArray[np.int64], list[str]] | None:
-    """Return the confusion matrix of a run's validation clips and the classes, or None."""
-    run = load_network(directory)
-    rows = select(data, run.config.data).valid
-    if len(rows) == 0:
-        return None
-    _, log_p = score_rows(run.network.to(best_device()), data, rows, run.hop_frames)
-    truth = labels(data, run.classes)[rows]
-    return confusion_matrix(truth, log_p.argmax(1), len(run.classes)), run.classes
+def train(
+    config: Config | Path | str | dict[str, Any],
+    prepared: PreparedSet | Path | str,
+    *,
+    out: str | Path,
+    resume: bool = False,
+) -> TrainedNetwork:
+    """Train a network on a prepared set.
+
+    ``metrics.csv`` and ``last.ckpt`` grow in ``out`` after every epoch; ``model.safetensors`` and
+    the record are written at the end. If ``out`` holds the result of the same training, it is
+    loaded instead.
+
+    Parameters
+    ----------
+    config : Config, str, Path or dict
+        Settings: a `Config`, a TOML file, a dictionary, the name of settings in the package
+        ("cortex") or of a model with default settings ("cortex-z"; see `list_models`).
+    prepared : PreparedSet, str or Path
+        The training set, or its directory.
+    out : str or Path
+        Directory of the trained network.
+    resume : bool
+        Continue an unfinished training in ``out``. It ends in the same weights, bit for bit, as if
+        it had not been interrupted.
+
+    Returns
+    -------
+    TrainedNetwork
+        The network with the weights of the best validation epoch, in evaluation mode.
+
+    Raises
+    ------
+    InputError
+        If the settings do not suit the set, the loss becomes NaN, or ``out`` contains something
+        else or an unfinished training and ``resume`` is False.
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> settings = {"model": {"name": "cortex-z", "options": {"size": "tiny"}},
+    ...             "data": {"window_s": 5.0, "hop_s": 2.5}, "train": {"epochs": 1}}
+    >>> network = nm.train(settings, "prepared_npz", out="network")
+    >>> network.config.model.name, [stage.name for stage in network.network.stages]
+    ('cortex-z', ['A1', 'belt', 'PB', 'T2T3', 'GRU'])
+    """
+    config, data, out = as_config(config), as_prepared(prepared), Path(out)
+    helper = is_helper(config)
+    name = config.model.name
+    how = "with the same command" if resume else "with resume=True (neuromusic train --resume)"
+    note = f"the finished epochs are kept in {out}; continue the training {how}"
+    with epoch_bars({f"train {name}": config.train.epochs}, disable=helper) as update:
+
+        def advance(row: dict[str, float]) -> None:
+            update(f"train {name}", row["epoch"], f"train {epoch_text(row)}")
+
+        # With several devices the other processes work in the same directory.
+        exclusive = contextlib.nullcontext() if helper else locked(out)
+        with exclusive, noting_what_is_kept(out, out / LAST, note):
+            is_new = fit_tracked(config, data, out, resume, advance)
+    if helper:
+        raise SystemExit(0)  # only the first process continues
+    log.info("wrote %s" if is_new else "%s is up to date: its settings are unchanged", out)
+    return load_network(out)
 
 
 def fit_tracked(
     config: Config, data: PreparedSet, out: Path, resume: bool, advance: Advance
 ) -> bool:
-    """Train as `training.fit` does, and tell the trackers of the settings.
+    """Train as `training.fit.fit` does, and report to the trackers that the settings name.
 
-    Raises InputError, before the training, where the package of a tracker is missing.
+    Raises InputError, before the training, if the package of a tracker is not installed.
     """
-    track = config.track
-    if track.tensorboard:
+    settings = config.track
+    if settings.tensorboard:
         need_package("tensorboard", "track")
-    if track.wandb != "off":
+    if settings.wandb != "off":
         need_package("wandb", "track")
-    tracker = Tracker(config, out)
-    if not track.tensorboard and track.wandb == "off":
+    if not settings.tensorboard and settings.wandb == "off":
         return fit(config, data, out, resume, advance)
+    tracker = Tracker(config, out)
 
-    def tell(row: dict[str, float]) -> None:
-        tracker.epoch(row)
+    def report(row: dict[str, float]) -> None:
+        tracker.add_epoch(row)
         advance(row)
 
     with contextlib.closing(tracker):
-        done = fit(config, data, out, resume, tell)
-        if tracker.told:
-            matrix = valid_confusion(out, data)
-            if matrix is not None:
-                counts, classes = matrix
-                tracker.figure(
-                    "confusion of the validation clips",
-                    plots.confusion(counts, classes, f"{config.model.name}, validation clips"),
-                )
-            curves = plots.learning_curves(pd.read_csv(out / METRICS))
-            tracker.figure("learning curves", curves)
-    return done
+        is_new = fit(config, data, out, resume, report)
+        if tracker.n_written:
+            _track_figures(tracker, config, data, out)
+    return is_new
 
 
-def make_run(config: Config, prepared: Path, out: Path, resume: bool, say: Say) -> Path:
-    """Train a network on a prepared set; a process that only helps another ends here."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+def _track_figures(tracker: Tracker, config: Config, data: PreparedSet, out: Path) -> None:
+    matrix = valid_confusion(out, data)
+    if matrix is not None:
+        title = f"{config.model.name}, validation clips"
+        tracker.add_figure("confusion of the validation clips", plots.confusion(*matrix, title))
+    tracker.add_figure("learning curves", plots.learning_curves(read_table(out / METRICS, sep=",")))
 
-    from neuromusic.features.prepared import open_prepared
-    from neuromusic.training.trained import LAST
 
-    pass
-    from neuromusic.training.fit import is_helper
-
-    data = open_prepared(prepared)
-    columns = (
-        TextColumn("train {task.description}"),
-        BarColumn(bar_width=20),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-    )
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=is_helper(config)) as progress:
-        task = progress.add_task(config.model.name, total=config.train.epochs)
-
-        def advance(row: dict[str, float]) -> None:
-            progress.update(task, completed=row["epoch"], description=epoch_text(row))
-
-        remedy = "the same command goes on" if resume else "--resume goes on"
-        text = f"the finished epochs are kept in {out}; {remedy}"
-        # With several devices the other processes work in the same place.
-        alone = contextlib.nullcontext() if is_helper(config) else locked(out)
-        with alone, kept(out, out / LAST, text):
-            done = fit_tracked(config, data, out, resume, advance)
-    if is_helper(config):
-        raise SystemExit(0)
-    say(f"wrote {out}" if done else f"{out} is there already and unchanged")
-    return out
+def valid_confusion(
+    directory: Path, data: PreparedSet
+) -> tuple[NDArray[np.int64], list[str]] | None:
+    """Return the confusion matrix of the validation clips and the classes; None without clips."""
+    trained = load_network(directory)
+    rows = select(data, trained.config.data).valid
+    if len(rows) == 0:
+        return None
+    _, log_p = score_rows(trained.network.to(best_device()), data, rows, trained.hop_frames)
+    truth = labels(data, trained.classes)[rows]
+    return confusion_matrix(truth, log_p.argmax(1), len(trained.classes)), trained.classes

@@ -1,5 +1,6 @@
-"""The commands as real processes: help, imports, and every kind of bad input."""
+"""Commands as real processes: help, imports, logging, and every kind of bad input."""
 
+import logging
 import subprocess
 import sys
 
@@ -10,10 +11,12 @@ import scipy.io
 import soundfile
 from helpers import TINY_TOML, neuromusic, write_features
 
+from neuromusic.cli.log import echoing_log
 from neuromusic.cli.main import cli
 from neuromusic.design.orders import GENRES, design_orders, write_order
-from neuromusic.pipeline import lists, prepare
-from neuromusic.stimuli.corpora.folder import table
+from neuromusic.pipeline.lists import make_file_lists
+from neuromusic.pipeline.prepare import prepare_features
+from neuromusic.stimuli.corpora import Corpus
 
 
 def commands(group, path=()):
@@ -42,9 +45,34 @@ def test_help_imports_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+def test_log_messages_reach_the_current_streams_once(runner, tmp_path):
+    """In-process calls neither stack handlers nor write to the stream of an earlier call."""
+    results = [
+        runner.invoke(cli, ["orders", "from-bids", str(tmp_path), "--out", str(tmp_path / "o")])
+        for _ in range(2)
+    ]
+    assert [result.exit_code for result in results] == [2, 2]
+    assert results[0].stderr == results[1].stderr
+    assert not logging.getLogger("neuromusic").handlers
+
+
+def test_warnings_go_to_stderr_and_results_to_stdout_unless_it_has_a_table(capsys):
+    logger = logging.getLogger("neuromusic.pipeline.example")
+    for info_to_stderr in (False, True):
+        with echoing_log(info_to_stderr):
+            logger.info("wrote %s", "x" * 200)
+            logger.warning("clip a is silent")
+            logger.debug("never shown")
+        out, err = capsys.readouterr()
+        result, warning = "wrote " + "x" * 200 + "\n", "warning: clip a is silent\n"
+        assert (out, err) == (("", result + warning) if info_to_stderr else (result, warning))
+    logger.info("not shown outside of a command")
+    assert capsys.readouterr() == ("", "")
+
+
 @pytest.fixture(scope="module")
 def place(tmp_path_factory, small_clips):
-    """Good inputs, to be spoilt one at a time."""
+    """A directory with good inputs and, beside them, one bad input of every kind."""
     root = tmp_path_factory.mktemp("cli")
     for order, name in zip(
         design_orders(sorted(path.name for path in small_clips.iterdir()), 0),
@@ -53,9 +81,7 @@ def place(tmp_path_factory, small_clips):
     ):
         write_order(order, root / name)
     (root / "clips").symlink_to(small_clips)
-    prepare.make_prepared_features(
-        write_features(root / "train.npz"), None, root / "prepared", lambda text: None
-    )
+    prepare_features(write_features(root / "train.npz"), out=root / "prepared")
     (root / "tiny.toml").write_text(TINY_TOML)
     (root / "wrong.toml").write_text("[train]\nepoch = 3\n")
     (root / "other").mkdir()
@@ -75,10 +101,9 @@ def place(tmp_path_factory, small_clips):
         (root / name / "blues").mkdir(parents=True)
         broken = 0 * wave if name == "silent" else np.where(np.arange(len(wave)) == 9, np.nan, wave)
         soundfile.write(root / name / "blues" / "b.wav", broken, 22050, subtype="FLOAT")
-        lists.make_file_lists(
-            table(root / name), "1:0:0", 0, 15.0, root / f"{name}_lists", "copy",
-            lambda text: None,
-        )  # fmt: skip
+        make_file_lists(
+            Corpus("folder", root / name), split="1:0:0", out=root / f"{name}_lists", link="copy"
+        )
     some = root / "some"
     some.mkdir()
     for path in sorted(small_clips.iterdir())[2:]:
@@ -91,26 +116,26 @@ TRAIN = "train tiny.toml --prepared prepared --out new --set"
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("orders check --train-order variable.mat --test-order val.mat", "no variable TrnOrd"),
         ("orders check --train-order outside.mat --test-order val.mat", "row 1, column 1"),
         ("orders check --train-order genre.mat --test-order val.mat", "unknown genre 'polka'"),
         ("orders from-bids other --out new", "has no events"),
-        ("orders design --clips other --out new", "at least 2 clips a genre"),
+        ("orders design --clips other --out new", "needs at least 2 clips per genre"),
         ("stimuli cut --tracks clips --bids other --out new", "has no events"),
-        (f"{LISTS} some", "lacks 2 of the 30 clips"),
+        (f"{LISTS} some", "some: 2 of the 30 clips are missing"),
         (f"{LISTS} nowhere", "no such directory"),
-        (LISTS.replace("--out new", "--out other") + " clips", "other: holds something else"),
+        (LISTS.replace("--out new", "--out other") + " clips", "other: contains something else"),
         ("lists --from-folder empty --out new", "b.wav: lasts 0.00 s"),
         ("lists --from-folder short --out new", "b.wav: lasts 0.45 s; expected at least 15 s"),
-        ("lists --from-folder corrupt --out new", "b.wav: is no readable sound file"),
+        ("lists --from-folder corrupt --out new", "b.wav: is not a readable sound file"),
         ("lists --from-folder clips --out new", "expected class/file"),
         ("lists --from-folder silent --split 70:30 --out new", "expected train:valid:test"),
         ("prepare silent_lists --out new", "b.wav: is silent"),
-        ("prepare nan_lists --out new", "b.wav: holds NaN"),
+        ("prepare nan_lists --out new", "b.wav: contains NaN"),
         ("prepare other --out new", "has no train.tsv"),
-        ("prepare --features trn.mat --out new", "trn.mat: is no readable .npz"),
+        ("prepare --features trn.mat --out new", "trn.mat: is not a readable .npz"),
         ("leaks other", "has no train.tsv"),
         (f"{LISTS} clips --drop-leaks artist --artists other/thesis.txt", "has no column track"),
         ("augment other", "has no train.tsv"),
@@ -118,24 +143,25 @@ TRAIN = "train tiny.toml --prepared prepared --out new --set"
         (f"{TRAIN} model.name=cortex", "unknown model 'cortex'; known: alexnet, baseline-1d"),
         (f"{TRAIN} data.window_s=20", "is longer than blues.00000_15s.wav"),
         (f"{TRAIN} data.test_runs=[7]", "no run 7"),
-        ("train tiny.toml --prepared other --out new", "is no prepared set"),
-        ("evaluate other", "is no run"),
-        ("predict other clips/blues.00000_15s.wav", "is no run"),
-        ("export other --lists other --out new", "is no run"),
-        ("crossval tiny.toml --prepared prepared --folds 9 --out new", "make no 9 folds"),
+        ("train tiny.toml --prepared other --out new", "is not a prepared set"),
+        ("evaluate other", "is not a trained network"),
+        ("predict other clips/blues.00000_15s.wav", "is not a trained network"),
+        ("export other --lists other --out new", "is not a trained network"),
+        ("crossval tiny.toml --prepared prepared --folds 9 --out new", "cannot be split into 9"),
         ("sweep tiny.toml --trials 2 --storage sqlite:///new.db", "sweep.space: is empty"),
-        ("run tiny.toml", "paths: set one of clips"),
-        ("confusions other --behaviour other --decoding x --out new", "predictions.tsv: is not"),
+        ("run tiny.toml", "paths: set exactly one of clips"),
+        ("confusions other --behaviour other --decoding x --out new",
+         "other/predictions.tsv: does not exist"),
         ("models cortex", "unknown model 'cortex'"),
     ],
-)
-def test_bad_input_is_one_clear_line(place, line, said):
+)  # fmt: skip
+def test_bad_input_gives_one_clear_line(place, line, message):
     before = sorted(path.name for path in place.iterdir())
     result = neuromusic(*line.split(), cwd=place)
     assert result.returncode == 2, result.stderr
     errors = [text for text in result.stderr.splitlines() if text.startswith("Error: ")]
     assert len(errors) == 1
-    assert said in errors[0]
+    assert message in errors[0]
     assert "Traceback" not in result.stderr
     assert sorted(path.name for path in place.iterdir()) == before
     assert (place / "other" / "thesis.txt").read_text() == "years"
@@ -171,8 +197,7 @@ def test_a_mismatch_exits_with_1(shared, tmp_path):
     assert bad.stdout.splitlines()[-1] == "10 mismatches"
 
 
-def test_predict_hears_any_file(place, small_clips, tmp_path):
-    """Train on sound, then predict what has another length, rate and format."""
+def test_predict_reads_files_of_any_length_rate_and_format(place, small_clips, tmp_path):
     tree = tmp_path / "tree"
     for genre in ("blues", "rock"):
         (tree / genre).mkdir(parents=True)

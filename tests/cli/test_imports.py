@@ -1,4 +1,4 @@
-"""What a command imports to do its work, in real processes on tiny inputs."""
+"""Which heavy packages each command imports, in real processes on tiny inputs."""
 
 import json
 import subprocess
@@ -17,33 +17,36 @@ HEAVY = {
     "torch", "torchaudio", "torchvision", "pytorch_lightning", "librosa", "matplotlib", "nilearn",
     "sklearn", "numba", "optuna", "wandb", "tensorboard",
 }  # fmt: skip
-# Runs a command and writes which of some modules it has imported by its end.
+# Runs a command and, at its end, writes which of the given modules it has imported.
 WATCHED = """
 import atexit, json, sys
-heavy, note = json.loads(sys.argv[1]), sys.argv[2]
+names, path = json.loads(sys.argv[1]), sys.argv[2]
 del sys.argv[1:3]
 def write():
-    with open(note, "w") as file:
-        json.dump([name for name in heavy if name in sys.modules], file)
+    with open(path, "w") as file:
+        json.dump([name for name in names if name in sys.modules], file)
 atexit.register(write)
 from neuromusic.cli.main import cli
 cli()
 """
-NETWORK = {"torch", "torchaudio"}  # leaks: torchaudio knows the faults of GTZAN
-LIGHTNING = NETWORK | {"pytorch_lightning", "torchvision", "librosa", "matplotlib"}  # it has these
+NETWORK = {"torch", "torchaudio"}  # leaks: torchaudio has the list of GTZAN's faults
+# Lightning imports the rest.
+LIGHTNING = NETWORK | {"pytorch_lightning", "torchvision", "librosa", "matplotlib"}
 FIGURES = NETWORK | {"matplotlib"}
-HEARING = NETWORK | {"numba"}  # log-mel
+SOUND = NETWORK | {"numba"}  # log-mel
 
 
 @pytest.fixture(scope="module")
 def place(tiny_run, sound_run, small_clips, tmp_path_factory):
-    """Orders and clips; lists of what the first run heard; a run that hears sound."""
+    """Orders, clips and lists; one network trained on log-mel, and one on sound."""
     root = tmp_path_factory.mktemp("start")
     names = sorted(path.name for path in small_clips.iterdir())
     for order in orders.design_orders(names, 0):
         orders.write_order(order, root / ORDER_FILES[order.split])
-    pair = (root / ORDER_FILES["train"], root / ORDER_FILES["test"])
-    make_lists(*pair, small_clips, root / "listed", False, "sym", [].append)
+    make_lists(
+        train_order=root / ORDER_FILES["train"], test_order=root / ORDER_FILES["test"],
+        clips=small_clips, out=root / "listed", link="sym",
+    )  # fmt: skip
     table = pd.read_csv(tiny_run.prepared / "presentations.tsv", sep="\t").assign(path=None)
     (root / "played").mkdir()
     lists.write_lists(root / "played", {"train": table[table["split"] == "train"]})
@@ -78,25 +81,24 @@ LISTED = "--train-order ExpTrnOrder.mat --test-order ExpValOrder.mat"
         pytest.param("train tiny.toml --prepared prepared --out trained", LIGHTNING,
                      marks=pytest.mark.slow),
         ("export features --lists played --out exported --format hdf5,npz,fsl", NETWORK),
-        ("predict sound clips/blues.00000_15s.wav", HEARING),
-        ("similar sound --clip clips/blues.00000_15s.wav --among clips --index index.npz", HEARING),
+        ("predict sound clips/blues.00000_15s.wav", SOUND),
+        ("similar sound --clip clips/blues.00000_15s.wav --among clips --index index.npz", SOUND),
         ("evaluate sound", FIGURES),
     ],
 )  # fmt: skip
 def test_a_command_imports_what_it_needs(place, tmp_path, line, may_import):
-    note = tmp_path / "modules.json"
+    path = tmp_path / "modules.json"
     result = subprocess.run(
-        [sys.executable, "-c", WATCHED, json.dumps(sorted(HEAVY)), str(note), *line.split()],
+        [sys.executable, "-c", WATCHED, json.dumps(sorted(HEAVY)), str(path), *line.split()],
         cwd=place, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
-    assert result.returncode in (0, 1), result.stderr  # 1: leaks are found
-    imported = set(json.loads(note.read_text()))
+    assert result.returncode in (0, 1), result.stderr  # 1: there are leaks
+    imported = set(json.loads(path.read_text()))
     assert imported <= may_import
     assert ("torch" in imported) == ("torch" in may_import)
 
 
-def test_the_run_heard_what_it_was_given(place):
-    """The export above is no empty shell."""
+def test_the_export_above_contains_activations(place):
     block = np.load(place / "exported" / "task-Training_run-01_stage-A1_activations.npy")
     assert np.isfinite(block).all()
     assert len(block) == 10 * (len(GENRES) + 1)

@@ -1,4 +1,4 @@
-"""Networks that hear something else than log-mel, from sound files to predictions."""
+"""Networks with other inputs than log-mel, from sound files to predictions."""
 
 import numpy as np
 import pandas as pd
@@ -7,19 +7,16 @@ import soundfile
 from helpers import write_features
 
 from neuromusic.core.errors import InputError
+from neuromusic.core.parallel import Machine
 from neuromusic.evaluation.predict import predict_files
-from neuromusic.features.prepared import open_prepared
-from neuromusic.pipeline import evaluate, prepare, train
+from neuromusic.pipeline.evaluate import evaluate
 from neuromusic.pipeline.lists import make_file_lists
-from neuromusic.stimuli.corpora.folder import table
+from neuromusic.pipeline.prepare import prepare, prepare_features
+from neuromusic.pipeline.train import train
+from neuromusic.stimuli.corpora import Corpus
 from neuromusic.training.config import load_config
-from neuromusic.training.trained import load_network
 
 GENRES = ("blues", "jazz", "metal")
-
-
-def quiet(text):
-    """Say nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +28,8 @@ def lists(small_clips, tmp_path_factory):
         for path in small_clips.glob(f"{genre}.*.wav"):
             wave, rate_hz = soundfile.read(path)
             soundfile.write(folder / path.name, wave[: 4 * rate_hz], rate_hz)
-    files = table(root / "genres")
-    make_file_lists(files, "2:0:1", 0, 4.0, root / "lists", "hard", quiet)
+    corpus = Corpus("folder", root / "genres")
+    make_file_lists(corpus, split="2:0:1", clip_s=4.0, out=root / "lists")
     return root
 
 
@@ -58,17 +55,18 @@ def toml(path, name, *lines):
     ids=["wave", "wave, per clip", "cochleagram", "modulation", "scattering"],
 )  # fmt: skip
 def test_from_sound_to_predictions(lists, tmp_path, front_end, waves, name, lines):
-    prepare.make_prepared(lists / "lists", tmp_path / "p", 0, 1, quiet, front_end, waves)
-    config = load_config(toml(tmp_path / "x.toml", name, *lines))
-    train.make_run(config, tmp_path / "p", tmp_path / "r", False, quiet)
-    evaluate.make_evaluation(tmp_path / "r", None, quiet)
-    # A test clip is predicted from its file as from the prepared set.
+    data = prepare(
+        lists / "lists", out=tmp_path / "p", front_end=front_end, waves=waves, machine=Machine()
+    )
+    network = train(toml(tmp_path / "x.toml", name, *lines), data, out=tmp_path / "r")
+    evaluate(network)
+    # A test clip gets the same prediction from its file as from the prepared set.
     clip = pd.read_csv(tmp_path / "r" / "predictions.tsv", sep="\t").iloc[0]
     path = next((lists / "genres").rglob(clip["clip"]))
-    log_p = predict_files([path], load_network(tmp_path / "r"))[0]
+    log_p = predict_files([path], network)[0]
     np.testing.assert_allclose(np.exp(log_p), clip[list(GENRES)].to_numpy(float), atol=2e-3)
     if waves:
-        data = open_prepared(tmp_path / "p").heard_as("wave", per_clip=False)
+        data = data.as_input("wave", normalise_clips=False)
         wave, _ = soundfile.read(path, dtype="float32")
         row = data.rows.index[data.rows["clip"] == clip["clip"]][0]
         np.testing.assert_array_equal(data.row_features(row)[0], wave)
@@ -76,28 +74,25 @@ def test_from_sound_to_predictions(lists, tmp_path, front_end, waves, name, line
 
 @pytest.mark.parametrize(
     ("name", "change", "message"),
-    [("cnn1d", "augment.mixup=0", "holds no waves"),
+    [("cnn1d", "augment.mixup=0", "has no waves"),
      ("cortex-z", "data.front_end=cochleagram", "was prepared with the front end logmel"),
-     ("cnn1d", "augment.mel_shift=3", "hears samples; set it to 0"),
+     ("cnn1d", "augment.mel_shift=3", "takes samples; set it to 0"),
      ("cortex-z", "model.activation=gelu", "'relu', 'leaky_relu' or 'elu'")],
 )  # fmt: skip
-def test_what_does_not_fit_is_told(tmp_path, name, change, message):
+def test_a_network_that_does_not_suit_the_set_is_refused(tmp_path, name, change, message):
     write_features(tmp_path / "f.npz")
-    prepare.make_prepared_features(tmp_path / "f.npz", None, tmp_path / "p", quiet)
+    prepare_features(tmp_path / "f.npz", out=tmp_path / "p")
     with pytest.raises(InputError, match=message):
         config = load_config(toml(tmp_path / "x.toml", name), (change,))
-        train.make_run(config, tmp_path / "p", tmp_path / "r", False, quiet)
+        train(config, tmp_path / "p", out=tmp_path / "r")
     assert not (tmp_path / "r").exists()
 
 
-def test_modulation_of_ready_made_log_mel(tmp_path):
+def test_modulation_of_precomputed_log_mel(tmp_path):
     write_features(tmp_path / "f.npz")
-    prepare.make_prepared_features(tmp_path / "f.npz", None, tmp_path / "p", quiet, "modulation")
-    data = open_prepared(tmp_path / "p")
-    assert data.meta["front_end"]["name"] == "modulation"
-    assert data.features.shape[1] == data.meta["n_channels"] * data.meta["n_bands"]
+    data = prepare_features(tmp_path / "f.npz", out=tmp_path / "p", front_end="modulation")
+    assert data.meta.front_end_name == "modulation"
+    assert data.features.shape[1] == data.meta.n_channels * data.meta.n_bands
     with pytest.raises(InputError, match="prepare it from sound"):
-        prepare.make_prepared_features(
-            tmp_path / "f.npz", None, tmp_path / "q", quiet, "scattering"
-        )
+        prepare_features(tmp_path / "f.npz", out=tmp_path / "q", front_end="scattering")
     assert not (tmp_path / "q").exists()

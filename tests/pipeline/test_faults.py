@@ -1,4 +1,4 @@
-"""Faults that happen to a laboratory, done to real commands: kills, full disks, damaged files."""
+"""Real commands under faults of a laboratory: kills, full disks, damaged files, lost workers."""
 
 import os
 import random
@@ -23,19 +23,22 @@ def place(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def normal(place):
-    """Return a function: step -> what it writes undisturbed; each is done once."""
-    done = {}
+    """Return a function: step -> what it writes when undisturbed; each step runs once."""
+    undisturbed = {}
 
     def get(step):
-        if step.name not in done:
-            done[step.name] = faults.undisturbed(place, step)
-        return done[step.name]
+        if step.name not in undisturbed:
+            undisturbed[step.name] = faults.undisturbed(place, step)
+        return undisturbed[step.name]
 
     return get
 
 
 def kill(place, step, normal, times):
-    """Kill a step so often at random, each time gone on with; return how often it had begun."""
+    """Kill a step at random moments, let it finish; return how often it was killed while writing.
+
+    This is done ``times`` times, in groups and alone, with one worker or two.
+    """
     rng = random.Random(f"{SEED} {step.name}")
     kills = begun_kills = 0
     for attempt in range(3 * times):
@@ -45,24 +48,24 @@ def kill(place, step, normal, times):
         code, begun = faults.stop_at_random(
             place, step, normal, rng, signal.SIGKILL, group, workers
         )
-        if code == 0:  # this moment came too late
+        if code == 0:  # it had finished before that moment
             continue
         assert code == -signal.SIGKILL
         faults.check_nothing_looks_finished(place, step, normal.whole)
-        assert faults.finish(place, step.command(workers, again=True)) == 0, faults.said(place)
+        assert faults.finish(place, step.command(workers, again=True)) == 0, faults.messages(place)
         assert faults.result(place, step) == normal.whole
         faults.check_tidy(place, step)
         kills += 1
         begun_kills += begun
         if kills == times:
             break
-    assert kills == times, "the moments came too late; the machine is very busy"
+    assert kills == times, "the steps finished before they were stopped; the machine is very busy"
     print(f"{step.name}: killed {kills} times, {begun_kills} of them while it wrote")
     return begun_kills
 
 
 @pytest.mark.parametrize("name", ["prepare", "train"])
-def test_a_killed_command_goes_on_to_the_same_bytes(place, normal, name):
+def test_a_killed_command_can_be_repeated_and_gives_the_same_bytes(place, normal, name):
     assert kill(place, STEPS[name], normal(STEPS[name]), 2) > 0
 
 
@@ -73,35 +76,39 @@ def test_twenty_kills_at_random_moments(place, normal, name):
 
 
 def stop(place, step, normal, how, group, workers):
-    """Stop a step by a signal at a random moment while it writes, and go on."""
+    """Stop a step by a signal at a random moment while it writes, then let it finish."""
     rng = random.Random(f"{SEED} {step.name} {how} {group}")
     for _ in range(20):
         faults.clear(place, step)
         code, begun = faults.stop_at_random(place, step, normal, rng, how, group, workers)
         if not begun or (place / step.out / step.complete).exists():
             continue
-        assert code == {signal.SIGINT: 130, signal.SIGTERM: 143}[how], faults.said(place)
-        said = faults.said(place)
-        assert said.count("stopped; ") == 1 and "Traceback" not in said
-        assert "\n" not in said[said.index("stopped; ") :].strip()
+        assert code == {signal.SIGINT: 130, signal.SIGTERM: 143}[how], faults.messages(place)
+        output = faults.messages(place)
+        assert output.count("stopped; ") == 1 and "Traceback" not in output
+        assert "\n" not in output[output.index("stopped; ") :].strip()
         if step.again:
             kept = (place / step.out / "last.ckpt").exists()
-            assert ("--resume goes on" in said) == kept
+            assert ("(neuromusic train --resume)" in output) == kept
         faults.check_nothing_looks_finished(place, step, normal.whole)
-        assert faults.finish(place, step.command(workers, again=True)) == 0, faults.said(place)
+        assert faults.finish(place, step.command(workers, again=True)) == 0, faults.messages(place)
         assert faults.result(place, step) == normal.whole
         faults.check_tidy(place, step)
         return
     if normal.writing < 0.1:
-        pytest.skip(f"{step.name} writes for {normal.writing * 1e3:.0f} ms; no signal met them")
-    pytest.fail("the moments came too late; the machine is very busy")
+        pytest.skip(
+            f"{step.name} writes for {normal.writing * 1e3:.0f} ms; no signal arrived in that time"
+        )
+    pytest.fail("the steps finished before they were stopped; the machine is very busy")
 
 
 @pytest.mark.parametrize(
     ("name", "how", "group", "workers"),
     [("prepare", signal.SIGINT, True, 2), ("train", signal.SIGTERM, False, 1)],
 )
-def test_a_stopped_command_says_so_and_goes_on(place, normal, name, how, group, workers):
+def test_a_stopped_command_reports_that_and_can_be_repeated(
+    place, normal, name, how, group, workers
+):
     stop(place, STEPS[name], normal(STEPS[name]), how, group, workers)
 
 
@@ -115,27 +122,27 @@ def test_every_command_can_be_stopped(place, normal, name, group, how):
         stop(place, step, normal(step), how, group, workers)
 
 
-# What a step needs at its place: too little for it, a kilobyte more than nothing.
+# Kilobytes of a disk that is too small for the output of the step, but holds a part of it.
 TOO_SMALL = {"prepare": 400, "augment": 1100, "train": 300, "export": 600}
 
 
 @pytest.fixture
 def small_disk(place):
-    """Return a function: KiB -> a directory of the place that is a disk of that size."""
+    """Return a function: KiB -> a directory that is a disk of that size."""
     disk = place / "disk"
     disk.mkdir()
-    done = []
+    mounts = []
 
     def mount(size):
-        how = ["mount", "-t", "tmpfs", "-o", f"size={size}k,nr_inodes=1000", "tmpfs", str(disk)]
-        mounted = subprocess.run(how, capture_output=True, text=True, check=False)
+        command = ["mount", "-t", "tmpfs", "-o", f"size={size}k,nr_inodes=1000", "tmpfs", str(disk)]
+        mounted = subprocess.run(command, capture_output=True, text=True, check=False)
         if mounted.returncode:
             pytest.skip(f"no disk can be mounted: {mounted.stderr.strip()}")
-        done.append(True)
+        mounts.append(disk)
         return disk
 
     yield mount
-    if done:
+    if mounts:
         subprocess.run(["umount", "-l", str(disk)], check=True)
     disk.rmdir()
 
@@ -151,10 +158,10 @@ def on_disk(step):
 
 
 def check_refused(place, step, code, *words):
-    said = faults.said(place)
-    assert code == 2, said
-    assert "Traceback" not in said
-    errors = [line for line in said.splitlines() if line.startswith("Error: ")]
+    output = faults.messages(place)
+    assert code == 2, output
+    assert "Traceback" not in output
+    errors = [line for line in output.splitlines() if line.startswith("Error: ")]
     assert len(errors) == 1
     for word in words:
         assert word in errors[0]
@@ -162,14 +169,14 @@ def check_refused(place, step, code, *words):
 
 
 @pytest.mark.parametrize("name", list(TOO_SMALL))
-def test_a_full_disk(place, normal, small_disk, name):
+def test_a_full_disk_is_reported_and_the_step_can_be_repeated(place, normal, small_disk, name):
     step, whole = on_disk(STEPS[name]), normal(STEPS[name]).whole
     disk = small_disk(TOO_SMALL[name])
     faults.clear(place, step)
     code = faults.finish(place, step.command())
     check_refused(place, step, code, "disk/", "No space left on device", "MiB")
     remount(disk, "size=50m")
-    assert faults.finish(place, step.command(again=True)) == 0, faults.said(place)
+    assert faults.finish(place, step.command(again=True)) == 0, faults.messages(place)
     assert faults.result(place, step) == whole
 
 
@@ -178,19 +185,19 @@ def test_a_full_disk(place, normal, small_disk, name):
     [("prepare", 100_000), ("augment", 50_000), ("train", 60_000), ("train", 200_000),
      ("export", 100_000)],
 )  # fmt: skip
-def test_a_file_that_may_not_grow(place, normal, name, limit):
+def test_a_file_size_limit_is_reported_and_the_step_can_be_repeated(place, normal, name, limit):
     step = STEPS[name]
     whole = normal(step).whole
     faults.clear(place, step)
     code = faults.finish(place, step.command(), {"RLIMIT_FSIZE": limit})
     check_refused(place, step, code, step.out, "File too large", "MiB")
-    assert faults.finish(place, step.command(again=True)) == 0, faults.said(place)
+    assert faults.finish(place, step.command(again=True)) == 0, faults.messages(place)
     assert faults.result(place, step) == whole
     faults.check_tidy(place, step)
 
 
 @pytest.mark.parametrize("name", ["lists", "prepare", "train", "sweep", "export", "encode"])
-def test_a_read_only_disk(place, small_disk, name):
+def test_a_read_only_disk_is_reported(place, small_disk, name):
     step = on_disk(STEPS[name])
     disk = small_disk(1000)
     faults.clear(place, STEPS[name])
@@ -201,7 +208,7 @@ def test_a_read_only_disk(place, small_disk, name):
 
 @pytest.fixture
 def other_lists(place):
-    """Lists whose clips may be spoiled, and the first and the last of these."""
+    """Copy the lists; return their first and last clip, which may be damaged."""
     shutil.copytree(place / "lists", place / "spoiled")
     clips = sorted((place / "spoiled").rglob("*.wav"))
     yield clips[0], clips[-1]
@@ -211,7 +218,7 @@ def other_lists(place):
 PREPARE_OTHER = replace(STEPS["prepare"], arguments=("prepare", "spoiled", "--out", "set"))
 
 
-def test_a_clip_that_vanished(place, other_lists):
+def test_a_missing_clip_is_named(place, other_lists):
     first, _ = other_lists
     first.unlink()
     faults.clear(place, PREPARE_OTHER)
@@ -221,12 +228,12 @@ def test_a_clip_that_vanished(place, other_lists):
 
 
 @pytest.mark.parametrize("how", ["vanishes", "changes"])
-def test_a_clip_that_does_so_while_it_is_read(place, other_lists, how):
+def test_a_clip_that_vanishes_or_changes_during_the_preparation_is_named(place, other_lists, how):
     _, last = other_lists
     faults.clear(place, PREPARE_OTHER)
     process = faults.start(place, PREPARE_OTHER.command())
-    begun = lambda: faults.has_begun(place, PREPARE_OTHER)  # noqa: E731
-    assert commands.wait_until(begun, 60)
+    has_begun = lambda: faults.has_begun(place, PREPARE_OTHER)  # noqa: E731
+    assert commands.wait_until(has_begun, 60)
     if how == "vanishes":
         last.unlink()
     else:
@@ -236,24 +243,24 @@ def test_a_clip_that_does_so_while_it_is_read(place, other_lists, how):
 
 
 @pytest.mark.parametrize("name", ["prepare", "augment", "train", "export"])
-def test_two_processes_at_once(place, normal, name):
+def test_a_second_process_cannot_write_the_same_directory(place, normal, name):
     step = STEPS[name]
     whole = normal(step).whole
     faults.clear(place, step)
     first = faults.start(place, step.command())
     assert commands.wait_until(lambda: faults.has_begun(place, step), 60)
-    os.kill(first.pid, signal.SIGSTOP)  # so that the second comes in time
+    os.kill(first.pid, signal.SIGSTOP)  # so that the second starts before it ends
     second = faults.finish(place, step.command(again=True))
-    said = faults.said(place)
+    output = faults.messages(place)
     os.kill(first.pid, signal.SIGCONT)
-    assert second == 2 and f"is being written by process {first.pid} on" in said
+    assert second == 2 and f"is being written by process {first.pid} on" in output
     assert first.wait() == 0
     assert faults.result(place, step) == whole
     faults.check_tidy(place, step)
 
 
 @pytest.mark.parametrize("command", ["prepare", "augment", "lists"])
-def test_a_pipe_where_a_clip_should_be(place, other_lists, command):
+def test_a_pipe_in_place_of_a_clip_is_refused_at_once(place, other_lists, command):
     first, _ = other_lists
     first.unlink()
     os.mkfifo(first)
@@ -268,41 +275,41 @@ def test_a_pipe_where_a_clip_should_be(place, other_lists, command):
     }[command]  # fmt: skip
     faults.clear(place, STEPS["prepare"])
     faults.clear(place, STEPS["lists"])
-    faults.finish(place, ["--version"])  # the server is there
+    faults.finish(place, ["--version"])  # starts the server
     began = time.monotonic()
     check_refused(place, step, faults.finish(place, step.command()), first.name)
     assert time.monotonic() - began < 60
 
 
 def begin_with_workers(place, step):
-    """Start a step with two workers; return it and its fork server, with no worker yet."""
+    """Start a step with two workers; return it and its fork server before it has workers."""
     faults.clear(place, step)
     process = faults.start(place, step.command(workers=2))
-    found = []
-    assert commands.wait_until(lambda: found.extend(faults.servers(process.pid)) or found, 60)
-    return process, found[0]
+    servers = []
+    assert commands.wait_until(lambda: servers.extend(faults.servers(process.pid)) or servers, 60)
+    return process, servers[0]
 
 
 def first_worker(server):
-    """Return the first worker of a fork server, within microseconds of its birth."""
+    """Return the first worker of a fork server, within microseconds of its start."""
     end = time.monotonic() + 60
-    while not (born := faults.children(server)):
+    while not (workers := faults.children(server)):
         assert time.monotonic() < end
-    return born[0]
+    return workers[0]
 
 
-@pytest.mark.parametrize(("name", "old_s"), [("prepare", 0.02), ("augment", 0)])
-def test_a_killed_worker(place, normal, name, old_s):
+@pytest.mark.parametrize(("name", "age_s"), [("prepare", 0.02), ("augment", 0)])
+def test_a_killed_worker_ends_the_command(place, normal, name, age_s):
     step = STEPS[name]
     whole = normal(step).whole
     process, server = begin_with_workers(place, step)
     worker = first_worker(server)
-    time.sleep(old_s)
+    time.sleep(age_s)
     os.kill(worker, signal.SIGKILL)
     check_ended_without_worker(place, step, process, whole)
 
 
-def test_a_worker_killed_while_the_other_is_being_born(place, normal):
+def test_a_worker_that_is_killed_while_another_starts_ends_the_command(place, normal):
     step = STEPS["augment"]
     whole = normal(step).whole
     for _ in range(10):
@@ -312,11 +319,11 @@ def test_a_worker_killed_while_the_other_is_being_born(place, normal):
         time.sleep(0.02)
         if faults.children(server) == [worker]:
             break
-        commands.stop_all(process.pid)  # the other was quicker
+        commands.stop_all(process.pid)  # the other worker was faster
     else:
-        pytest.skip("the other worker was there each time; the machine is very busy")
+        pytest.skip("the other worker had started each time; the machine is very busy")
     os.kill(worker, signal.SIGKILL)
-    time.sleep(0.3)  # the server will hear of a death and a birth at once, first of the death
+    time.sleep(0.3)  # then the server sees an end and a start at once, the end first
     os.kill(server, signal.SIGCONT)
     check_ended_without_worker(place, step, process, whole)
 
@@ -325,27 +332,27 @@ def check_ended_without_worker(place, step, process, whole):
     code = process.wait(60)
     if code is None:
         commands.stop_all(process.pid)
-    check_refused(place, step, code, "a worker process was killed", "fewer --workers than 2")
+    check_refused(place, step, code, "a worker process was killed", "fewer workers than 2")
     assert commands.wait_until(lambda: not commands.living(process.pid), 30)
-    assert faults.finish(place, step.command(again=True)) == 0, faults.said(place)
+    assert faults.finish(place, step.command(again=True)) == 0, faults.messages(place)
     assert faults.result(place, step) == whole
     faults.check_tidy(place, step)
 
 
-def test_too_little_memory(place, normal):
+def test_too_little_memory_is_reported(place, normal):
     step = STEPS["prepare"]
     whole = normal(step).whole
     faults.clear(place, step)
     limit = commands.server().memory() + 2**20
     code = faults.finish(place, step.command(), {"RLIMIT_AS": limit})
     check_refused(place, step, code, "memory")
-    assert faults.finish(place, step.command(again=True)) == 0, faults.said(place)
+    assert faults.finish(place, step.command(again=True)) == 0, faults.messages(place)
     assert faults.result(place, step) == whole
 
 
 @pytest.fixture(scope="module")
 def unfinished(place, normal):
-    """A training that was killed after its first epoch."""
+    """The directory of a training that was killed after its first epoch."""
     step = STEPS["train"]
     for _ in range(5):
         faults.clear(place, step)
@@ -355,7 +362,7 @@ def unfinished(place, normal):
         process.wait()
         if not (place / "run/provenance.json").exists():
             return shutil.copytree(place / "run", place / "unfinished")
-    pytest.fail("the training was over before it could be killed")
+    pytest.fail("the training ended before it could be killed")
 
 
 @pytest.mark.parametrize(
@@ -367,7 +374,7 @@ def unfinished(place, normal):
         ("config.toml", "cut"),
     ],
 )
-def test_an_unfinished_run_that_is_damaged(place, unfinished, file, how):
+def test_a_damaged_file_of_an_unfinished_training_is_named(place, unfinished, file, how):
     step = STEPS["train"]
     faults.clear(place, step)
     shutil.copytree(unfinished, place / "run")
@@ -375,17 +382,17 @@ def test_an_unfinished_run_that_is_damaged(place, unfinished, file, how):
     check_refused(place, step, faults.finish(place, step.command(again=True)), f"run/{file}")
 
 
-def test_metrics_that_were_deleted_are_written_again(place, normal, unfinished):
+def test_deleted_metrics_are_restored(place, normal, unfinished):
     step = STEPS["train"]
     faults.clear(place, step)
     shutil.copytree(unfinished, place / "run")
     (place / "run/metrics.csv").unlink()
-    assert faults.finish(place, step.command(again=True)) == 0, faults.said(place)
+    assert faults.finish(place, step.command(again=True)) == 0, faults.messages(place)
     assert faults.result(place, step) == normal(step).whole
 
 
 @pytest.mark.parametrize("how", ["cut", "empty", "header"])
-def test_weights_that_are_damaged(place, how):
+def test_damaged_weights_are_named(place, how):
     step = replace(STEPS["export"], arguments=("export", "bad", *STEPS["export"].arguments[2:]))
     faults.clear(place, step)
     shutil.copytree(place / "trained", place / "bad")
@@ -396,7 +403,7 @@ def test_weights_that_are_damaged(place, how):
 
 
 @pytest.mark.parametrize("how", ["cut", "empty"])
-def test_a_prepared_set_that_is_damaged(place, how):
+def test_a_damaged_prepared_set_is_named(place, how):
     step = replace(STEPS["train"], arguments=("train", "tiny.toml", "--prepared", "bad-set",
                                               "--out", "run"))  # fmt: skip
     faults.clear(place, step)
