@@ -38,9 +38,9 @@ def draw(x: dict[str, np.ndarray], classes: list[str], title: str) -> Figure:
 
 
 def main() -> None:
-    """Run the demo and draw its first training run."""
+    """Run the demo and draw the first training run."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("first-look"), help="directory to make")
+    parser.add_argument("--out", type=Path, default=Path("first-look"), help="output directory")
     out = parser.parse_args().out
     logging.basicConfig(level="INFO", format="%(message)s")
     scores = nm.demo(out)

@@ -5,7 +5,7 @@ import shutil
 import signal
 import tomllib
 
-# One thread per process: tests run in parallel, and what they train is small. This must be set
+# One thread per process: tests run in parallel, and their networks are small. This must be set
 # before torch is imported, and it is inherited by the processes that tests start.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -68,7 +68,7 @@ def small_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def runner() -> CliRunner:
-    """Runs a command in this process, for tests to which a process of its own adds nothing."""
+    """Runs a command in this process, for tests that do not need a separate one."""
     return CliRunner()
 
 

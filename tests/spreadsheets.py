@@ -40,7 +40,7 @@ def cell(reference, value):
 def write_sheet(path, rows, prolog="", more=""):
     """Write rows (lists) as a workbook with one sheet; ``more`` is XML after the last row.
 
-    The sheet's file is not called sheet1.xml, because not every program calls it so.
+    The sheet's file is not called sheet1.xml, because not every program uses that name.
     """
     lines = []
     for number, row in enumerate(rows, start=1):

@@ -99,13 +99,13 @@ class Stalling:
         )  # fmt: skip
 
     def answer(self, request: Request, data: bytes = b"", error: int = 0) -> None:
-        """Send an answer; nobody may be left to receive it, if the process was killed."""
+        """Send an answer; if the process was killed, nothing may be left to receive it."""
         head = OUT_HEADER.pack(OUT_HEADER.size + len(data), -error, request.unique)
         with contextlib.suppress(FileNotFoundError):
             os.write(self.device, head + data)
 
     def handle(self, request: Request) -> None:
-        """Answer a request, or let it wait."""
+        """Answer a request, or leave it waiting."""
         if request.opcode in NEVER_ANSWERED:
             return
         if request.opcode == READ and self.bytes_left <= 0 and self.mode != "go":

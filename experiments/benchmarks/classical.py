@@ -1,9 +1,9 @@
-"""What classifiers without a sense of time reach in a run-wise cross-validation.
+"""Accuracy of classifiers of summary statistics over time, in a run-wise cross-validation.
 
-The features are the mean, standard deviation and mean absolute step of each mel band over the whole
-clip, standardised on the training runs. The classifiers are logistic regression and a support
-vector machine with an RBF kernel. With --against, they are also compared with a network on the same
-clips: difference in accuracy and exact McNemar test.
+The features are the mean, standard deviation and mean absolute change from frame to frame of each
+mel band over the whole clip, standardised on the training runs. The classifiers are logistic
+regression and a support vector machine with an RBF kernel. With --against, they are also compared
+with a network on the same clips: difference in accuracy and exact McNemar test.
 
     python experiments/benchmarks/classical.py prepared --against runs/cv
 """
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def band_statistics(mel: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return mean, standard deviation and mean absolute step of each band, (3 x bands,)."""
+    """Return mean, standard deviation and mean absolute change of each band, (3 x bands,)."""
     return np.concatenate([mel.mean(1), mel.std(1), np.abs(np.diff(mel, axis=1)).mean(1)])
 
 
@@ -83,8 +83,8 @@ def network_hits(directory: Path, rows: pd.DataFrame) -> NDArray[np.bool_]:
 def comparison(network: NDArray[np.bool_], classifier: NDArray[np.bool_]) -> str:
     """Return the difference in accuracy with its interval, and McNemar's test, as text."""
     test = mcnemar(network, classifier)
-    drawn = np.random.default_rng(0).integers(len(network), size=(BOOTSTRAPS, len(network)))
-    low, high = percentiles95((network.astype(float) - classifier)[drawn].mean(1))
+    draws = np.random.default_rng(0).integers(len(network), size=(BOOTSTRAPS, len(network)))
+    low, high = percentiles95((network.astype(float) - classifier)[draws].mean(1))
     return (
         f"{network.mean() - classifier.mean():+.3f} ({low:+.3f} to {high:+.3f}), better on "
         f"{test.only_first} clips, worse on {test.only_second}, McNemar p {test.p:.2g}"

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-EVERY_S = 0.05  # interval at which the memory of a process is sampled
+SAMPLING_S = 0.05  # interval at which the memory of a process is sampled
 
 
 @dataclass(frozen=True)
@@ -23,15 +23,15 @@ class Measured:
 
     seconds: float
     cpu_seconds: float
-    peak_mb: float  # resident, summed over them; shared pages count once
-    own_mb: float  # the part that is not backed by files
+    peak_mb: float  # resident, summed over all processes; shared pages count once
+    own_mb: float  # the part of it that is not backed by files
 
 
 def measure(command: Sequence[object], log: Path | None = None, **environment: str) -> Measured:
-    """Run a command to its end; raise RuntimeError with its output if it fails.
+    """Run a command and wait for it; raise RuntimeError with its output if it fails.
 
-    Memory is the largest sum of the processes' proportional set sizes (``smaps_rollup``), sampled
-    every 50 ms.
+    Memory is the peak of the summed proportional set sizes of its processes (``smaps_rollup``),
+    sampled every 50 ms.
     """
     peak = {"Pss": 0.0, "Pss_Anon": 0.0}
     ended = threading.Event()
@@ -42,7 +42,7 @@ def measure(command: Sequence[object], log: Path | None = None, **environment: s
     )  # fmt: skip
 
     def watch() -> None:
-        while not ended.wait(EVERY_S):
+        while not ended.wait(SAMPLING_S):
             samples = [_memory_mb(pid) for pid in _tree(process.pid)]
             for key in peak:
                 peak[key] = max(peak[key], sum(sample.get(key, 0.0) for sample in samples))
@@ -84,7 +84,7 @@ def _memory_mb(pid: int) -> dict[str, float]:
 
 
 def hardware() -> dict[str, Any]:
-    """Return the number of cores, the processor, threads, GPU, versions and the load."""
+    """Return the number of cores and threads, the processor, the GPU, versions and the load."""
     import torch
 
     model = [
@@ -104,20 +104,20 @@ def hardware() -> dict[str, Any]:
 
 
 def report(result: Mapping[str, Any], targets: Mapping[str, float], out: Path) -> None:
-    """Print one table, with the upper limits that are targets, and write JSON."""
-    whole = {**result, "targets": dict(targets), "hardware": hardware()}
+    """Print one table, with target values as upper limits, and write it as JSON."""
+    content = {**result, "targets": dict(targets), "hardware": hardware()}
     width = max(map(len, result))
     for key, value in result.items():
         text = f"{value:.2f}" if isinstance(value, float) else str(value)
         target = f"   target {targets[key]:g}" if key in targets else ""
         print(f"{key:{width}}  {text}{target}")
-    print(f"{'hardware':{width}}  {whole['hardware']}")
-    out.write_text(json.dumps(whole, indent=2) + "\n", "utf-8")
+    print(f"{'hardware':{width}}  {content['hardware']}")
+    out.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
     print(f"wrote {out}")
 
 
 def flat(prefix: str, measured: Measured) -> dict[str, float]:
-    """Return the fields of a measurement, their names with a prefix."""
+    """Return the fields of a measurement, with a prefix before their names."""
     return {f"{prefix}_{key}": value for key, value in asdict(measured).items()}
 
 
@@ -141,8 +141,8 @@ def write_network(directory: Path, model: str = "cortex-z") -> Path:
     network.band_mean.fill_(-45.0)  # roughly those of music
     network.band_std.fill_(15.0)
     meta = SetMeta.of_front_end("audio", spec, list(GENRES))
-    nothing = np.empty(0)
-    data = PreparedSet(directory / "none", nothing, pd.DataFrame(), meta, None)
+    empty = np.empty(0)
+    data = PreparedSet(directory / "none", empty, pd.DataFrame(), meta, None)
     with Step("train", directory, {}, {"prepared": "none"}).directory() as part:
         write_settings(part, config)
         save_weights(part / WEIGHTS, network, config, data)
@@ -150,7 +150,7 @@ def write_network(directory: Path, model: str = "cortex-z") -> Path:
 
 
 def naive_mel(wave: np.ndarray) -> np.ndarray:
-    """Return the log-mel that the network above takes, by librosa."""
+    """Return the input of the network of `write_network`, a log-mel, computed by librosa."""
     import librosa
 
     power = librosa.feature.melspectrogram(y=wave, sr=22050, n_fft=1024, hop_length=512, n_mels=128)

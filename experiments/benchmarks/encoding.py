@@ -2,10 +2,10 @@
 
     python experiments/benchmarks/encoding.py [--voxels 5000] [--himalaya] [--out FILE]
 
-Times fits (6 delays), ceilings, permutations and identification of all voxels
-(`neuromusic.encoding.voxelwise.encode_voxels`) on series that the stages drive; the target is 60 s
-and 2 GB for 5 000 voxels on 2 cores. With --himalaya, the fit of one stage is also timed with
-himalaya's own solver on all rows. Writes JSON with the hardware.
+Times fits (6 delays), ceilings, permutations and identification for all voxels
+(`neuromusic.encoding.voxelwise.encode_voxels`) on simulated series that the stages drive; the
+target is 60 s and 2 GB for 5 000 voxels on 2 cores. With --himalaya, the fit of one stage is also
+timed with himalaya's own solver, on all training rows. Writes JSON with the hardware.
 """
 
 import argparse
@@ -45,7 +45,7 @@ def trials(rng: np.random.Generator) -> dict[RunKey, pd.DataFrame]:
 
 
 def problem(voxels: int, components: int) -> tuple[np.ndarray, pd.DataFrame, dict[str, np.ndarray]]:
-    """Return series (rows, voxels), the rows, and the delayed design of each stage."""
+    """Return series (rows, voxels), the rows, and stage -> its delayed design."""
     rng = np.random.default_rng(0)
     rows = volume_rows(trials(rng))
     designs = {stage: design(rows, components, rng) for stage in STAGES}
@@ -71,7 +71,7 @@ def design(rows: pd.DataFrame, components: int, rng: np.random.Generator) -> np.
 
 
 def himalaya_seconds(x: np.ndarray, y: np.ndarray, runs: np.ndarray) -> float:
-    """Return how long himalaya's own solver takes for one stage on all rows, in s."""
+    """Return how long himalaya's own solver takes for one stage, in s."""
     from himalaya.backend import set_backend
     from himalaya.ridge import RidgeCV
     from sklearn.model_selection import PredefinedSplit
@@ -90,7 +90,7 @@ def himalaya_seconds(x: np.ndarray, y: np.ndarray, runs: np.ndarray) -> float:
 def measure_encoding(
     series: np.ndarray, rows: pd.DataFrame, designs: dict[str, np.ndarray]
 ) -> dict[str, Any]:
-    """Return time, memory and the mean r of each stage."""
+    """Return time, memory and the mean prediction accuracy r of each stage."""
     before = peak_gigabytes()
     areas = Areas(["all"], np.ones(series.shape[1], np.int64))
     start, cpu = time.perf_counter(), time.process_time()
@@ -107,24 +107,24 @@ def measure_encoding(
 
 
 def peak_gigabytes() -> float:
-    """Return the largest memory of this process so far, in GB."""
+    """Return the peak memory of this process so far, in GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def compare_with_himalaya(
     series: np.ndarray, rows: pd.DataFrame, designs: dict[str, np.ndarray]
 ) -> dict[str, float]:
-    """Return the time of one stage, of himalaya's solver for it, and their ratio."""
+    """Return the times of our fit and himalaya's fit of one stage, and their ratio."""
     train = (rows["split"] == "train").to_numpy()
     x, runs = designs["A1"][train], rows["run"].to_numpy()[train]
     start = time.perf_counter()
     fit_ridge(x, series[train], runs)
     seconds = time.perf_counter() - start
-    slow = himalaya_seconds(x, series[train], runs)
+    himalaya = himalaya_seconds(x, series[train], runs)
     return {
         "one_stage_seconds": seconds,
-        "himalaya_one_stage_seconds": slow,
-        "ratio": slow / seconds,
+        "himalaya_one_stage_seconds": himalaya,
+        "ratio": himalaya / seconds,
     }
 
 

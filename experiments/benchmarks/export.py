@@ -4,11 +4,11 @@
 
 Exports 540 clips of synthetic sound in the published design (12 training runs of 40 trials, 6 test
 runs of 10 clips x 4) with cortex-z base and random weights. `neuromusic export` runs as a process
-that is measured from outside; the target is 60 s on 2 cores, 10 s on a GPU. It also exports a tenth
-of the clips: memory must not grow with their number. For comparison, the predecessors' method runs
-in its own process: librosa, a forward hook on every stage, one window at a time, everything kept in
-lists and saved at the end, not on the grid of volumes. Writes JSON with the hardware; --quick uses
-a ninth of the clips.
+that is measured from outside; the target is 60 s on 2 cores, 10 s on a GPU. A second export takes a
+tenth of the clips: memory must not grow with their number. For comparison, the predecessors'
+method runs in its own process: librosa, a forward hook on every stage, one window at a time,
+everything kept in lists and saved at the end, not on the grid of volumes. Writes JSON with the
+hardware; --quick uses a ninth of the clips.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def make_lists(directory: Path, per_genre: int) -> None:
 
 
 def export_as_predecessors(directory: Path, lists: Path, out: Path) -> None:
-    """Export clips by the predecessors' method: windows one by one, everything kept to the end."""
+    """Export clips by the predecessors' method: one window at a time, all kept until the end."""
     import librosa
 
     trained = load_network(directory)
@@ -96,9 +96,9 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--predecessors", nargs=3, type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--formats", default="", help="--format of the export; none by default")
+    parser.add_argument("--formats", default="", help="--format of the export; default: none")
     parser.add_argument("--model", default="cortex-z")
-    parser.add_argument("--keep", type=Path, help="directory for the input, used again next time")
+    parser.add_argument("--keep", type=Path, help="directory for the input, to use it again")
     parser.add_argument("--out", type=Path, default=Path("export.json"))
     return parser.parse_args()
 

@@ -1,7 +1,8 @@
 """Make the class/file tree for natsound.toml: ESC-10 and GTZAN in one folder.
 
 The files of ESC-10 (``001 - Dog bark/1-100032-A.ogg``, 5 s) are linked. The first 15 s of every
-GTZAN excerpt are cut into four pieces of 3.75 s, to have as much music as other sounds.
+GTZAN excerpt are cut into four pieces of 3.75 s, so that there
+is as much music as other sounds.
 
     python experiments/benchmarks/music_and_environment.py ESC-10 genres sounds
 """

@@ -1,13 +1,14 @@
-"""How well the areas of the cortical networks use the device.
+"""How efficiently the areas of the cortical networks use the device.
 
     python experiments/benchmarks/networks.py [--network cortex-z] [--size base] [--device auto]
 
 Each area is timed alone, forward and backward, on windows of 7.4 s of log-mel (128 bands, 23 ms per
-frame), and compared with a plain convolution of the same shape: the one of its convolutions with
-the most multiply-adds, alone (for the GRU, one from its input to all its gates). Columns:
-multiply-adds of one window; windows per second; GFLOP/s (two per multiply-add, once forward and
-twice backward, without the gradient of the sound itself); those of the convolution; their ratio;
-the ratio to what a product of large matrices reaches. The README explains ratios below 30 %.
+frame), and compared with a plain convolution: its own convolution with the most multiply-adds,
+alone (for the GRU, a convolution from its input to all of its gates). Columns: multiply-adds of one
+window; windows per second; GFLOP/s of the area (two operations per multiply-add, once forward and
+twice backward, without the gradient of the network's input); GFLOP/s of the convolution; the ratio
+of the two; the ratio of the area to a product of large matrices. The README explains ratios below
+30 %.
 """
 
 import argparse
@@ -29,7 +30,7 @@ from neuromusic.models.summary import multiply_adds_of_layers
 
 CORTICAL = ("cortex-z", "cortex-r", "cortex-rt", "cortex-s")
 SPEC = InputSpec(n_bands=128, n_frames=319, frame_s=512 / 22050, n_classes=10)
-LEAST = 0.3
+LEAST_RATIO = 0.3  # of an area to its plain convolution; lower ones are marked
 
 
 def area_runner(network: Cortex, name: str) -> Callable[[Tensor], Tensor]:
@@ -41,12 +42,12 @@ def area_runner(network: Cortex, name: str) -> Callable[[Tensor], Tensor]:
     steps = network.active_steps[name]
 
     def run(x: Tensor) -> Tensor:
-        entered = area.entry(x)
-        state = area.step(entered, None, 0)
+        drive = area.entry(x)
+        state = area.step(drive, None, 0)
         for index in range(1, steps):
-            # A1 gets the same sound in every step; the input of the other areas changes.
-            entered = entered if name == "A1" else area.entry(x)
-            state = area.step(entered, state, index)
+            # The input of A1 is the same in every step; that of the other areas changes.
+            drive = drive if name == "A1" else area.entry(x)
+            state = area.step(drive, state, index)
         return state
 
     return run
@@ -63,7 +64,7 @@ def gru_runner(network: Cortex) -> Callable[[Tensor], Tensor]:
 
 
 def stages(network: Cortex, batch: int, device: torch.device) -> list[dict[str, Any]]:
-    """Return for every stage: name, function, input and the multiply-adds of one window."""
+    """Return the name, function, input and multiply-adds per window of every stage."""
     counts = multiply_adds_of_layers(network)
     x = torch.randn(batch, SPEC.n_channels, SPEC.n_bands, SPEC.n_frames, device=device)
     out = []
@@ -82,7 +83,7 @@ def stages(network: Cortex, batch: int, device: torch.device) -> list[dict[str, 
 
 
 def plain_convolution(network: Cortex, stage: dict[str, Any]) -> tuple[nn.Conv2d, Tensor, int]:
-    """Return the costliest convolution of a stage, its input, and multiply-adds of one window."""
+    """Return the costliest convolution of a stage, its input, and its multiply-adds per window."""
     if stage["stage"] == "GRU":
         x = stage["x"]
         x = torch.randn(len(x), network.gru.input_size, 1, x.shape[3], device=x.device)
@@ -90,18 +91,18 @@ def plain_convolution(network: Cortex, stage: dict[str, Any]) -> tuple[nn.Conv2d
         return conv, x, x.shape[3] * conv.weight.numel()
     calls: dict[nn.Conv2d, tuple[Tensor, int]] = {}
 
-    def note(layer: nn.Conv2d, inputs: tuple[Tensor, ...], out: Tensor) -> None:
-        # The last call counts: a kernel that is used with two strides then has stride 1.
+    def record_call(layer: nn.Conv2d, inputs: tuple[Tensor, ...], out: Tensor) -> None:
+        # The last call is kept: of a kernel that is used with two strides, the one with stride 1.
         calls[layer] = (inputs[0].detach(), out[0].numel() * layer.weight[0].numel())
 
     layers = [m for m in network.areas[stage["stage"]].modules() if isinstance(m, nn.Conv2d)]
-    handles = [layer.register_forward_hook(note) for layer in layers]
+    handles = [layer.register_forward_hook(record_call) for layer in layers]
     with torch.no_grad():
         stage["run"](stage["x"])
     for handle in handles:
         handle.remove()
-    best = max(calls, key=lambda layer: calls[layer][1])
-    return best, *calls[best]
+    costliest = max(calls, key=lambda layer: calls[layer][1])
+    return costliest, *calls[costliest]
 
 
 def product_rate(device: torch.device) -> float:
@@ -113,7 +114,7 @@ def product_rate(device: torch.device) -> float:
 
 
 def seconds(run: Callable[[Tensor], Tensor], x: Tensor, times: int, needs_gradient: bool) -> float:
-    """Return the median seconds of forward and backward; CPU time if there is only one thread."""
+    """Return the median seconds of a forward and backward pass; with one thread, CPU seconds."""
     on_gpu = x.is_cuda
     clock = time.perf_counter if on_gpu or torch.get_num_threads() > 1 else time.process_time
     x = x.detach().requires_grad_(needs_gradient)
@@ -140,13 +141,13 @@ def measure(name: str, size: str, batch: int, times: int, device: torch.device) 
     rows, product = [], product_rate(device)
     for stage in stages(network, batch, device):
         conv, conv_x, conv_adds = plain_convolution(network, stage)
-        learns = stage["stage"] != "A1"
-        area = seconds(stage["run"], stage["x"], times, learns)
-        # A1 may have recurrent convolutions, which do pass on a gradient.
-        inner = learns or conv.in_channels > SPEC.n_channels
-        plain = seconds(conv, conv_x, times, inner)
-        rate = 2 * batch * (3 if learns else 2) * stage["multiply_adds"] / area / 1e9
-        conv_rate = 2 * batch * (3 if inner else 2) * conv_adds / plain / 1e9
+        input_gradient = stage["stage"] != "A1"  # the input of A1 is the log-mel
+        area = seconds(stage["run"], stage["x"], times, input_gradient)
+        # The costliest convolution of A1 may be a recurrent one, whose input has a gradient.
+        conv_gradient = input_gradient or conv.in_channels > SPEC.n_channels
+        plain = seconds(conv, conv_x, times, conv_gradient)
+        rate = 2 * batch * (3 if input_gradient else 2) * stage["multiply_adds"] / area / 1e9
+        conv_rate = 2 * batch * (3 if conv_gradient else 2) * conv_adds / plain / 1e9
         rows.append(
             {
                 "network": name, "size": size, "stage": stage["stage"],
@@ -167,7 +168,7 @@ def main() -> None:
     parser.add_argument("--network", choices=CORTICAL, action="append", help="default: all")
     parser.add_argument("--size", choices=list(SIZES), default="base")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--batch", type=int, help="windows per batch (CPU 16, GPU 256)")
+    parser.add_argument("--batch", type=int, help="windows per batch (default: CPU 16, GPU 256)")
     parser.add_argument("--quick", action="store_true", help="4 windows, measured once")
     parser.add_argument("--out", type=Path, default=Path("networks.json"))
     options = parser.parse_args()
@@ -185,10 +186,10 @@ def main() -> None:
             print(f"{name:10} {row['stage']:5} {row['multiply_adds_m']:8.1f} "
                   f"{row['windows_per_s']:10.0f} {row['gflop_per_s']:9.1f} "
                   f"{row['plain_gflop_per_s']:9.1f} {row['share']:6.0%} {row['of_product']:10.0%}"
-                  + ("  below" if row["share"] < LEAST else ""), flush=True)  # fmt: skip
-    whole = {"rows": rows, "batch": batch, "device": kind, "hardware": common.hardware()}
-    options.out.write_text(json.dumps(whole, indent=2) + "\n", "utf-8")
-    print(f"hardware {whole['hardware']}\nwrote {options.out}")
+                  + ("  below" if row["share"] < LEAST_RATIO else ""), flush=True)  # fmt: skip
+    content = {"rows": rows, "batch": batch, "device": kind, "hardware": common.hardware()}
+    options.out.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+    print(f"hardware {content['hardware']}\nwrote {options.out}")
 
 
 if __name__ == "__main__":

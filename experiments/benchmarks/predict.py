@@ -1,4 +1,4 @@
-"""Time the prediction of long files, which are read in blocks.
+"""Benchmark of prediction for long files, which are read in blocks.
 
     python experiments/benchmarks/predict.py [--quick] [--keep DIR] [--out FILE]
 
@@ -6,7 +6,7 @@
 base (random weights), in a process whose time and memory are measured from outside; memory must not
 grow with the length. For comparison, the simple method runs in another process: librosa.load of the
 whole file, its spectrogram, and one window at a time. Writes JSON with the hardware. With --quick,
-the files have one minute and six minutes.
+the files last one minute and six minutes.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def make_file(path: Path, minutes: int) -> None:
 
 
 def predict_plainly(directory: Path, path: Path) -> None:
-    """Print the probabilities of a file that is loaded as a whole."""
+    """Print the class probabilities of a file, which is loaded as a whole."""
     import librosa
 
     trained = load_network(directory)
@@ -56,7 +56,7 @@ def predict_plainly(directory: Path, path: Path) -> None:
 
 
 def measure_both(root: Path, scratch: Path, minutes: dict[str, int]) -> dict[str, float]:
-    """Measure our prediction of the short and the long file, and the simple one of the long file.
+    """Measure our prediction for the short and the long file, and the simple one for the long file.
 
     The files and the network are made in ``root`` unless they exist there.
     """
@@ -74,19 +74,19 @@ def measure_both(root: Path, scratch: Path, minutes: dict[str, int]) -> dict[str
     result |= flat("plain", measure([sys.executable, __file__, "--plain", network, path], log))
     ours = pd.read_csv(table, sep="\t").iloc[0, 3:].to_numpy(float)
     theirs = np.array(log.read_text().splitlines()[-1].split(), float)
-    # The simple method has windows across the ends of our blocks, and none at the very end.
+    # The simple method has windows across our block boundaries, and none at the very end.
     result["largest_difference"] = float(np.abs(ours - theirs).max())
     return result
 
 
 def main() -> None:
-    """Make the files, time their prediction and print one table."""
+    """Make the files, measure the predictions and print one table."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--plain", nargs=2, type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--keep", type=Path, help="folder for the input, which is reused")
+    parser.add_argument("--keep", type=Path, help="directory for the input, to use it again")
     parser.add_argument("--out", type=Path, default=Path("predict.json"))
     arguments = parser.parse_args()
     if arguments.plain:

@@ -1,13 +1,14 @@
-"""Tenfold preparation compared with the predecessors' procedure, on the same clips.
+"""Benchmark of `prepare` with ten variants against the predecessors' procedure, on the same clips.
 
-The procedure: for each clip librosa.load; nine variants by librosa (harmonic and percussive part,
-pitch shift, two time stretches, interpolation, noise, roll, gain); ten wav files written; each
-loaded again; STFT and mel. It uses one process, as the original did; it is timed on a sample of the
-clips, half of it before and half of it after ours, and scaled to all of them. Ours is the command
-`neuromusic prepare`, from start to end, with one process, with two, and on a GPU if there is one.
+Their procedure loads each clip with librosa, computes nine variants (harmonic and percussive part,
+pitch shift, two time stretches, interpolation, noise, roll, gain), writes ten wav files, loads each
+of them again, and computes its STFT and mel spectrogram. It uses one process, as the original did.
+It is timed on a sample of the clips, half of it before our measurements and half after them, and
+scaled to all clips. Ours is the whole command `neuromusic prepare` with one process, with two, and
+on a GPU if there is one.
 
-On a machine whose speed varies, use several rounds: each times all of these, and the table has the
-median of every figure.
+On a machine whose speed varies, use several rounds: each round repeats all measurements, and the
+table contains the median of every number.
 
   python experiments/benchmarks/prepare.py
   python experiments/benchmarks/prepare.py --rounds 3
@@ -29,7 +30,7 @@ import common
 import numpy as np
 
 RATE_HZ = 22_050
-DIFFERENT = 4  # sounds per genre; the other clips are copies, but their variants differ
+SOUNDS_PER_GENRE = 4  # the other clips are copies, but their variants differ
 TARGETS = {
     "ratio_1": 12.0, "ratio_2": 25.0, "ratio_gpu": 200.0, "two_to_one": 1.8, "peak_mb_2": 1000.0,
 }  # fmt: skip
@@ -48,10 +49,11 @@ def make_lists(root: Path, n: int) -> Path:
         (tree / genre).mkdir(parents=True)
         for number in range(per_genre + 1):
             path = tree / genre / synthetic.clip_name(genre, number)
-            if number < DIFFERENT:
+            if number < SOUNDS_PER_GENRE:
                 audio.write(path, synthetic.make_clip(genre, number, 0))
             else:
-                shutil.copy(tree / genre / synthetic.clip_name(genre, number % DIFFERENT), path)
+                original = synthetic.clip_name(genre, number % SOUNDS_PER_GENRE)
+                shutil.copy(tree / genre / original, path)
     corpus = Corpus("folder", tree)
     return make_file_lists(corpus, split=f"{per_genre}:0:1", out=root / f"lists{n}")
 
@@ -97,7 +99,7 @@ def baseline(files: list[Path]) -> list[float]:
 
 
 def baseline_in_a_process(files: list[Path]) -> list[float]:
-    """Return what `baseline` returns, from another process and after a first clip to warm up."""
+    """Run `baseline` in another process, with one more clip first to warm up."""
     process = subprocess.run(
         [sys.executable, __file__, "--baseline", *map(str, [files[0], *files])],
         env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.PIPE, check=True,
@@ -105,9 +107,9 @@ def baseline_in_a_process(files: list[Path]) -> list[float]:
     return list(json.loads(process.stdout)[1:])
 
 
-def ours(lists: Path, out: Path, *more: str) -> common.Measured:
-    """Return the time and memory of the command."""
-    command = [sys.executable, "-m", "neuromusic", "prepare", lists, "--out", out, *more]
+def ours(lists: Path, out: Path, *options: str) -> common.Measured:
+    """Return the time and memory of `neuromusic prepare`."""
+    command = [sys.executable, "-m", "neuromusic", "prepare", lists, "--out", out, *options]
     measured = common.measure(command)
     shutil.rmtree(out)
     return measured
@@ -116,10 +118,11 @@ def ours(lists: Path, out: Path, *more: str) -> common.Measured:
 def measure_round(
     lists: Path, files: list[Path], variants: dict[str, list[str]], n_clips: int
 ) -> dict[str, float]:
-    """Return seconds, memory and ratios, each measured once."""
+    """Return seconds, memory and ratios of one round of measurements."""
     half = len(files) // 2
     seconds = baseline_in_a_process(files[:half])
-    measured = {name: ours(lists, lists.parent / "out", *more) for name, more in variants.items()}
+    out = lists.parent / "out"
+    measurements = {name: ours(lists, out, *options) for name, options in variants.items()}
     seconds += baseline_in_a_process(files[half:])
     whole_s = float(np.median(seconds)) * n_clips
     result = {
@@ -128,12 +131,12 @@ def measure_round(
         "baseline_clip_most_s": max(seconds),
         "baseline_s": whole_s,
     }
-    for name, each in measured.items():
-        result[f"seconds_{name}"] = each.seconds
-        result[f"cpu_seconds_{name}"] = each.cpu_seconds
-        result[f"peak_mb_{name}"] = each.peak_mb
-        result[f"ratio_{name}"] = whole_s / each.seconds
-    result["two_to_one"] = measured["1"].seconds / measured["2"].seconds
+    for name, measured in measurements.items():
+        result[f"seconds_{name}"] = measured.seconds
+        result[f"cpu_seconds_{name}"] = measured.cpu_seconds
+        result[f"peak_mb_{name}"] = measured.peak_mb
+        result[f"ratio_{name}"] = whole_s / measured.seconds
+    result["two_to_one"] = measurements["1"].seconds / measurements["2"].seconds
     return result
 
 
@@ -143,10 +146,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("--clips", type=int, default=480)
-    parser.add_argument("--sample", type=int, default=24, help="clips for the baseline (24)")
-    parser.add_argument("--rounds", type=int, default=1, help="number of rounds (1)")
+    parser.add_argument(
+        "--sample", type=int, default=24, help="clips for the baseline (default: 24)"
+    )
+    parser.add_argument("--rounds", type=int, default=1, help="number of rounds (default: 1)")
     parser.add_argument("--linear", action="store_true", help="also 10, 100 and 1 000 clips")
-    parser.add_argument("--quick", action="store_true", help="a minute, to check that it runs")
+    parser.add_argument("--quick", action="store_true", help="one minute, to check that it works")
     parser.add_argument("--out", type=Path, default=Path("prepare.json"))
     parser.add_argument("--baseline", type=Path, nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -170,15 +175,15 @@ def main() -> None:
         rounds = [
             measure_round(lists, files, variants, options.clips) for _ in range(options.rounds)
         ]
-        result |= {key: float(np.median([each[key] for each in rounds])) for key in rounds[0]}
+        result |= {key: float(np.median([numbers[key] for numbers in rounds])) for key in rounds[0]}
         for key in rounds[0]:
             if key.startswith("ratio") or key == "two_to_one":
-                result[f"{key}_rounds"] = ", ".join(f"{each[key]:.1f}" for each in rounds)
+                result[f"{key}_rounds"] = ", ".join(f"{numbers[key]:.1f}" for numbers in rounds)
         if options.linear:
             for n in (10, 100, 1000):
-                each = ours(make_lists(root, n), root / "out", "--workers", "2", "--device", "cpu")
-                result[f"linear_{n}_s"] = each.seconds
-                result[f"linear_{n}_peak_mb"] = each.peak_mb
+                measured = ours(make_lists(root, n), root / "out", *variants["2"])
+                result[f"linear_{n}_s"] = measured.seconds
+                result[f"linear_{n}_peak_mb"] = measured.peak_mb
                 shutil.rmtree(root / f"clips{n}")
     lower_limits = {key: value for key, value in TARGETS.items() if key not in UPPER_LIMITS}
     common.report(result, {key: TARGETS[key] for key in UPPER_LIMITS}, options.out)

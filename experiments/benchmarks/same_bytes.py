@@ -38,7 +38,6 @@ RATE_HZ = 22_050
 TIMED = re.compile(r"provenance\.json$|^seconds\.csv$|^last\.ckpt$|^\.")
 SECONDS = "seconds_an_epoch"  # a column of `compare`
 FORMATS = "bids,spm,fsl,afni,nilearn,hdf5,npz,mat"
-FRONT_ENDS = ("logmel", "cochleagram", "modulation", "scattering")
 EXCERPTS = {"blues": range(4), "metal": range(4)}
 
 
@@ -79,184 +78,71 @@ def clip_names() -> Iterator[str]:
     yield from sorted(found)
 
 
+def run_lines(lines: str, cwd: Path, **names: object) -> None:
+    """Run commands, one per line; ``{name}`` is replaced."""
+    for line in lines.strip().splitlines():
+        command(*(word.format(**names) for word in line.split()), cwd=cwd)
+
+
+SETTINGS = """
+data = { window_s = 5.0, hop_s = 2.5, windows_per_epoch = 64, validation_runs = 1 }
+model = { name = "cortex-z", options = { size = "tiny" } }
+train = { epochs = 2, batch_size = 16, seed = 3 }
+augment = { mixup = 0.3 }
+"""
+DEMO = """
+demo --workers 2
+train two-epochs.toml --prepared {demo}/prepared --out two
+evaluate two
+crossval two-epochs.toml --prepared {demo}/prepared --folds 3 --out cv
+compare two {demo}/run --out compared
+export two --lists {demo}/run_dataset --out export --components 3 --format {formats}
+export two --lists {demo}/run_dataset --out lanczos --format npz --binning lanczos --components all --stages GRU
+fmri simulate {demo}/run --voxels 6 --noise-voxels 6 --ceiling 0.3:0.6 --subjects 2 --out simulated
+encode {demo}/run --bids simulated --roi all --atlas {truth}/areas.nii.gz --labels {truth}/areas.tsv --components 10 --banded --out encoded
+"""  # noqa: E501
+REAL = """
+lists {orders} --link sym --out real_lists
+lists {orders} --link sym --drop-leaks artist --artists {shared}/gtzan/artists.tsv --out clean_lists
+lists --from-folder excerpts --split 2:1:1 --seed 1 --link sym --out excerpt_lists
+prepare excerpt_lists --seed 2 --workers 2 --front-end logmel --waves --out prepared_logmel
+prepare excerpt_lists --seed 2 --workers 2 --front-end cochleagram --out prepared_cochleagram
+prepare excerpt_lists --seed 2 --workers 2 --front-end modulation --out prepared_modulation
+prepare excerpt_lists --seed 2 --workers 2 --front-end scattering --out prepared_scattering
+augment excerpt_lists --seed 2 --workers 1
+encode neuromusic-demo/run --sounds {shared}/natsound165/wav --responses {shared}/natsound165/components.mat --splits 2 --out sound_encoding
+"""  # noqa: E501
+
+
 def run_demo(cwd: Path) -> None:
     """Run the demo, and every command that reads its trained network."""
-    command("demo", "--workers", 2, cwd=cwd)
+    (cwd / "two-epochs.toml").write_text(SETTINGS)
     demo = "neuromusic-demo"
-    settings = cwd / "two-epochs.toml"
-    settings.write_text(
-        "[data]\nwindow_s = 5.0\nhop_s = 2.5\nwindows_per_epoch = 64\nvalidation_runs = 1\n"
-        '[model]\nname = "cortex-z"\n[model.options]\nsize = "tiny"\n'
-        "[train]\nepochs = 2\nbatch_size = 16\nseed = 3\n[augment]\nmixup = 0.3\n"
-    )
-    command("train", settings, "--prepared", f"{demo}/prepared", "--out", "two", cwd=cwd)
-    command("evaluate", "two", cwd=cwd)
-    command(
-        "crossval", settings, "--prepared", f"{demo}/prepared", "--folds", 3, "--out", "cv", cwd=cwd
-    )
-    command("compare", "two", f"{demo}/run", "--out", "compared", cwd=cwd)
-    command(
-        "export",
-        "two",
-        "--lists",
-        f"{demo}/run_dataset",
-        "--out",
-        "export",
-        "--format",
-        FORMATS,
-        "--components",
-        3,
-        cwd=cwd,
-    )
-    command(
-        "export",
-        "two",
-        "--lists",
-        f"{demo}/run_dataset",
-        "--out",
-        "lanczos",
-        "--format",
-        "npz",
-        "--binning",
-        "lanczos",
-        "--components",
-        "all",
-        "--stages",
-        "GRU",
-        cwd=cwd,
-    )
-    command(
-        "fmri",
-        "simulate",
-        f"{demo}/run",
-        "--voxels",
-        6,
-        "--noise-voxels",
-        6,
-        "--ceiling",
-        "0.3:0.6",
-        "--subjects",
-        3,
-        "--out",
-        "simulated",
-        cwd=cwd,
-    )
-    truth = "simulated/derivatives/truth"
-    command(
-        "encode",
-        f"{demo}/run",
-        "--bids",
-        "simulated",
-        "--roi",
-        "all",
-        "--atlas",
-        f"{truth}/areas.nii.gz",
-        "--labels",
-        f"{truth}/areas.tsv",
-        "--components",
-        10,
-        "--banded",
-        "--out",
-        "encoded",
-        cwd=cwd,
-    )
+    run_lines(DEMO, cwd, demo=demo, formats=FORMATS, truth="simulated/derivatives/truth")
     clips = sorted((cwd / demo / "clips").glob("*.wav"))
     command("predict", f"{demo}/run", *clips[:5], "--out", "predicted.tsv", cwd=cwd)
-    few = cwd / "few"
-    few.mkdir()
+    (cwd / "few").mkdir()
     for clip in clips[::12]:
-        (few / clip.name).hardlink_to(clip)
-    command(
-        "similar",
-        f"{demo}/run",
-        "--clip",
-        clips[0],
-        "--among",
-        "few",
-        "-k",
-        3,
-        "--out",
-        "similar.tsv",
-        cwd=cwd,
-    )
+        (cwd / "few" / clip.name).hardlink_to(clip)
+    similar = ("--clip", clips[0], "--among", "few", "-k", 3, "--out", "similar.tsv")
+    command("similar", f"{demo}/run", *similar, cwd=cwd)
 
 
 def run_real(cwd: Path) -> None:
     """Run the steps that need the real orders, excerpts and responses."""
-    orders = SHARED / "data/orders"
+    data = SHARED / "data"
     noise_clips(clip_names(), cwd / "clips540")
-    pair = (
-        "--train-order",
-        orders / "ExpTrnOrder.mat",
-        "--test-order",
-        orders / "ExpValOrder.mat",
-        "--clips",
-        "clips540",
-    )
-    command("lists", *pair, "--link", "sym", "--out", "real_lists", cwd=cwd)
-    command(
-        "lists",
-        *pair,
-        "--link",
-        "sym",
-        "--drop-leaks",
-        "artist",
-        "--artists",
-        SHARED / "data/gtzan/artists.tsv",
-        "--out",
-        "clean_lists",
-        cwd=cwd,
-    )
     for genre, numbers in EXCERPTS.items():
         (cwd / "excerpts" / genre).mkdir(parents=True)
         for number in numbers:
             name = f"{genre}/{genre}.{number:05d}.wav"
-            (cwd / "excerpts" / name).symlink_to(SHARED / "data/gtzan/genres" / name)
-    command(
-        "lists",
-        "--from-folder",
-        "excerpts",
-        "--split",
-        "2:1:1",
-        "--seed",
-        1,
-        "--link",
-        "sym",
-        "--out",
-        "excerpt_lists",
-        cwd=cwd,
-    )
-    for name in FRONT_ENDS:
-        waves = ["--waves"] if name == "logmel" else []
-        command(
-            "prepare",
-            "excerpt_lists",
-            "--front-end",
-            name,
-            *waves,
-            "--seed",
-            3,
-            "--workers",
-            3,
-            "--out",
-            f"prepared_{name}",
-            cwd=cwd,
+            (cwd / "excerpts" / name).symlink_to(data / "gtzan/genres" / name)
+    for line in REAL.strip().splitlines():
+        orders = (
+            f"--train-order {data}/orders/ExpTrnOrder.mat --test-order "
+            f"{data}/orders/ExpValOrder.mat --clips clips540"
         )
-    command("augment", "excerpt_lists", "--seed", 2, "--workers", 1, cwd=cwd)
-    sounds = SHARED / "data/natsound165"
-    command(
-        "encode",
-        "neuromusic-demo/run",
-        "--sounds",
-        sounds / "wav",
-        "--responses",
-        sounds / "components.mat",
-        "--splits",
-        3,
-        "--out",
-        "sound_encoding",
-        cwd=cwd,
-    )
+        run_lines(line.format(orders=orders, shared=data), cwd)
 
 
 def without_prose(value: object) -> object:

@@ -1,13 +1,14 @@
-"""Startup time: how long until a command does its own work.
+"""Startup time: how long a command takes until it begins its actual work.
 
     python experiments/benchmarks/start.py [--quick] [--cold] [--out FILE]
 
 First `neuromusic --help`, as the installed script and as `python -m neuromusic`, compared with
-`python -c "import click"`; targets: 0.25 s, and 3 times that import. Then a cheap real call of each
-of ten commands on twenty clips: `..._first_s` is the time until it opens its first input,
-`..._whole_s` until it ends (target 5 s), `..._cpu_s` its CPU time, which depends less on the load
-of the machine. Medians of several calls in alternation. --cold first drops the files of the Python
-installation from the page cache (posix_fadvise; pages mapped by other processes stay).
+`python -c "import click"`; targets: 0.25 s, and 3 times as long as that import. Then a cheap but
+real call of each of ten commands on twenty clips: `..._first_s` is the time until it opens its
+first input, `..._whole_s` the time until it ends (target 5 s), `..._cpu_s` its CPU time, which
+depends less on the load of the machine. All numbers are medians of several calls. --cold also
+measures some calls after dropping the files of the Python installation from the page cache
+(posix_fadvise; pages mapped by other processes stay).
 """
 
 import argparse
@@ -39,7 +40,7 @@ size = "tiny"
 epochs = 1
 batch_size = 16
 """
-# Runs a command and writes the time at which it opens the first file below a folder.
+# Runs a command and writes the time at which it first opens a file below a folder.
 WATCHED = """
 import sys, time
 folder, output = sys.argv[1:3]
@@ -77,7 +78,7 @@ COMMANDS = {
 
 
 def make_inputs(root: Path) -> None:
-    """Write twenty clips of noise, their orders and lists, and the input of a training."""
+    """Write twenty clips of noise, their orders and lists, a prepared set and networks."""
     names = [f"{genre}.{number:05d}_15s.wav" for genre in GENRES for number in range(2)]
     (root / "clips").mkdir()
     rng = np.random.default_rng(0)
@@ -107,14 +108,14 @@ def seconds(command: list[str]) -> tuple[float, float]:
         _, status, used = os.wait4(process.pid, 0)
         whole = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode > 1:  # 1: a check found something
+        if process.returncode > 1:  # 1: a check found a problem
             output.seek(0)
             raise RuntimeError(f"{' '.join(command)}: {output.read()}")
     return whole, used.ru_utime + used.ru_stime
 
 
 def time_command(root: Path, line: str) -> tuple[float, float, float]:
-    """Return the seconds until a command opens an input and until its end, and its CPU seconds."""
+    """Return the seconds until a command opens an input and until it ends, and its CPU seconds."""
     with tempfile.TemporaryDirectory() as scratch:
         opened = Path(scratch) / "opened"
         arguments = line.format(root, Path(scratch) / "out").split()
@@ -154,7 +155,7 @@ def main() -> None:
     result: dict[str, object] = {}
     targets = {f"{name}_s": 0.25 for name in helps if name != CLICK}
     times: dict[str, list[float]] = {name: [] for name in helps}
-    for _ in range(5 if options.quick else 21):  # in alternation, so that all are disturbed alike
+    for _ in range(5 if options.quick else 21):  # in turn, so that other load affects all
         for name, command in helps.items():
             times[name].append(seconds(command)[0])
     result |= {f"{name}_s": statistics.median(values) for name, values in times.items()}

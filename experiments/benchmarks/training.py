@@ -1,20 +1,19 @@
-"""Windows per second in training, compared with a plain loop as the predecessors wrote it.
+"""Windows per second in training, compared with a plain loop like that of the predecessors.
 
     python experiments/benchmarks/training.py [--network cnn4-gru] [--device auto] [--quick]
 
-Three loops train the network of an experiment on windows of 128 bands of one synthetic set, with
-the same number and size of batches, each in its own process and in alternation:
+Three loops train the network of an experiment on windows of one synthetic set (128 bands), with the
+same number and size of batches. They run in alternation, each in its own process:
 
 predecessors  float32, default torch settings; windows in memory, a DataLoader with workers; loss
-              and hits are fetched after every step; ReLU before the pooling
+              and hits are copied from the device after every step; ReLU before the pooling
 bare          our batches, augmentation, optimiser and precision in a plain loop, without Lightning
-fit           `neuromusic.training.fit`, as `neuromusic train` calls it, including checkpoints
+fit           `neuromusic.training.fit.fit`, as `neuromusic train` calls it, including checkpoints
 
 Targets: fit reaches at least 1.3 times the predecessors' windows per second on 2 cores, 5 times on
-a GPU, and takes at most 10 % longer than bare. On a GPU also: 26 epochs on a set of 4 800 rows in
-60 s. OMP_NUM_THREADS sets the number of threads, by default that of the cores. On a busy machine
-only the windows per CPU second with one thread are meaningful; they do not include the DataLoader's
-workers.
+a GPU, and at least 0.9 times those of bare. On a GPU also: 26 epochs on a set of 4 800 rows in
+60 s. OMP_NUM_THREADS sets the number of threads (default: one per core). On a busy machine only the
+windows per CPU second with one thread are meaningful; they do not include the DataLoader's workers.
 """
 
 import argparse
@@ -51,11 +50,11 @@ from neuromusic.training.selection import labels, select
 from neuromusic.training.spectral_augment import augment_batch
 
 FRAME_S = 512 / 22050
-FRAMES = 646  # of a clip of 15 s
+FRAMES = 646  # in a clip of 15 s
 LOOPS = ("predecessors", "bare", "fit")
 TARGETS = {"cpu": 1.3, "cuda": 5.0}
-SHARE = 0.9  # of the bare loop's windows per second that fit must reach
-TWENTY_SIX_EPOCHS_S = 60.0  # 26 epochs on 4 800 rows, on one H200
+LEAST_FIT_TO_BARE = 0.9  # ratio of windows per second
+MOST_26_EPOCHS_S = 60.0  # on 4 800 rows, on one H200
 EXPERIMENTS = Path(__file__).parents[1]
 
 
@@ -95,11 +94,11 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-Seconds = list[tuple[float, float]]  # of each epoch: wall-clock time, CPU time
+Seconds = list[tuple[float, float]]  # one pair per epoch: wall-clock time, CPU time
 
 
 def timed(epoch: Callable[[], None], epochs: int, device: torch.device) -> Seconds:
-    """Return the seconds of each epoch after a first one to warm up."""
+    """Return the seconds of each epoch, after one epoch to warm up."""
     ends = []
     for _ in range(epochs + 1):
         epoch()
@@ -109,7 +108,7 @@ def timed(epoch: Callable[[], None], epochs: int, device: torch.device) -> Secon
 
 
 def between(ends: Seconds) -> Seconds:
-    """Return the seconds from the end of each epoch to that of the next."""
+    """Return the seconds from the end of each epoch to the end of the next."""
     return [(b[0] - a[0], b[1] - a[1]) for a, b in itertools.pairwise(ends)]
 
 
@@ -198,7 +197,7 @@ def bare(config: Config, prepared: Path, epochs: int, device: torch.device) -> S
             counts["step"] += 1
         counts["epoch"] += 1
 
-    torch.use_deterministic_algorithms(True)  # both as in fit
+    torch.use_deterministic_algorithms(True)  # this and the next line as in fit
     torch.utils.deterministic.fill_uninitialized_memory = False
     return timed(epoch, epochs, device)
 
@@ -237,7 +236,7 @@ def settings(network: str, batches: int, device: torch.device, batch: int | None
 
 
 def measure_loop(options: argparse.Namespace, device: torch.device) -> None:
-    """Measure one loop and print its windows per second as JSON."""
+    """Measure one loop and print its rates and peak memory as JSON."""
     config = settings(options.network, options.batches, device, options.batch)
     loops = {"predecessors": predecessors, "bare": bare, "fit": ours}
     if options.only == "predecessors":
@@ -245,20 +244,20 @@ def measure_loop(options: argparse.Namespace, device: torch.device) -> None:
             update={"train": config.train.model_copy(update={"precision": "32-true"})}
         )
     seconds = loops[options.only](config, options.prepared, options.epochs, device)
-    rates = [[config.data.windows_per_epoch / s for s in each] for each in seconds]
+    rates = [[config.data.windows_per_epoch / s for s in pair] for pair in seconds]
     peak_gb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(json.dumps({"rates": rates, "peak_gb": peak_gb}))
 
 
 def measure_all(options: argparse.Namespace, device: torch.device) -> dict[str, float | str]:
-    """Measure all loops in alternation, each in its own process; return the figures."""
+    """Measure all loops in alternation, each in its own process; return the results."""
     rates: dict[str, list[list[float]]] = {loop: [] for loop in LOOPS}
     memory = dict.fromkeys(LOOPS, 0.0)
     with tempfile.TemporaryDirectory() as folder:
         prepared = make_set(120 if options.quick else 480, Path(folder))
         for _ in range(options.rounds):
             for loop in LOOPS:
-                # Large pages are not a default of torch.
+                # torch does not use large pages by default; neuromusic turns them on.
                 pages = {"THP_MEM_ALLOC_ENABLE": "0" if loop == "predecessors" else "1"}
                 process = subprocess.run(
                     [
@@ -274,12 +273,12 @@ def measure_all(options: argparse.Namespace, device: torch.device) -> dict[str, 
                 output = json.loads(process.stdout.strip().splitlines()[-1])
                 rates[loop] += output["rates"]
                 memory[loop] = max(memory[loop], output["peak_gb"])
-        rate, of_cpu = (
-            {loop: statistics.median(pair[i] for pair in each) for loop, each in rates.items()}
+        rate, cpu_rate = (
+            {loop: statistics.median(pair[i] for pair in pairs) for loop, pairs in rates.items()}
             for i in (0, 1)
         )
         result: dict[str, float | str] = {f"{loop}_windows_per_s": rate[loop] for loop in LOOPS}
-        result |= {f"{loop}_windows_per_cpu_s": of_cpu[loop] for loop in LOOPS}
+        result |= {f"{loop}_windows_per_cpu_s": cpu_rate[loop] for loop in LOOPS}
         result |= {f"{loop}_peak_gb": memory[loop] for loop in LOOPS}
         result["fit_to_predecessors"] = rate["fit"] / rate["predecessors"]
         result["fit_to_bare"] = rate["fit"] / rate["bare"]
@@ -301,11 +300,11 @@ def main() -> None:
     )
     parser.add_argument("--network", default="cnn4-gru", help="TOML file, or name in experiments/")
     parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
-    parser.add_argument("--batches", type=int, help="batches per epoch (CPU 6, GPU 100)")
-    parser.add_argument("--batch", type=int, help="windows per batch (that of the experiment)")
-    parser.add_argument("--epochs", type=int, help="timed epochs per round (1)")
-    parser.add_argument("--rounds", type=int, help="number of rounds (3)")
-    parser.add_argument("--quick", action="store_true", help="a minute, to check that it runs")
+    parser.add_argument("--batches", type=int, help="batches per epoch (default: CPU 6, GPU 100)")
+    parser.add_argument("--batch", type=int, help="windows per batch (default: the experiment's)")
+    parser.add_argument("--epochs", type=int, help="timed epochs per round (default: 1)")
+    parser.add_argument("--rounds", type=int, help="number of rounds (default: 3)")
+    parser.add_argument("--quick", action="store_true", help="one minute, to check that it works")
     parser.add_argument("--out", type=Path, default=Path("training.json"))
     parser.add_argument("--only", choices=LOOPS, help=argparse.SUPPRESS)
     parser.add_argument("--prepared", type=Path, help=argparse.SUPPRESS)
@@ -322,8 +321,8 @@ def main() -> None:
         return
     result = measure_all(options, device)
     result = {"network": options.network, "device": kind, **result}
-    least = {"fit_to_predecessors": TARGETS[kind], "fit_to_bare": SHARE}
-    most = {"seconds_26_epochs": TWENTY_SIX_EPOCHS_S}
+    least = {"fit_to_predecessors": TARGETS[kind], "fit_to_bare": LEAST_FIT_TO_BARE}
+    most = {"seconds_26_epochs": MOST_26_EPOCHS_S}
     width = max(map(len, result))
     for key, value in result.items():
         text = f"{value:8.2f}" if isinstance(value, float) else str(value)
@@ -334,9 +333,9 @@ def main() -> None:
         if isinstance(value, float) and key in most:
             text += f"   target at most {most[key]}: {'met' if value <= most[key] else 'NOT MET'}"
         print(f"{key:{width}}  {text}")
-    whole = {**result, "least": least, "most": most, "hardware": common.hardware()}
-    options.out.write_text(json.dumps(whole, indent=2) + "\n", "utf-8")
-    print(f"{'hardware':{width}}  {whole['hardware']}\nwrote {options.out}")
+    content = {**result, "least": least, "most": most, "hardware": common.hardware()}
+    options.out.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+    print(f"{'hardware':{width}}  {content['hardware']}\nwrote {options.out}")
 
 
 if __name__ == "__main__":

@@ -99,7 +99,7 @@ def end(tally: Tally) -> None:
 
 
 def child(target: str, work: Path, kept: Path) -> None:
-    """Run libFuzzer on one reader; does not return."""
+    """Run libFuzzer on one reader; this function does not return."""
     import atheris
 
     with atheris.instrument_imports(include=["neuromusic", "tomllib", "soundfile", "scipy.io"]):
@@ -130,7 +130,7 @@ def child(target: str, work: Path, kept: Path) -> None:
             rows = content[len(targets.HEADER) :]
             return targets.HEADER + atheris.Mutate(rows, most_bytes - len(targets.HEADER))
         mutated = atheris.Mutate(content, most_bytes)
-        return targets.mend_sums(mutated) if keep_valid and mutated[:4] == b"OggS" else mutated
+        return targets.fix_checksums(mutated) if keep_valid and mutated[:4] == b"OggS" else mutated
 
     flags = json.loads((work / "flags.json").read_text())
     atheris.Setup([sys.argv[0], *flags], try_input, custom_mutator=mutate)
@@ -139,7 +139,7 @@ def child(target: str, work: Path, kept: Path) -> None:
 
 
 def fuzz(target: str, runs: int, kept: Path, seed: int) -> dict[str, object]:
-    """Give ``runs`` inputs to a reader, in as many children as crashes make necessary."""
+    """Try ``runs`` inputs on a reader; a new child is started after each crash."""
     began = time.monotonic()
     totals = Totals()
     with tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as name:
@@ -194,7 +194,7 @@ class Totals:
 
 
 def write_seeds(target: str, work: Path, seed: int) -> None:
-    """Write the seeds, damaged copies of them, and the dictionary of libFuzzer."""
+    """Write the seeds, damaged copies of them, and the dictionary for libFuzzer."""
     (work / "corpus").mkdir()
     (work / "seeds").mkdir()
     rng = np.random.default_rng(seed)
@@ -207,7 +207,7 @@ def write_seeds(target: str, work: Path, seed: int) -> None:
 
 
 def write_flags(work: Path, runs: int, seed: int) -> None:
-    """Write the flags of libFuzzer for the next child, and remove the results of the last one."""
+    """Write the flags for libFuzzer in the next child, and remove the results of the last one."""
     flags = [
         f"-atheris_runs={runs}", f"-seed={seed}", f"-timeout={HANG_S}",
         "-rss_limit_mb=4096", f"-max_len={MOST_BYTES}", f"-dict={work / 'words'}",

@@ -43,7 +43,7 @@ train.lr = { low = 1e-4, high = 1e-2, log = true }
 
 
 def read_mat(path: Path) -> None:
-    """Read an order file of MATLAB 5 or 7.3."""
+    """Read an order file in MATLAB 5 or 7.3 format."""
     from neuromusic.design.orders import read_order
 
     read_order(path, "train")
@@ -133,8 +133,8 @@ def damaged(seed: bytes, rng: np.random.Generator) -> Iterator[bytes]:
         yield seed[: int(len(seed) * share)]
     for _ in range(8):
         copy = bytearray(seed)
-        place = int(rng.integers(len(copy)))
-        copy[place] ^= 1 << int(rng.integers(8))
+        position = int(rng.integers(len(copy)))
+        copy[position] ^= 1 << int(rng.integers(8))
         yield bytes(copy)
 
 
@@ -171,16 +171,16 @@ WORDS: dict[str, list[bytes]] = {
 }  # fmt: skip
 
 
-def mend_sums(content: bytes) -> bytes:
-    """Return an Ogg file with valid checksums; libogg drops pages without."""
+def fix_checksums(content: bytes) -> bytes:
+    """Return an Ogg file with valid checksums; libogg drops pages without them."""
     out = bytearray(content)
-    place = 0
-    while out[place : place + 4] == b"OggS" and place + 27 <= len(out):
-        n_segments = out[place + 26]
-        end = place + 27 + n_segments + sum(out[place + 27 : place + 27 + n_segments])
-        out[place + 22 : place + 26] = bytes(4)
-        struct.pack_into("<I", out, place + 22, _ogg_crc(out[place:end]))
-        place = end
+    start = 0
+    while out[start : start + 4] == b"OggS" and start + 27 <= len(out):
+        n_segments = out[start + 26]
+        end = start + 27 + n_segments + sum(out[start + 27 : start + 27 + n_segments])
+        out[start + 22 : start + 26] = bytes(4)
+        struct.pack_into("<I", out, start + 22, _ogg_crc(out[start:end]))
+        start = end
     return bytes(out)
 
 

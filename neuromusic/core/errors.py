@@ -34,11 +34,11 @@ class ResourceError(InputError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest known word, or an empty string."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""
+    closest = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {closest[0]!r}?" if closest else ""
 
 
 def need_package(package: str, extra: str) -> None:
     """Raise InputError if an optional package is not installed."""
     if importlib.util.find_spec(package) is None:
-        raise InputError(f'{package} is not installed; type pip install "neuromusic[{extra}]"')
+        raise InputError(f'{package} is not installed; run: pip install "neuromusic[{extra}]"')

@@ -109,11 +109,14 @@ def check_size(path: Path, most_bytes: int, what: str) -> None:
     """Raise InputError if a file is larger than ``what`` can be."""
     size = path.stat().st_size
     if size > most_bytes:
-        raise InputError(f"{path}: has {_size(size)}; {what} has at most {_size(most_bytes)}")
+        raise InputError(f"{path}: is {_size(size)}; {what} may be at most {_size(most_bytes)}")
 
 
 def _size(n_bytes: int) -> str:
-    return f"{n_bytes / 1e6:.3g} MB" if n_bytes >= 1e6 else f"{n_bytes / 1e3:.3g} kB"
+    for unit, name in ((1e9, "GB"), (1e6, "MB")):
+        if n_bytes >= unit:
+            return f"{n_bytes / unit:.3g} {name}"
+    return f"{n_bytes / 1e3:.3g} kB"
 
 
 def check_file_name(name: object, where: str) -> str:
@@ -130,7 +133,7 @@ def check_file_name(name: object, where: str) -> str:
     )
     if not good:
         raise InputError(
-            f"{where}: {_short(name)} is not a plain name; expected one without / and \\"
+            f"{where}: {_short(name)} is not a plain name; expected one without / or \\"
         )
     return str(name)
 
@@ -141,7 +144,7 @@ def _short(value: object) -> str:
 
 
 def check_links(directory: Path) -> None:
-    """Raise InputError if a link in a directory points outside of it.
+    """Raise InputError if a link in a directory points outside it.
 
     Otherwise writing into a directory that someone else sent could overwrite files elsewhere.
     """
@@ -151,7 +154,7 @@ def check_links(directory: Path) -> None:
             path = Path(folder, name)
             if path.is_symlink() and not path.resolve().is_relative_to(root):
                 raise InputError(
-                    f"{path}: is a link that leaves {directory}; put the file itself there"
+                    f"{path}: is a link that points outside {directory}; replace it with the file"
                 )
 
 
@@ -192,10 +195,10 @@ def read_table(
     as_text: bool = False,
     **options: Any,
 ) -> "pd.DataFrame":
-    """Read a table of text with pandas.
+    """Read a text table with pandas.
 
-    With ``as_text`` every cell is a string exactly as it stands in the file: "NA" is not a missing
-    value, and cells that a short row lacks are empty. ``options`` go to `pandas.read_csv`.
+    With ``as_text`` every cell is a string exactly as in the file: "NA" is not a missing value, and
+    cells missing from a short row are empty. ``options`` go to `pandas.read_csv`.
 
     Raises InputError if the file is too large, is not a table or has a row with more cells than the
     header, which pandas would otherwise shift or cut; FileNotFoundError if it does not exist.
@@ -219,8 +222,8 @@ def read_npz(
 ) -> dict[str, "NDArray[Any]"]:
     """Read the arrays of an .npz file: all, or those of ``names`` that exist.
 
-    Raises InputError if it is not one, holds pickled objects or would unpack to far more than its
-    size; FileNotFoundError if it does not exist.
+    Raises InputError if it is not an .npz file, holds pickled objects or would unpack to far more
+    than its size; FileNotFoundError if it does not exist.
     """
     import numpy as np
 
@@ -249,7 +252,7 @@ def open_array(path: Path, remedy: str = "") -> "NDArray[Any]":
             expected = file.tell() + math.prod(shape) * dtype.itemsize
         size = path.stat().st_size
         if size != expected:
-            raise ValueError(f"it has {size} bytes, and its header promises {expected}")
+            raise ValueError(f"it has {size} bytes, but its header declares {expected}")
         array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
     return array
 
@@ -264,7 +267,7 @@ def sha256(path: Path) -> str:
 
 
 def checksum(path: Path) -> int:
-    """Return the CRC-32 of a file: fast, and enough against accidents, not against malice."""
+    """Return the CRC-32 of a file: fast; detects accidental damage but not tampering."""
     crc = 0
     with reading(path), open(path, "rb") as file:
         while block := file.read(1 << 20):
@@ -273,9 +276,9 @@ def checksum(path: Path) -> int:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file completely or not at all."""
+    """Write a text file atomically: completely or not at all."""
     part = path.with_name(f".{path.name}.partial")
-    part.unlink(missing_ok=True)  # it may be a link to another place
+    part.unlink(missing_ok=True)  # it may be a link to a file elsewhere
     part.write_text(text, "utf-8")
     os.replace(part, path)
 

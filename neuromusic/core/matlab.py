@@ -1,9 +1,8 @@
 """Read variables of MATLAB files, versions 5 and 7.3.
 
 Version 5 is parsed here because scipy's reader (1.17) allocates whatever size a header declares and
-aborts the process at a data type that it does not know; here every size is checked before memory is
-allocated. Only real numbers, text and cells of them are read: no structs, objects or function
-handles.
+aborts the process at an unknown data type; here every size is checked before memory is allocated.
+Only real numbers, text and cells of them are read: no structs, objects or function handles.
 
 References
 ----------
@@ -30,8 +29,8 @@ MOST_CELLS = 100_000
 MOST_DEPTH = 3  # of cells inside cells
 MOST_TEXT = 1000  # characters in a cell of a 7.3 file
 MOST_CHUNK_BYTES = 1_000_000  # that HDF5 unpacks at once
-MOST_LIST_BYTES = 16_000_000  # of a file that holds names, packed and unpacked
-MOST_ARRAY_BYTES = 1_000_000_000  # of a file that holds numbers, packed and unpacked
+MOST_LIST_BYTES = 16_000_000  # of a file that holds names, compressed or not
+MOST_ARRAY_BYTES = 1_000_000_000  # of a file that holds numbers, compressed or not
 FIRST_BYTES = 65_536  # of a compressed variable: they contain its name
 
 # Codes of data elements: containers, numbers as stored, text as stored.
@@ -165,7 +164,7 @@ def _byte_order(content: memoryview) -> str:
     """Return "<" or ">", as `struct` and numpy write it; check the header."""
     order = {b"IM": "<", b"MI": ">"}.get(bytes(content[126:128]))
     if order is None:
-        raise _Malformed("it does not begin like MATLAB 5")
+        raise _Malformed("it does not start with a MATLAB 5 header")
     if struct.unpack(f"{order}H", content[124:126])[0] != 0x0100:
         raise _Malformed("its version is not MATLAB 5")
     return order
@@ -192,12 +191,12 @@ def _variables(content: memoryview, order: str) -> list[tuple[bool, memoryview]]
 
 
 def _unpack(body: memoryview, n_bytes: int) -> bytes:
-    """Return the first ``n_bytes`` of a compressed matrix, behind its tag of 8 bytes."""
+    """Return the first ``n_bytes`` of a compressed matrix, after its 8-byte tag."""
     return zlib.decompressobj().decompress(body, n_bytes + 8)[8:]
 
 
 def _unpack_all(body: memoryview, most_bytes: int) -> bytes:
-    """Return a compressed matrix, behind its tag of 8 bytes."""
+    """Return the bytes of a compressed matrix, after its 8-byte tag."""
     stream = zlib.decompressobj()
     content = stream.decompress(body, most_bytes + 8)
     if len(content) > most_bytes or stream.unconsumed_tail:
@@ -209,7 +208,7 @@ def _unpack_all(body: memoryview, most_bytes: int) -> bytes:
 
 @dataclass
 class _Cursor:
-    """A position in the bytes of a matrix; each method reads one part and moves behind it."""
+    """A position in the bytes of a matrix; each method reads one part and moves past it."""
 
     view: memoryview
     order: str
@@ -220,7 +219,7 @@ class _Cursor:
         return len(self.view) - self.place
 
     def element(self) -> tuple[int, memoryview]:
-        """Read (data type, bytes) of a data element; a short one has its tag in one word."""
+        """Read (data type, bytes) of a data element; a short one has a tag of 4 bytes."""
         if self.n_left < 8:
             raise _Malformed("it is cut short")
         kind, size = struct.unpack(f"{self.order}II", self.view[self.place : self.place + 8])
@@ -237,7 +236,7 @@ class _Cursor:
         return kind, self.view[first : first + size]
 
     def matlab_class(self) -> int:
-        """Read the class of a matrix; the first part."""
+        """Read the class of a matrix, its first part."""
         kind, flags = self.element()
         if kind != UINT32 or len(flags) != 8:
             raise _Malformed("a variable has no flags")
@@ -247,7 +246,7 @@ class _Cursor:
         return int(word) & 0xFF
 
     def shape(self) -> tuple[int, ...]:
-        """Read the dimensions of a matrix; the second part."""
+        """Read the dimensions of a matrix, its second part."""
         kind, raw = self.element()
         if kind != INT32 or len(raw) % 4 or not 2 <= len(raw) // 4 <= 8:
             raise _Malformed("a variable has no dimensions")
@@ -257,7 +256,7 @@ class _Cursor:
         return shape
 
     def name(self) -> str:
-        """Read the name of a matrix; the third part."""
+        """Read the name of a matrix, its third part."""
         return self.element()[1].tobytes().decode("latin1")
 
     def variable_name(self) -> str:
@@ -269,7 +268,7 @@ class _Cursor:
 
 
 def _read_matrix(cursor: _Cursor, depth: int) -> Any:
-    """Read a number array, a text or a cell array; ``depth`` counts cells inside cells."""
+    """Read a numeric array, a text or a cell array; ``depth`` counts cells inside cells."""
     category = cursor.matlab_class()
     if category != CELL and category != CHAR and category not in NUMBERS:
         what = REFUSED.get(category, f"class {category}")
@@ -306,7 +305,7 @@ def _read_cell_array(cursor: _Cursor, shape: tuple[int, ...], depth: int) -> NDA
         kind, content = cursor.element()
         if kind != MATRIX:
             raise _Malformed(f"a cell has data of type {kind}")
-        # MATLAB writes an empty cell as an element without content.
+        # MATLAB writes an empty cell as an element without data.
         cells[index] = (
             _read_matrix(_Cursor(content, cursor.order), depth + 1)
             if len(content)
@@ -353,7 +352,7 @@ def _references(path: Path, file: Any, name: str) -> NDArray[Any]:
     if name not in present:
         raise _missing(path, name, present)
     if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise InputError(f"{path}: {name} is a link to elsewhere; expected a cell array")
+        raise InputError(f"{path}: {name} is a link; expected a cell array")
     cells = file[name]
     if not isinstance(cells, h5py.Dataset) or cells.dtype != h5py.ref_dtype:
         raise InputError(f"{path}: {name} is not a cell array; expected a cell array of names")
@@ -376,9 +375,9 @@ def _hdf5_text(codes: Any) -> str:
 
 
 def _check_storage(data: Any) -> None:
-    """Raise ValueError if a dataset lies in another file or in chunks that unpack to too much."""
+    """Raise ValueError if data are stored in another file or in chunks that unpack to too much."""
     if data.external is not None or data.is_virtual:
-        raise ValueError(f"{data.name} lies in another file")
+        raise ValueError(f"{data.name} is stored in another file")
     chunk_bytes = math.prod(data.chunks or (0,)) * data.dtype.itemsize
     if chunk_bytes > MOST_CHUNK_BYTES:
         raise ValueError(f"{data.name} unpacks in pieces of {chunk_bytes / 1e6:.0f} MB")

@@ -14,8 +14,8 @@ HEADER_TEXT_BYTES = 116  # the subsystem offset, the version and the byte order 
 def save_mat(path: Path, variables: Mapping[str, Any]) -> None:
     """Write a MATLAB 5 file; the same variables always give the same bytes.
 
-    Vectors become columns, lists of text cells. scipy writes the current time into the header; it
-    is replaced by a fixed text.
+    Vectors become columns, and lists of strings become cell arrays. scipy writes the current time
+    into the header; it is replaced by a fixed text.
     """
     import scipy.io
 
@@ -25,7 +25,7 @@ def save_mat(path: Path, variables: Mapping[str, Any]) -> None:
 
 
 class ReadLater:
-    """An array of a mapping that is read only while it is written, so that few are in memory."""
+    """An array in a mapping that is not read until it is written, to save memory."""
 
     def __init__(self, source: Mapping[str, NDArray[Any]], name: str) -> None:
         self.source = source
@@ -36,7 +36,7 @@ class ReadLater:
 
 
 def cell(items: Sequence[Any], row: bool = True) -> NDArray[np.object_]:
-    """Return a cell array of arrays or texts, of shape (1, n) or, without ``row``, (n, 1)."""
+    """Return a cell array of arrays or strings, of shape (1, n) or, without ``row``, (n, 1)."""
     cells = np.empty(len(items), dtype=object)
     for index, item in enumerate(items):
         cells[index] = item

@@ -69,7 +69,7 @@ class Step:
     function : str
         Name of the public function that did it, so that `verify` can call it again.
     hashes : dict
-        SHA-256 of outputs that are known already, by name; all others are hashed at the end.
+        Known SHA-256 of outputs, by name; all other outputs are hashed at the end.
 
     Raises
     ------
@@ -95,7 +95,7 @@ class Step:
         return content | {"function": self.function} if self.function else content
 
     def is_done(self) -> bool:
-        """Return whether ``out`` holds the result of this very step; then log that."""
+        """Return whether ``out`` holds the result of exactly this step; if so, log it."""
         if not is_current(self.out, self.record()):
             return False
         log.info("%s is up to date: its inputs and settings are unchanged", self.out)
@@ -112,7 +112,7 @@ class Step:
         and is yielded again by the next step with the same command, settings, inputs and version
         (`PLAN` says which), so that the caller can resume.
 
-        Raises InputError if another process writes ``out`` now; ResourceError, which is an
+        Raises InputError if another process is writing ``out``; ResourceError, which is an
         InputError too, if the disk is full.
         """
         content = self.record()
@@ -158,7 +158,7 @@ def check_target(directory: Path, command: str) -> None:
 
 
 def _hash_outputs(directory: Path, known: Mapping[str, str]) -> dict[str, str]:
-    """Return relative path -> SHA-256 for all files but the record; ``known`` are not read."""
+    """Return relative path -> SHA-256 for all files but the record; reads those not ``known``."""
     paths = (path for path in directory.rglob("*") if path.is_file())
     names = {path.relative_to(directory).as_posix(): path for path in paths}
     return {
@@ -169,7 +169,7 @@ def _hash_outputs(directory: Path, known: Mapping[str, str]) -> dict[str, str]:
 
 
 def _begin(part: Path, content: Mapping[str, Any], keep: bool) -> None:
-    """Make the working directory, or keep the one that an interrupted, equal step left."""
+    """Make the working directory, or keep the one left by an interrupted, identical step."""
     # Through JSON, so that tuples and lists compare as they are on disk.
     plan = json.loads(json.dumps({key: content[key] for key in SAME}))
     if keep and read_plain_json(part / PLAN) == plan:
@@ -192,7 +192,7 @@ def _move(part: Path, out: Path) -> None:
 
 
 def _remove_orphans(out: Path, exclusive: bool) -> None:
-    """Remove what dead processes left; everything that is there if the lock is ours alone."""
+    """Remove what dead processes left, or all leftovers if we hold the lock exclusively."""
     for orphan in out.parent.glob(f".{glob.escape(out.name)}.partial-*"):
         owner = orphan.name.rsplit("partial-", 1)[1].split("-")[0]
         if owner.isdigit() and (exclusive or not is_alive(int(owner))):
@@ -203,7 +203,7 @@ def _remove_orphans(out: Path, exclusive: bool) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether another process of this machine has this process ID."""
+    """Return whether another process on this machine has this process ID."""
     if pid == os.getpid():
         return False
     try:
@@ -220,7 +220,7 @@ def locked(out: Path) -> Iterator[bool]:
     """Hold a lock on an output path; the kernel releases it if the process dies.
 
     The lock file is ``.NAME.lock`` beside ``out``; it holds the process ID and is removed at the
-    end. Yields False, after a warning, if the file system has no locks.
+    end. Yields True; or False, after a warning, if the file system does not support locks.
 
     Raises InputError if another process holds the lock, on this machine or, over NFS, on another;
     ResourceError if the lock file cannot be written.
@@ -228,7 +228,7 @@ def locked(out: Path) -> Iterator[bool]:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError):
-        raise InputError(f"{out}: cannot be made, because part of its path is a file") from None
+        raise InputError(f"{out}: cannot be created, because part of its path is a file") from None
     path = out.parent / f".{out.name}.lock"
     lock = _acquire(out, path)
     if lock is None:
@@ -239,12 +239,12 @@ def locked(out: Path) -> Iterator[bool]:
         path.write_text(f"process {os.getpid()} on {platform.node()}\n", "utf-8")
         yield True
     finally:
-        path.unlink(missing_ok=True)  # while locked: a process that waits then makes a new file
+        path.unlink(missing_ok=True)  # while locked, so that a waiting process makes a new file
         lock.release()
 
 
 def _acquire(out: Path, path: Path) -> "FileLock | None":
-    """Lock the file ``path``; return None, after a warning, if the file system has no locks."""
+    """Lock the file ``path``; return None, after a warning, if locks are not supported."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(path, blocking=False, fallback_to_soft=False)
@@ -259,7 +259,7 @@ def _acquire(out: Path, path: Path) -> "FileLock | None":
     except OSError as error:
         if error.filename is not None:  # from open(2); flock(2) has no file name
             raise ResourceError(
-                f"{out}: cannot be written ({error.strerror}); choose another place"
+                f"{out}: cannot be written ({error.strerror}); choose another location"
             ) from None
         log.warning(
             "%s: cannot be locked (%s); do not start a second process that writes the same "
@@ -283,7 +283,7 @@ def _is_users(error: BaseException) -> bool:
 
 
 @contextlib.contextmanager
-def noting_what_is_kept(out: Path, marker: Path, note: str) -> Iterator[None]:
+def add_resume_note(out: Path, marker: Path, note: str) -> Iterator[None]:
     """Add ``note`` to any error, if ``marker`` exists and the error is not the user's.
 
     The note says what stays in ``out`` and how to continue. Raises ResourceError if the disk is
@@ -311,8 +311,8 @@ def _naming_a_full_disk(out: Path) -> Iterator[None]:
             raise
         free = shutil.disk_usage(_existing(out)).free / 2**20
         raise ResourceError(
-            f"{cause.filename2 or cause.filename or out}: {cause.strerror} ({free:.0f} MiB are "
-            "free); free some space, or choose a place with more"
+            f"{cause.filename2 or cause.filename or out}: {cause.strerror} ({free:.0f} MiB "
+            "free); make some space, or choose a location with more"
         ) from error
 
 

@@ -34,9 +34,9 @@ class Machine:
     workers : int
         Number of processes; with a GPU, of threads that feed it.
     device : {"cpu", "cuda"}
-        Device that computes.
+        Device on which to compute.
     dask : str, optional
-        Address of a Dask scheduler that gets the work instead, such as ``tcp://node1:8786``.
+        Address of a Dask scheduler that distributes the work instead, such as ``tcp://node1:8786``.
 
     Examples
     --------
@@ -142,7 +142,7 @@ def _explaining_lost_workers(machine: Machine) -> Iterator[None]:
 class WorkerPool:
     """Worker processes that are forked from a server which has imported what they need.
 
-    Importing torch and loading the compiled passes takes seconds and hundreds of megabytes. The
+    Importing torch and loading the compiled functions takes seconds and hundreds of megabytes. The
     fork server (`multiprocessing`, start method "forkserver") does it once; workers start in
     milliseconds and share its memory. A `ProcessPoolExecutor` does the rest, with four differences:
 
@@ -150,7 +150,7 @@ class WorkerPool:
       arrives while a process is being started takes effect just afterwards.
     * Workers do not execute the user's script again, since none of the work is defined in it.
     * Workers end when the main process is gone, however it ended.
-    * If a worker is killed, all are, and `BrokenExecutor` is raised; nothing waits for ever.
+    * If a worker is killed, all are, and `BrokenExecutor` is raised; nothing waits forever.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ class WorkerPool:
         return self
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> "Future[Any]":
-        """Schedule a call; starts another worker if all are busy and some are missing.
+        """Schedule a call; starts another worker if all are busy and the pool is not full.
 
         Raises BrokenExecutor if a worker was killed.
         """
@@ -192,7 +192,7 @@ class WorkerPool:
         if isinstance(error, BrokenExecutor):
             # The executor (of Python 3.11) ends the workers that it lists, then waits for all of
             # them. A worker that was starting while another was killed is not listed: it would
-            # wait for ever.
+            # wait forever.
             for process in self._workers():
                 process.kill()
         self._executor.shutdown()
@@ -215,7 +215,7 @@ def _start_fork_server(preload: Sequence[str]) -> None:
 
 
 def _follow_parent() -> None:
-    """Set up a worker: SIGTERM ends it, and so does the end of the main process."""
+    """Set up a worker: it ends on SIGTERM and when the main process ends."""
     import multiprocessing
     from multiprocessing.connection import wait
 
@@ -235,11 +235,11 @@ def _follow_parent() -> None:
 def _signals_deferred() -> Iterator[None]:
     """Handle Ctrl-C and SIGTERM only afterwards: a half-started process would print a traceback.
 
-    The signals are blocked, because processes and threads started here inherit that; and noted by
-    a handler, because another thread of this process may still receive them.
+    The signals are blocked, because processes and threads started here inherit the mask. They are
+    also recorded by a handler, because another thread of this process may still receive them.
     """
-    if threading.current_thread() is not threading.main_thread():  # only that one handles signals
-        yield
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread handles signals
         return
     numbers = [signal.SIGINT, signal.SIGTERM]
     noted: list[int] = []
@@ -256,7 +256,7 @@ def _signals_deferred() -> Iterator[None]:
 
 
 def _deferring_signals(submit: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``submit`` such that the threads it starts leave signals to the main thread."""
+    """Wrap ``submit`` so that the threads it starts leave signals to the main thread."""
 
     def deferring(function: Callable[..., Any], *arguments: Any) -> Any:
         with _signals_deferred():

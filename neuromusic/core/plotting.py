@@ -13,7 +13,7 @@ COLOURS = plt.get_cmap("tab10").colors
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure completely or not at all, close it, and return its path."""
+    """Write a figure atomically, close it, and return its path."""
     part = path.with_name(f".{path.name}")
     figure.savefig(part, dpi=DPI, format=path.suffix[1:], bbox_inches="tight")
     part.replace(path)

@@ -16,7 +16,7 @@ def track(
 ) -> Iterator[T]:
     """Yield the items and show how many of ``total`` are done.
 
-    ``done`` items were finished before; an item counts ``size(item)``.
+    ``done`` items were finished before; each item counts as ``size(item)``.
     """
     from rich.console import Console
     from rich.progress import (

@@ -17,7 +17,7 @@ from neuromusic.core.version import __version__
 RECORD = "provenance.json"
 SAME = ("command", "settings", "inputs", "code_version")  # equal in records of equal outputs
 PACKAGES = (
-    "numpy", "scipy", "scikit-learn", "numba", "soundfile", "soxr", "torch", "torchaudio", "pandas",
+    "numpy", "scipy", "numba", "soundfile", "soxr", "torch", "torchaudio", "pandas",
 )  # fmt: skip
 
 
@@ -31,8 +31,8 @@ def hash_inputs(paths: Iterable[Path]) -> dict[str, str]:
 def arguments(**values: Any) -> tuple[dict[str, Any], dict[str, Path]]:
     """Split a function's keyword arguments into (settings, places) for its record.
 
-    Paths become places, all else settings. Dataclasses become dictionaries; a path inside one has a
-    dotted name, such as "corpus.path". From both, `verify` can call the function again.
+    Paths become places, everything else settings. Dataclasses become dictionaries; a path inside
+    one has a dotted name, such as "corpus.path". `verify` can call the function again with both.
     """
     settings: dict[str, Any] = {}
     places: dict[str, Path] = {}
@@ -94,7 +94,7 @@ def read_plain_json(path: Path) -> dict[str, Any] | None:
     try:
         with reading(path):
             content = json.loads(path.read_text("utf-8"))
-    # RecursionError: endlessly nested brackets.
+    # RecursionError: deeply nested brackets.
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
     return content if isinstance(content, dict) else None
@@ -115,7 +115,7 @@ def _as_json(content: Mapping[str, Any]) -> str:
 def record_hash(directory: Path) -> str:
     """Return the SHA-256 of a directory's record without its places.
 
-    It identifies the whole directory, wherever it lies: the record holds the hash of each file.
+    It identifies the whole directory, wherever it is: the record holds the hash of each file.
     """
     content = read_record(directory) or {}
     text = _as_json({key: value for key, value in content.items() if key != "places"})

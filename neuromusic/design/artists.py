@@ -59,7 +59,7 @@ def _check_cells(table: pd.DataFrame, path: Path) -> None:
     if len(repeated):
         name = table["track"][repeated[0]]
         first = table.index[table["track"] == name][0]
-        raise InputError(f"{path}, row {repeated[0] + 2}: {name} is in row {first + 2} already")
+        raise InputError(f"{path}, row {repeated[0] + 2}: {name} is already in row {first + 2}")
 
 
 def with_artists(clips: pd.DataFrame, artists: pd.DataFrame, path: Path | None) -> pd.DataFrame:
@@ -80,8 +80,8 @@ def with_artists(clips: pd.DataFrame, artists: pd.DataFrame, path: Path | None) 
 def gtzan_faults() -> frozenset[str]:
     """Return the tracks of GTZAN that torchaudio's fault-filtered split leaves out.
 
-    Of two tracks that are the same recording it leaves out one, which is not always the one that
-    an artist table marks.
+    Of two tracks with the same recording it leaves out one, which is not always the one marked in
+    an artist table.
     """
     from torchaudio.datasets import gtzan
 

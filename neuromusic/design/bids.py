@@ -48,7 +48,7 @@ class BidsName:
 
     @property
     def scanner_run(self) -> tuple[Split, int] | None:
-        """Split and run number (from 1), or None if the name has no task and run of ours.
+        """Split and run number (from 1), or None without a run or a task of the experiment.
 
         ``task`` comes directly after ``sub`` and ``ses``, and ``run`` somewhere after it.
         """

@@ -24,7 +24,7 @@ ONSET_TOLERANCE_S = 1e-3
 DURATION_TOLERANCE_S = 0.05
 HEADER_TOLERANCE = 1e-3  # of the TR in s, and of the number of volumes
 
-# What a header value is, in messages.
+# How messages describe a header value.
 HEADER_TEXTS = {"TR": "a TR of {} s", "volumes": "{} volumes"}
 
 
@@ -124,7 +124,7 @@ def _parse_event(cells: tuple[str, ...], where: str) -> tuple[float | str, ...]:
     is_in_track = 0 <= start_s < end_s <= MOST_TRACK_S
     if not (np.isfinite([onset_s, duration_s, start_s, end_s]).all() and is_in_track):
         raise InputError(
-            f"{where}: start {start_s} and end {end_s} are not a part of a track; expected seconds "
+            f"{where}: start {start_s} and end {end_s} are not within a track; expected seconds "
             f"with 0 <= start < end <= {MOST_TRACK_S:g}"
         )
     name = f"{genre}.{track:0>5}"
@@ -176,13 +176,13 @@ def _first_difference(left: Sequence[str], right: Sequence[str]) -> int:
 def cut_list(bids: Path) -> pd.DataFrame:
     """Return where the events start and end each clip: genre, track, start_s, end_s, clip.
 
-    One row per clip. Raises InputError if two events files cut the same clip at different places.
+    One row per clip. Raises InputError if events cut the same clip at different places.
     """
     rows = pd.concat([read_events(file.path) for file in find_events(bids)])
     cuts = rows[["genre", "track", "start_s", "end_s", "clip"]].drop_duplicates()
     ambiguous = cuts["clip"][cuts["clip"].duplicated()]
     if len(ambiguous):
-        raise InputError(f"{bids}: the events cut {ambiguous.iloc[0]} at more than one place")
+        raise InputError(f"{bids}: the events cut {ambiguous.iloc[0]} in more than one place")
     return cuts.sort_values("clip").reset_index(drop=True)
 
 
@@ -198,8 +198,8 @@ def check_dataset(orders: dict[Split, Order], bids: Path) -> tuple[list[str], li
     files = find_events(bids)
     agreements, mismatches = [], []
     for subject in sorted({file.subject for file in files}):
-        own = [file for file in files if file.subject == subject]
-        agreement, differences = _check_subject(orders, subject, own)
+        subject_files = [file for file in files if file.subject == subject]
+        agreement, differences = _check_subject(orders, subject, subject_files)
         agreements.append(agreement)
         mismatches += differences
     return agreements, mismatches

@@ -1,8 +1,8 @@
 """Leaks: what the sides of a split share, such as clips, tracks, artists and copies of recordings.
 
 Artists and known faults come from an artist table (`neuromusic.design.artists`). For GTZAN, a fault
-marks a repetition or a distortion of another track, but not of which one. Two tracks of the same
-artist of which at least one has a fault are therefore counted as replicas of each other.
+marks a repetition or a distortion of another track, without naming that track. Two tracks of the
+same artist are therefore counted as replicas of each other if at least one of them has a fault.
 
 References
 ----------
@@ -203,7 +203,7 @@ def compare_sides(
     artists : DataFrame or None
         As `read_artists` returns it; without it, artists and replicas are not compared.
     path : Path or None
-        Where the artist table is, for error messages.
+        Path of the artist table, for error messages.
     """
     clips = _unique_clips(lists)
     if artists is not None:
@@ -250,7 +250,7 @@ def _run_names(runs: Sequence[int]) -> str:
 
 
 def format_counts(comparison: Comparison) -> str:
-    """Return a text table: one line per kind with the number of clips that share it, per side."""
+    """Return a text table with one line per kind: the number of clips involved on each side."""
     left, right = comparison.left, comparison.right
     lines = [("", *comparison.names)]
     for kind in comparison.kinds:
@@ -298,7 +298,7 @@ def identify_sounds(directory: Path, comparisons: list[Comparison]) -> dict[str,
 
     Raises InputError if a sound file cannot be used, or if all clips are missing.
     """
-    sides = [side for each in comparisons for side in (each.left, each.right)]
+    sides = [side for pair in comparisons for side in (pair.left, pair.right)]
     paths = sorted(set(pd.concat([side["path"] for side in sides]).dropna()))
     if not paths:
         raise InputError(
@@ -325,7 +325,8 @@ def with_copies(comparison: Comparison, sounds: dict[str, SoundIdentity]) -> Com
         [sound.bits for sound in left_sounds], [sound.bits for sound in right_sounds]
     )
     left_hashes, right_hashes = (
-        np.array([sound.sha256 for sound in each]) for each in (left_sounds, right_sounds)
+        np.array([sound.sha256 for sound in sounds_of_side])
+        for sounds_of_side in (left_sounds, right_sounds)
     )
     is_equal = left_hashes[:, None] == right_hashes[None]
     rows = []

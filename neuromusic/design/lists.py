@@ -63,7 +63,7 @@ def missing_clips(tables: Iterable[pd.DataFrame], clips: dict[str, Path]) -> lis
 
 
 def list_files(files: pd.DataFrame) -> pd.DataFrame:
-    """Return the stimulus list of files that no scanner run presented.
+    """Return the stimulus list of files that were not presented in a scanner run.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def list_files(files: pd.DataFrame) -> pd.DataFrame:
 def link_or_copy(source: Path, target: Path, link: Link) -> Link:
     """Link or copy a clip to its listed path; return the method that was used.
 
-    A hard link that the file system refuses, as from one disk to another, becomes a copy.
+    If the file system refuses a hard link, for example across disks, the clip is copied.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     if link == "sym":
@@ -147,8 +147,8 @@ def read_lists(directory: Path) -> pd.DataFrame:
     run, trial, repeat and volume are nullable integers. ``dropped`` gives the reason why a training
     clip is not trained on, and is missing (NaN) for all others.
 
-    Raises InputError if there are no lists, a list is damaged, or a path leaves the directory.
-    Symbolic links that leave it are followed only if the record has link="sym".
+    Raises InputError if there are no lists, a list is damaged, or a path points outside the
+    directory. Symbolic links that point outside it are followed only if the record has link="sym".
     """
     directory = Path(directory)
     files = [directory / name for name in LIST_FILES.values() if (directory / name).is_file()]
@@ -182,7 +182,7 @@ def _read_list(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: has no column {', '.join(missing)}; make the lists again")
     for row, entry in enumerate(table["path"], start=1):
         if isinstance(entry, str) and (Path(entry).is_absolute() or ".." in Path(entry).parts):
-            raise InputError(f"{path}, row {row}: {entry!r} leaves the directory of the list")
+            raise InputError(f"{path}, row {row}: {entry!r} points outside the list's directory")
     for column in ("genre", "clip"):
         for row, entry in enumerate(table[column], start=1):
             check_file_name(entry, f"{path}, row {row}, {column}")

@@ -79,7 +79,7 @@ class Order:
 def check_clip_name(name: object, where: str) -> re.Match[str]:
     """Return the parts of a clip name: genre, number, length.
 
-    Raises InputError, which starts with ``where``, if it is not a clip name or of an unknown genre.
+    Raises InputError, starting with ``where``, if it is not a clip name or its genre is unknown.
     """
     match = CLIP_NAME.fullmatch(name) if isinstance(name, str) else None
     if match is None:
@@ -184,7 +184,7 @@ def read_order(path: str | Path, split: Split) -> Order:
 
 
 def write_order(order: Order, path: Path) -> None:
-    """Write an order to a MATLAB 5 file: a cell array (trials, runs), as the originals."""
+    """Write an order to a MATLAB 5 file: a cell array (trials, runs), like the original files."""
     import scipy.io
 
     scipy.io.savemat(path, {VARIABLE[order.split]: order.clips.T.astype(object)}, oned_as="column")

@@ -37,7 +37,7 @@ class HeldOutRuns:
         Parameters
         ----------
         runs : list of int
-            The runs of the training order. May be empty (files that no scanner run presented);
+            The runs of the training order. May be empty (files not presented in a scanner run);
             then no run is for validation.
         prefix : str
             Where the numbers come from, for error messages: "data." gives "data.test_runs: ...".
@@ -45,7 +45,8 @@ class HeldOutRuns:
         Raises
         ------
         InputError
-            If a run does not exist, is for validation and testing, or no run is left to train on.
+            If a run does not exist, is both for validation and for testing, or no run is left to
+            train on.
         """
         for run in self.test:
             if run not in runs:
@@ -80,7 +81,7 @@ def split_tracks(files: pd.DataFrame, split: tuple[float, float, float], seed: i
     """Split files into train, valid and test by track, stratified by genre.
 
     All files of a track stay together. Each genre is split in the proportions ``split``, any of
-    which may be 0; rounding gives the remaining tracks to the parts with the largest remainders.
+    which may be 0; tracks left over by rounding go to the parts with the largest remainders.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The answers of a network, of listeners and of decoders of brain images: subject, true, answer."""
+"""Read the answers of a network, listeners and brain decoders as tables: subject, true, answer."""
 
 import difflib
 import re
@@ -31,7 +31,7 @@ def read_network(directory: Path) -> pd.DataFrame:
 
 
 def read_decoding(path: Path, classes: list[str]) -> pd.DataFrame:
-    """Return what was decoded from brain images.
+    """Return the genres that were decoded from brain images.
 
     The file is a TSV with the columns subject, y_true and y_pred, one row per clip and subject.
     Raises InputError for any other content, and for a genre that is not a class (with its row).

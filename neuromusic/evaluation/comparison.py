@@ -167,7 +167,7 @@ def _pair(
 
     ``first`` and ``second`` are hits (seeds, clips), ``drawn`` bootstrapped differences. McNemar's
     test needs one network on each side, and independent clips; so if clips are ``clustered`` in
-    ``groups``, or there are repeats, signs of whole groups are flipped, too.
+    ``groups``, or there are repeats, a sign-flip test over whole groups is added.
     """
     difference = first.mean(0) - second.mean(0)
     low, high = percentiles95(drawn)

@@ -33,9 +33,7 @@ def count_all(
         counts[name] = count(table, classes)
         empty = [genre for genre, n in zip(classes, counts[name].sum(1), strict=True) if n == 0]
         if empty:
-            raise InputError(
-                f"{name}: no answer to {empty[0]}; all need every genre of the network's test"
-            )
+            raise InputError(f"{name}: no answer to {empty[0]}; each observer needs every genre")
     return counts
 
 

@@ -24,7 +24,7 @@ def confusion_matrix(
 
 
 def f1_scores(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return the F1 score of each class (n,); NaN for a class that never occurs in either way."""
+    """Return the F1 score of each class (n,); NaN for a class neither true nor predicted."""
     hits = np.diag(confusion)
     total = confusion.sum(0) + confusion.sum(1)
     with np.errstate(invalid="ignore"):
@@ -101,13 +101,13 @@ def reliability(
 def calibration(
     truth: NDArray[np.int64], log_p: NDArray[np.float64], seed: int = 0
 ) -> dict[str, Any]:
-    """Return the expected calibration error of the predicted class, and its value by chance.
+    """Return the expected calibration error, and the error of a calibrated network.
 
     Guo et al. 2017 (ICML, eq. 3), after Naeini et al. 2015 (AAAI): the distance of accuracy from
     mean confidence in BINS bins of equal width, averaged with the sizes of the bins as weights. In
     a finite sample the error is above 0 even for a calibrated network, whose accuracy equals its
-    confidence. The mean and the 95th percentile of the error that such a network would have with
-    these confidences are therefore returned, too.
+    confidence. So the mean and the 95th percentile of the error that such a network would have with
+    these confidences are returned as well.
     """
     confidence, hit = _confidence(truth, log_p)
     _, bin_of = _bins(confidence)

@@ -45,8 +45,8 @@ def sound_blocks(path: Path, trained: TrainedNetwork) -> Iterator[NDArray[np.flo
 def predict_files(paths: Sequence[Path], trained: TrainedNetwork) -> NDArray[np.float64]:
     """Return the log-probabilities (files, classes) of sound files of any length and rate.
 
-    They are pooled over all windows of a file except those of silence alone. Raises InputError for
-    a file without sound, and if the network takes no sound.
+    They are pooled over all windows of a file that contain sound. Raises InputError for a file
+    without sound, and if the network does not take sound.
     """
     trained.network.to(best_device())
     empty = np.zeros((0, len(trained.classes)))
@@ -74,7 +74,7 @@ def predict_files(paths: Sequence[Path], trained: TrainedNetwork) -> NDArray[np.
     per_window = [np.concatenate(parts) for parts in by_file]
     for path, log_p in zip(paths, per_window, strict=True):
         if len(log_p) == 0:
-            raise InputError(f"{path}: is too soft, so all of it counts as silence; expected sound")
+            raise InputError(f"{path}: is so quiet that it counts as silence; expected sound")
     return np.stack([pool_windows(log_p) for log_p in per_window])
 
 

@@ -52,7 +52,7 @@ def training_set(trained: TrainedNetwork) -> PreparedSet:
     if not trained.prepared.is_dir():
         raise InputError(
             f"{trained.prepared}: the set that {trained.directory} was trained on no longer "
-            "exists; put it back, or pass its new place as prepared"
+            "exists; restore it, or pass its new location as prepared"
         )
     return open_prepared(trained.prepared)
 
@@ -94,9 +94,9 @@ def score_network(
 ) -> Evaluation:
     """Score a network on the test clips of a prepared set.
 
-    With an artist table (see `leaks`), intervals are over artists instead of clips, because clips
-    of one artist are not independent; the scores then contain ``clean`` (see `clean.score_clean`)
-    and the predictions a column ``shares`` (see `clean.mark_shared`).
+    With an artist table (see `design.artists`), intervals are over artists instead of clips,
+    because clips of one artist are not independent; the scores then contain ``clean`` (see
+    `clean.score_clean`) and the predictions a column ``shares`` (see `clean.mark_shared`).
 
     Raises InputError if the set does not fit the network.
     """
@@ -142,7 +142,7 @@ def score_rows(
 ) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
     """Return log-probabilities of the windows of each row, (windows, classes), and of the rows.
 
-    Those of the rows are (rows, classes). Windows of silence alone are not scored. ``hop`` is the
+    Those of the rows are (rows, classes). Windows without any sound are not scored. ``hop`` is the
     number of frames from one window to the next.
     """
 

@@ -1,4 +1,4 @@
-"""Find the clips with the most similar activations, with an index on disk of those already seen."""
+"""Find the clips with the most similar activations, with an index on disk of earlier results."""
 
 import logging
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ class Index:
     weights: str  # SHA-256 of model.safetensors
     stage: str
     vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # SHA-256 -> (units,)
-    names: dict[str, str] = field(default_factory=dict)  # SHA-256 -> where the file was last
+    names: dict[str, str] = field(default_factory=dict)  # SHA-256 -> last known path
 
 
 @torch.inference_mode()
@@ -72,7 +72,7 @@ def save_index(index: Index, path: Path) -> None:
     Arrays: files, sha256, vectors (n, units) float32, stage, weights.
     """
     part = path.with_name(f".{path.name}.partial")
-    part.unlink(missing_ok=True)  # it may be a link to another place
+    part.unlink(missing_ok=True)  # it may be a link to a file elsewhere
     with open(part, "wb") as file:
         np.savez(
             file,
@@ -131,7 +131,7 @@ def _vectors(
 def nearest(
     vector: NDArray[np.float32], others: NDArray[np.float32], k: int
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the k rows of ``others`` (n, units) most similar to ``vector`` (units,), and how much.
+    """Return the k rows of ``others`` (n, units) closest to ``vector`` (units,), with similarities.
 
     Similarity is the cosine of the angle between two vectors; it is 0 if one of them is zero. The
     most similar row comes first; there are fewer than k if ``others`` has fewer rows.

@@ -31,7 +31,7 @@ class StoredScores:
 
 
 def scored_directory(network: TrainedNetwork | Path | str) -> Path:
-    """Return the directory of a network or a cross-validation, given as such or as a network."""
+    """Return the directory of a network or a cross-validation, given as a path or as a network."""
     return network.directory if isinstance(network, TrainedNetwork) else Path(network)
 
 

@@ -17,7 +17,7 @@ from neuromusic.features.stft.spectrum import LENGTHS, N_FFT, Spectrum, nearest_
 from neuromusic.stimuli.audio import RATE_HZ
 from neuromusic.stimuli.variants import VARIANTS
 
-# The speeds and pitches that frames of the allowed lengths give; see `Spectrum.at_speed`.
+# The speeds and pitches that the allowed frame lengths can produce; see `Spectrum.at_speed`.
 RATES = [N_FFT / n for n in LENGTHS]
 SPEEDS = [rate for rate in RATES if 0.85 <= rate <= 0.95 or 1.05 <= rate <= 1.18]
 PITCHES = [12 * math.log2(rate) for rate in RATES if 0.5 <= abs(12 * math.log2(rate)) <= 3]
@@ -113,7 +113,7 @@ def apply(source: Source, variant: int, parameters: Parameters) -> Tensor:
         case "stretch":
             out = source.spectrum.at_tempo(parameters["rate"])
         case "pitch":  # stretch, then play at another speed, which restores the length
-            # Computed as in librosa: its last digit decides between which frames a step lies.
+            # Exactly as in librosa: the last digit decides which frames a step lies between.
             rate = 2.0 ** (-parameters["pitch_semitones"] / 12)
             out = source.spectrum.at_tempo(rate, nearest_length(rate))
         case "speed":

@@ -26,10 +26,11 @@ def prepare_audio(
 ) -> tuple[list[str], dict[str, str]]:  # fmt: skip
     """Write the features of every clip in stimulus lists, training clips in ten variants.
 
-    With ``keep_waves`` their samples too. Each sound file is read once, and no sound is written.
+    With ``keep_waves``, their samples are written too. Each sound file is read once, and no sound
+    file is written.
     Clips that an interrupted call completed in ``directory`` are kept; see `writer.Journal`. Clips
-    that the lists name as missing (path n/a) are left out. ``checksums`` of the sound files were
-    taken before their hashes.
+    marked as missing in the lists (path n/a) are left out. The ``checksums`` of the sound files
+    must have been taken before their hashes.
 
     Returns the names of silent variants, which are stored but never used for training, and the
     hashes of the arrays. Raises InputError if a sound file cannot be used.
@@ -54,7 +55,7 @@ def prepare_audio(
         for path, (row_checksums, rows) in zip(clips["path"].iloc[done:], bar, strict=True):
             if rows[0]["silent"]:
                 raise InputError(
-                    f"{lists / path}: is too soft ({spec.name} is at its floor of {spec.floor:g} "
+                    f"{lists / path}: is too quiet ({spec.name} is at its floor of {spec.floor:g} "
                     "throughout); make it louder or remove it"
                 )
             journal.add(row_checksums, rows)
@@ -79,7 +80,7 @@ def _n_variants(split: str) -> int:
 
 
 def _tasks(clips: pd.DataFrame, root: Path, checksums: list[int]) -> list[ClipTask]:
-    """Return one task per clip, whose rows follow each other in the order of the clips."""
+    """Return one task per clip; their rows are consecutive, in the order of the clips."""
     tasks = []
     first_row = 0
     for row, crc in zip(clips.itertuples(), checksums, strict=True):
@@ -90,7 +91,7 @@ def _tasks(clips: pd.DataFrame, root: Path, checksums: list[int]) -> list[ClipTa
 
 
 def _presentations(lists: pd.DataFrame) -> pd.DataFrame | None:
-    """Return the presentations in scanner runs; None if the clips have no place in a run.
+    """Return the presentations in scanner runs; None if the clips are not part of a scanner run.
 
     Folds of a corpus have a run, but no trials.
     """
@@ -101,7 +102,7 @@ def _presentations(lists: pd.DataFrame) -> pd.DataFrame | None:
 
 @contextlib.contextmanager
 def restoring_torch_threads() -> Iterator[None]:
-    """Restore torch's number of threads at the end; `worker.variant_waves` sets it to one."""
+    """Restore torch's number of threads on exit; `worker.variant_waves` sets it to one."""
     import torch
 
     threads = torch.get_num_threads()

@@ -8,7 +8,7 @@ from neuromusic.core.errors import InputError
 from neuromusic.core.files import check_file_name
 from neuromusic.features.frontends.base import FrontEnd, describe
 
-Source = Literal["audio", "features"]  # computed from sound, or given as log-mel
+Source = Literal["audio", "features"]  # computed from sound, or precomputed log-mel
 
 MOST_FRAME_S = 60.0
 TYPES: dict[str, type] = {

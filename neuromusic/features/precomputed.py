@@ -30,7 +30,7 @@ class LogMel:
     clip: list[str]
     genre: list[str]
     frame_s: float
-    run: NDArray[Any] | None = None  # (clips,), of clips with a place in scanner runs
+    run: NDArray[Any] | None = None  # (clips,), if the clips are part of scanner runs
     trial: NDArray[Any] | None = None
 
     def row(self, index: int, split: str) -> Row:
@@ -51,12 +51,12 @@ class LogMel:
 
 
 def prepare_features(train: Path, test: Path | None, directory: Path, front_end: str) -> None:
-    """Write given log-mel features into the directory of a prepared set; there are no variants.
+    """Write precomputed log-mel features as a prepared set without variants.
 
-    They are stored as they are with the front end "logmel"; with "modulation" their
-    spectro-temporal modulation is. No other front end can be computed from log-mel.
+    With the front end "logmel" they are stored unchanged; with "modulation", their spectro-temporal
+    modulation is stored. No other front end can be computed from log-mel.
 
-    Raises InputError for another front end or files other than `read_log_mel` describes.
+    Raises InputError for another front end, or for files that `read_log_mel` refuses.
     """
     parts = _read_parts(train, test)
     modulation = _modulation(front_end, parts["train"])
@@ -104,11 +104,11 @@ def _read_parts(train: Path, test: Path | None) -> dict[str, LogMel]:
     same_shape = second.features.shape[1:] == first.features.shape[1:]
     if not same_shape or second.frame_s != first.frame_s:
         raise InputError(
-            f"{test}: has {_size(second)}, but {train} has {_size(first)}; both must be equal"
+            f"{test}: has {_size(second)}, but {train} has {_size(first)}; they must be the same"
         )
     new = sorted(set(second.genre) - set(first.genre))
     if new:
-        raise InputError(f"{test}: has the genre {new[0]!r}, which is missing in {train}")
+        raise InputError(f"{test}: has the genre {new[0]!r}, which is missing from {train}")
     shared = sorted(set(second.clip) & set(first.clip))
     if shared:
         raise InputError(f"{test}: clip {shared[0]} is also in {train}; keep it in one of them")
@@ -124,8 +124,9 @@ def read_log_mel(path: Path) -> LogMel:
     """Read log-mel features from an .npz file.
 
     It holds ``features`` (clips, n_mels, frames) in dB, ``clip`` and ``genre`` (clips,),
-    ``frame_s`` (), and ``run`` and ``trial`` (clips,) if the clips have a place in scanner runs.
-    Raises InputError otherwise.
+    ``frame_s`` (), and ``run`` and ``trial`` (clips,) if the clips are part of scanner runs.
+
+    Raises InputError if the file does not exist or its content differs from this.
     """
     try:
         arrays = read_npz(path, names=(*REQUIRED, *OPTIONAL))
@@ -185,5 +186,5 @@ def _presentations(rows: pd.DataFrame) -> pd.DataFrame | None:
     clips = np.array([[cell[0] for cell in line] for line in grid.to_numpy()])
     try:
         return presentations(Order("train", clips))
-    except InputError:  # clips with names unlike the experiment's have no place on the time grid
+    except InputError:  # clips not named as in the experiment cannot be put on the time grid
         return None

@@ -1,7 +1,7 @@
 """Forkserver preload: import and warm up everything a worker needs.
 
 Workers are forked from the server process that imports this module. It computes all variants of a
-short noise once, so the compiled passes are loaded once and shared by all workers.
+short noise once, so the compiled functions are loaded once and shared by all workers.
 """
 
 import gc

@@ -4,7 +4,7 @@ A prepared set is a directory. ``features.npy`` (rows, channels x bands, frames)
 features; a row is valid up to its number of ``frames``, and the rest of it is never read.
 ``waves.npy`` (rows, samples) int16, valid up to ``samples``, exists if the samples were kept.
 ``rows.tsv`` describes the rows, ``prepared.json`` how the features were computed (`SetMeta`), and
-``presentations.tsv`` lists the presentations if the clips have a place in scanner runs.
+``presentations.tsv`` lists the presentations if the clips are part of scanner runs.
 """
 
 import json
@@ -58,7 +58,7 @@ class PreparedSet:
     meta : SetMeta
         How the features were computed.
     presentations : pandas.DataFrame or None
-        Presentations of the clips in scanner runs, if they have a place in them.
+        Presentations of the clips in scanner runs, if they are part of any.
     waves : int16 array (rows, samples) or None
         The samples of each row, memory-mapped, if they were kept.
     scale : float
@@ -103,13 +103,13 @@ class PreparedSet:
 
     @property
     def floor(self) -> float | None:
-        """Value of all features in a silent frame; None if they were given, not computed."""
+        """Value of all features in a silent frame; None if they were precomputed elsewhere."""
         if self.meta.source == "features":
             return None
         return 0.0 if self.meta.front_end_name == "wave" else front_end(**self.meta.front_end).floor
 
     def as_input(self, kind: str, *, normalise_clips: bool) -> "PreparedSet":
-        """Return the set in the form that a network takes as its input.
+        """Return the set in the form that a network takes as input.
 
         With the kind "bands" these are the features; with "wave" the samples, as one channel with
         one band and one frame per sample, scaled to -1..1.
@@ -198,7 +198,7 @@ def write_tables(
 
 
 def as_prepared(prepared: PreparedSet | Path | str) -> PreparedSet:
-    """Return a prepared set that is given as one or as its directory."""
+    """Return a prepared set, opened first if its directory is given."""
     return prepared if isinstance(prepared, PreparedSet) else open_prepared(prepared)
 
 

@@ -53,8 +53,8 @@ def prepare_clip(task: ClipTask, settings: WorkerSettings) -> tuple[list[int], l
     The part of a row beyond the end of a variant is 0. Returns the checksum of the rows in each
     file, and the columns of rows.tsv for each variant.
 
-    Raises InputError if the sound file changed since its hash was recorded. The checksum, taken
-    again after reading, shows that; a second hash would take eight times as long.
+    Raises InputError if the sound file has changed since its hash was recorded. This is detected by
+    a second checksum after reading; a second hash would take eight times as long.
     """
     n_frames = settings.front_end.n_frames(settings.n_samples)
     n_rows = settings.front_end.n_channels * settings.front_end.n_bands

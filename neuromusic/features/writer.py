@@ -43,18 +43,18 @@ def new_array(path: Path, dtype: type, shape: Shape) -> NDArray[Any]:
         if error.errno not in NO_SPACE:
             raise
         raise ResourceError(
-            f"{path}: needs {n_bytes / MIB:.0f} MiB, "
+            f"{path}: needs {n_bytes / MIB:.0f} MiB, and "
             f"{shutil.disk_usage(path.parent).free / MIB:.0f} MiB are free ({error.strerror}); "
-            "free some space, or choose a place with more"
+            "make some space, or choose a location with more"
         ) from None
     return array
 
 
 @dataclass(frozen=True)
 class RowFile:
-    """A .npy file whose rows several processes write, each process different rows.
+    """A .npy file that several processes write to, each to different rows.
 
-    They write to the file instead of a memory map, so memory does not grow with the set.
+    They write to the file rather than to a memory map, so memory does not grow with the set.
     """
 
     path: Path
@@ -101,11 +101,11 @@ class RowFile:
 
 
 class Journal:
-    """The clips of a set that are complete, in order; the file is removed at a successful end.
+    """The clips of a set that are complete, in order; the file is removed on success.
 
     Each line of ``done.jsonl`` has the CRC-32 of the clip's rows in each array, and its lines in
-    rows.tsv. Opening a journal also opens the arrays, and keeps the clips whose rows are in
-    them as listed.
+    rows.tsv. Opening a journal also opens the arrays, and keeps the clips whose rows in them
+    match their checksums.
 
     Attributes
     ----------

@@ -26,7 +26,7 @@ from neuromusic.models.network import Network
 from neuromusic.stimuli import audio
 from neuromusic.training.trained import TrainedNetwork, best_device
 
-PROBABILITY = "probability"  # of each class; stands beside the names of the stages
+PROBABILITY = "probability"  # of each class; a key beside the names of the stages
 ONSET_TOLERANCE_S = 0.05  # between an onset and the start of a volume
 
 Array = NDArray[np.float32]
@@ -67,7 +67,7 @@ def run_trials(file: EventsFile, tr_s: float = grid.TR_S) -> pd.DataFrame:
         )
     table = events[["genre", "clip"]].assign(trial=range(len(events)), volume=volume)
     table["repeat"] = table.groupby("clip").cumcount()
-    # The count includes the dummy, so it is already right for other presentations of its clip.
+    # The count includes the dummy, so it is already right for later presentations of its clip.
     table.loc[table["clip"] != table["clip"].iat[0], "repeat"] += 1
     return table[["trial", "repeat", "volume", "genre", "clip"]]
 
@@ -195,7 +195,7 @@ def clip_inputs(trained: TrainedNetwork, lists: Path, clips: pd.DataFrame) -> Cl
 class ArrayFiles(Mapping[str, Array]):
     """Arrays by name: some in memory, the others in .npy files that are mapped at each access.
 
-    The pages that have been read of a map count as memory until it is closed, so maps are not kept.
+    Pages read through a map count as memory until the map is closed, so maps are not kept open.
     The arrays in memory come first.
     """
 

@@ -66,7 +66,7 @@ def find_bold(directory: Path, subject: str, space: str | None = None) -> RunFil
 
 
 def _run_of(path: Path) -> RunKey | None:
-    """Return split and run of a functional image, or None if the name is not that of one."""
+    """Return split and run of a functional image, or None for any other file name."""
     name = parse_bids_name(path)
     if name is None or name.suffix != "bold" or name.extension not in EXTENSIONS:
         return None
@@ -118,8 +118,8 @@ def _open_surface_run(files: Sequence[Path]) -> RunImage:
     lengths = {len(image.darrays) for image in images}
     if len(lengths) > 1:
         raise InputError(
-            f"{files[0]}: has another number of volumes than the other hemisphere; expected the "
-            "same"
+            f"{files[0]}: differs from the other hemisphere in its number of volumes; expected the "
+            "same number"
         )
     with readable(files[0], "GIFTI file"):
         shape = tuple(len(image.darrays[0].data) for image in images)
@@ -159,7 +159,7 @@ def check_run(files: Sequence[Path], expected: VoxelSpace, n_volumes: int) -> st
     if image.tr_s is not None and abs(image.tr_s - grid.TR_S) > TR_TOLERANCE_S:
         return f"{name}: has a TR of {image.tr_s:g} s; expected {grid.TR_S:g} s"
     if not image.space.matches(expected):
-        return f"{name}: is in another space or grid than {expected.files[0].name}"
+        return f"{name}: differs in space or grid from {expected.files[0].name}"
     return None
 
 
@@ -190,8 +190,8 @@ def filtered(
 ) -> NDArray[np.float32]:
     """Remove a linear trend, and cosines slower than ``high_pass_hz``, from (volumes, columns).
 
-    nilearn does it, with the drifts of its GLM. With ``standardise`` each column gets mean 0 and
-    standard deviation 1.
+    Uses `nilearn.signal.clean`, with the drift terms of nilearn's GLM. With ``standardise`` each
+    column gets mean 0 and standard deviation 1.
     """
     from nilearn import signal
 
@@ -215,7 +215,7 @@ def clean_run(
     unusable = ~np.isfinite(series).all(0)
     series = np.where(unusable, 0, series)
     unusable |= np.ptp(series, axis=0) == 0
-    with warnings.catch_warnings():  # nilearn warns of constant voxels, which are found above
+    with warnings.catch_warnings():  # nilearn warns about constant voxels, which are found above
         warnings.simplefilter("ignore")
         cleaned = filtered(series, high_pass_hz, standardise=True)
     return np.where(unusable, 0, cleaned).astype(np.float32), unusable

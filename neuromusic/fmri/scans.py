@@ -1,4 +1,4 @@
-"""A subject's images beside what was played: which volumes belong to which clip.
+"""A subject's images aligned with what was played: which volumes belong to which clip.
 
 `open_scans` matches images with events, `clean_scans` reads the voxels, `stage_design` lays a
 stage's components on the same rows, and `repeat_rows` finds the repeats of each test clip.
@@ -74,10 +74,10 @@ class Scans:
 def open_scans(events: Sequence[EventsFile], images: Path, space: str | None = None) -> Scans:
     """Match the images of one subject with its events.
 
-    Runs without an image, or with another length, TR or grid, are left out.
+    Runs without an image, or with a different length, TR or grid, are left out.
 
     Raises InputError for an image without events, or if fewer than two training runs or no test run
-    are left.
+    remain.
     """
     subject = events[0].subject
     found = find_bold(images, subject, space)
@@ -186,8 +186,8 @@ def repeat_rows(
 class CleanVoxels:
     """The cleaned series of the voxels that can be used in every run.
 
-    ``series`` (rows of `Scans`, usable voxels) float32, mapped into memory; ``usable`` (voxels
-    asked for,); ``left_out`` is one line for each run with voxels that cannot be used.
+    ``series`` (rows of `Scans`, usable voxels) float32, mapped into memory; ``usable`` (requested
+    voxels,); ``left_out`` is one line for each run with voxels that cannot be used.
     """
 
     series: NDArray[np.float32]
@@ -244,7 +244,7 @@ def stage_design(
 
 
 def _filtered_with_gaps(design: NDArray[np.floating], high_pass_hz: float) -> NDArray[np.float32]:
-    """Filter the volumes of one run; those with NaN become the mean meanwhile, then NaN again."""
+    """Filter one run; volumes with NaN are replaced by the mean for that, and stay NaN."""
     missing = ~np.isfinite(design).all(1)
     if missing.all():
         return np.full_like(design, np.nan)

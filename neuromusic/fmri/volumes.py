@@ -126,7 +126,7 @@ def clip_volumes(
             total = torch.from_numpy(weights).to(device) @ units.flatten(0, 1)
             totals[stage.name] = totals[stage.name] + total if first else total
             weight_sums[stage.name] += weights.sum(1)
-    if binning == "lanczos":  # beyond the end of the clip only the tails of the kernel are left
+    if binning == "lanczos":  # beyond the end of the clip only the tails of the kernel have weight
         middle_s = np.arange(n_volumes) * TR_S + TR_S / 2
         beyond = middle_s > features.shape[1] * spec.frame_s
         weight_sums = {name: np.where(beyond, np.nan, n) for name, n in weight_sums.items()}
@@ -157,7 +157,7 @@ def _window_overlap_s(
 def _weighted_probability(
     weights: NDArray[np.float64], log_p: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return the normalised probabilities of mean log-probabilities; NaN without any weight."""
+    """Return normalised probabilities from weighted mean log-probabilities; NaN if no weight."""
     with np.errstate(invalid="ignore"):
         mean = weights @ log_p / weights.sum(1, keepdims=True)
         mean -= np.logaddexp.reduce(mean, axis=1, keepdims=True)

@@ -2,8 +2,8 @@
 
 After CORnet (Kubilius et al. 2018, bioRxiv 408385; 2019, arXiv 1909.06161), with areas of auditory
 cortex instead of V1, V2, V4 and IT. The four networks differ in the processing inside and between
-areas; they share the areas' sizes, the GRU and the readout. Every stage keeps a time axis. Which
-cortical area a stage stands for is in `cortical_areas`.
+areas; they share the areas' sizes, the GRU and the readout. Every stage keeps a time axis.
+`cortical_areas` lists the cortical area that each stage stands for.
 """
 
 from collections.abc import Callable
@@ -23,7 +23,7 @@ from neuromusic.models.registry import register_model
 class Resolution:
     """Kernel and pooling of an area, the same in all four networks."""
 
-    kernel: int  # bands and, at least, frames
+    kernel: int  # number of bands; smallest number of frames
     band_pool: int
     frame_s: float  # longest frame period of its output
 
@@ -272,7 +272,7 @@ class Unrolled(Cortex):
     """Areas in biological time, as in CORnet-RT: activity advances by one area per step.
 
     The input of an area is the output of the previous area in the previous step, and its own last
-    state. Of all steps, A1 is active in all and T2/T3 only in the last ones.
+    state. A1 is active in every step, T2/T3 only in the last ones.
     """
 
     def __init__(self, spec: InputSpec, size: str, dropout: float, steps: int) -> None:
@@ -308,10 +308,10 @@ class Unrolled(Cortex):
 
 
 def temporal_statistics(x: Tensor) -> Tensor:
-    """Return mean, SD and mean absolute step over time: (B, time, n) -> (B, 3 n)."""
+    """Return mean, SD and mean absolute change over time: (B, time, n) -> (B, 3 n)."""
     deviation = (x.var(1, unbiased=False) + 1e-4).sqrt()
-    step = x.diff(dim=1).abs().mean(1)
-    return torch.cat([x.mean(1), deviation, step], dim=1)
+    change = x.diff(dim=1).abs().mean(1)
+    return torch.cat([x.mean(1), deviation, change], dim=1)
 
 
 @register_model("cortex-z")

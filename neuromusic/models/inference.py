@@ -23,7 +23,7 @@ def in_threads(function: Callable[[T], Result], items: Iterable[T]) -> Iterator[
     """Yield ``function(item)`` in order, computed in one thread per core.
 
     torch uses a single thread inside each: for the small networks and windows here this is faster
-    than to divide every operation, and the result does not depend on the number of cores. Only a
+    than dividing every operation, and the result does not depend on the number of cores. Only a
     few items are held at a time.
     """
     workers = min(len(os.sched_getaffinity(0)), MOST_THREADS)

@@ -68,7 +68,7 @@ class Network(nn.Module):
     The input is standardised with ``band_mean`` and ``band_std``, which training sets.
     """
 
-    least_frames = 1  # that the last stage needs
+    least_frames = 1  # minimum length of the last stage
     band_mean: Tensor
     band_std: Tensor
 
@@ -94,7 +94,7 @@ class Network(nn.Module):
     def set_stages(self, names: list[str], areas: dict[str, tuple[str, tuple[int, ...]]]) -> None:
         """Set ``stages``; ``areas`` maps a stage to its area's title and Brodmann areas.
 
-        Raises InputError if the window or the bands are too few for the last stage.
+        Raises InputError if the window is too short, or has too few bands, for the last stage.
         """
         spec = self.spec
         last = self.geometry(names[-1])

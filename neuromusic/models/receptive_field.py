@@ -17,7 +17,7 @@ Pair = tuple[float, float]  # bands, frames
 
 @dataclass(frozen=True)
 class Geometry:
-    """One unit of a map, on the input: each field is (bands, frames)."""
+    """Where the units of a map lie on the input; each attribute is (bands, frames)."""
 
     size: tuple[int, int]  # of the map
     field: Pair  # receptive field of one unit; infinite if it is the whole window

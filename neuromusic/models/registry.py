@@ -66,15 +66,15 @@ def register_model(name: str, input: Input = "bands") -> Callable[[Builder], Bui
     ['my-net']
     """
 
-    def enter(builder: Builder) -> Builder:
+    def register(builder: Builder) -> Builder:
         known = _REGISTRY.get(name)
-        # The same function again is a module that was reloaded, as in a notebook.
+        # A module that is reloaded, as in a notebook, registers the same function again.
         if known is not None and known.build.__qualname__ != builder.__qualname__:
             raise ValueError(f"the model name {name!r} is taken")
         _REGISTRY[name] = ModelEntry(name, builder, input)
         return builder
 
-    return enter
+    return register
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -30,10 +30,10 @@ def multiply_adds_of_layers(network: Network) -> dict[nn.Module, int]:
     """Return layer -> multiply-adds of one window, for convolutions, dense layers and GRUs."""
     counts: dict[nn.Module, int] = {}
 
-    def count(layer: nn.Module, given: tuple[Tensor, ...], out: Any) -> None:
+    def count(layer: nn.Module, inputs: tuple[Tensor, ...], out: Any) -> None:
         if isinstance(layer, nn.GRU):
             weights = [p for p in layer.parameters() if p.ndim == 2]
-            n = math.prod(given[0].shape[:2]) * sum(p.numel() for p in weights)
+            n = math.prod(inputs[0].shape[:2]) * sum(p.numel() for p in weights)
         elif isinstance(layer, nn.Linear):
             n = out.numel() * layer.in_features
         elif isinstance(layer, nn.Conv1d | nn.Conv2d):

@@ -1,4 +1,4 @@
-"""Networks of computer vision with one input channel, from torchvision, without its weights.
+"""Computer-vision networks of torchvision without its weights, for any number of input channels.
 
 Their last maps are averaged over bands and time before the dense layers (AlexNet and VGG would
 resize them to 6 x 6 and 7 x 7, which windows of 128 frames do not fill). The VGGs are the versions

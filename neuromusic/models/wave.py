@@ -21,17 +21,24 @@ from neuromusic.stimuli.audio import RATE_HZ
 
 
 def _block(
-    n_in: int, n_out: int, kernel: int, stride: int, pool: int, first: bool = False,
-    padding: int = 0, dropout: float = 0.0,
+    n_in: int, n_out: int, kernel: int, stride: int, pool: int, padding: int = 0,
+    dropout: float = 0.0,
 ) -> nn.Sequential:  # fmt: skip
-    layers: list[nn.Module] = [nn.Flatten(1, 2)] if first else []
-    layers += [nn.Conv1d(n_in, n_out, kernel, stride, padding), nn.BatchNorm1d(n_out)]
+    layers: list[nn.Module] = [
+        nn.Conv1d(n_in, n_out, kernel, stride, padding),
+        nn.BatchNorm1d(n_out),
+    ]
     if pool > 1:
         layers.append(nn.MaxPool1d(pool))
     layers.append(nn.ReLU())
     if dropout:
         layers.append(nn.Dropout(dropout))
     return nn.Sequential(*layers)
+
+
+def _first(block: nn.Sequential) -> nn.Sequential:
+    """Return a block that takes the input (B, 1, 1, samples)."""
+    return nn.Sequential(nn.Flatten(1, 2), *block)
 
 
 @register_model("samplecnn", input="wave")
@@ -42,7 +49,7 @@ def samplecnn(spec: InputSpec, dropout: float = 0.5) -> Chain:
     averaged.
     """
     widths = [128, 128, 128, 256, 256, 256, 256, 256, 256, 512, 512]
-    blocks: dict[str, nn.Module] = {"conv1": _block(1, widths[0], 3, 3, 1, first=True)}
+    blocks: dict[str, nn.Module] = {"conv1": _first(_block(1, widths[0], 3, 3, 1))}
     for i in range(1, 11):
         pool = 3 if i < 10 else 1
         share = dropout if i in (6, 10) else 0.0
@@ -56,7 +63,7 @@ def samplecnn(spec: InputSpec, dropout: float = 0.5) -> Chain:
 
 def _cnn1d_blocks() -> dict[str, nn.Module]:
     return {
-        "conv1": _block(1, 64, 128, 32, 4, first=True),
+        "conv1": _first(_block(1, 64, 128, 32, 4)),
         "conv2": _block(64, 128, 32, 2, 2),
         "conv3": _block(128, 256, 16, 2, 2),
         "conv4": _block(256, 512, 8, 2, 1),

@@ -10,7 +10,7 @@ import pandas as pd
 
 from neuromusic.core.errors import InputError
 from neuromusic.core.files import sha256, write_text
-from neuromusic.core.outputs import locked, noting_what_is_kept
+from neuromusic.core.outputs import locked, add_resume_note
 from neuromusic.core.parallel import Machine, available_cores, run_calls
 from neuromusic.core.progress import track
 from neuromusic.core.records import arguments, hash_inputs, record, write_record
@@ -49,7 +49,7 @@ def augment(lists: str | Path, *, seed: int = 0, machine: Machine | None = None)
     Raises
     ------
     InputError
-        If the lists are not lists or have no training clips, or a sound cannot be used.
+        If ``lists`` contains no stimulus lists or no training clips, or a sound cannot be used.
 
     Examples
     --------
@@ -65,7 +65,7 @@ def augment(lists: str | Path, *, seed: int = 0, machine: Machine | None = None)
     calls = ((root / row.path, row.clip, seed) for row in clips.itertuples())
     target = lists / TABLE
     note = f"{target} is missing until all variants are written; the same command writes all again"
-    with locked(target), noting_what_is_kept(lists, lists, note):
+    with locked(target), add_resume_note(lists, lists, note):
         target.unlink(missing_ok=True)
         results = run_calls(_write_clip_variants, calls, machine, PRELOAD)
         drawn = list(track(results, "augment", len(clips)))
@@ -104,7 +104,7 @@ def _write_clip_variants(path: Path, clip: str, seed: int) -> list[dict[str, Any
             continue
         target = path.with_name(variant_file_name(path.name, variant))
         part = target.with_name(f".{target.stem}.partial.wav")
-        part.unlink(missing_ok=True)  # it may be a link to another place
+        part.unlink(missing_ok=True)  # it may be a link to a file elsewhere
         audio.write(part, wave.numpy())
         part.replace(target)
         drawn.append(parameters)

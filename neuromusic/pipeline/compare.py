@@ -43,7 +43,7 @@ def compare(
     networks : sequence of TrainedNetwork, str or Path
         Evaluated networks, their directories, or directories of cross-validations.
     out : str or Path, optional
-        Directory to make: both tables as TSV and Markdown, JSON and a figure.
+        Output directory: both tables as TSV and Markdown, JSON and a figure.
     top : int, optional
         Return and write only this many settings, the best, and the pairs among them. P values are
         still corrected for all pairs.

@@ -45,7 +45,7 @@ def confusions(
     decoding : str or Path
         TSV with the genres that were decoded from brain images: subject, y_true, y_pred.
     out : str or Path
-        Directory to make.
+        Output directory.
     seed : int
         Seed of the permutations.
 

@@ -43,7 +43,7 @@ def crossval(
     prepared : PreparedSet, str or Path
         The prepared set, or its directory.
     out : str or Path
-        Directory to make.
+        Output directory.
     folds : int
         Number of groups into which the training runs are divided.
     artists : str or Path, optional

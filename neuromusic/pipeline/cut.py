@@ -31,7 +31,7 @@ def cut_clips(*, tracks: str | Path, bids: str | Path, out: str | Path) -> Path:
     bids : str or Path
         BIDS dataset whose events give the track, start and end of each clip.
     out : str or Path
-        Directory to make.
+        Output directory.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def cut_clips(*, tracks: str | Path, bids: str | Path, out: str | Path) -> Path:
     log.info("cut %d clips to the set's mean RMS of %.4f into %s", len(cuts), rms, out)
     if limited:
         log.warning(
-            "%d clips are softer than that, because their peaks would clip: %s",
+            "%d clips are quieter than that, because their peaks would clip: %s",
             len(limited),
             ", ".join(limited),
         )

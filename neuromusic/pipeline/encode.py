@@ -56,7 +56,7 @@ def encode(
     bids : str or Path
         BIDS dataset with the events of the images.
     out : str or Path
-        Directory to make: tables, maps and figures.
+        Output directory: tables, maps and figures.
     images : str or Path, optional
         Folder of the preprocessed images, searched at any depth; by default ``bids``.
     subjects : "all" or sequence of str
@@ -81,13 +81,11 @@ def encode(
     Examples
     --------
     >>> import neuromusic as nm
-    >>> out = nm.encode(
-    ...     "network",
-    ...     bids="simulated",
-    ...     out="encoded",
-    ...     rois=nm.Rois("all", atlas="simulated/derivatives/truth/areas.nii.gz"),
-    ...     options=nm.EncodingOptions(components=10),
-    ... )
+    >>> planted = nm.Planted(voxels=4, noise_voxels=4)
+    >>> images = nm.simulate("network", out="images", bids="bids", planted=planted)
+    >>> rois = nm.Rois("all", atlas=images / "derivatives/truth/areas.nii.gz")
+    >>> options = nm.EncodingOptions(components=10)
+    >>> out = nm.encode("network", bids=images, out="encoded", rois=rois, options=options)
     >>> sorted(path.name for path in out.glob("*.tsv"))
     ['areas.tsv', 'similarity.tsv']
 

@@ -79,7 +79,7 @@ def encode_sounds(
         ``sounds``, optionally ``targets`` and ``weights``) or .tsv (a column of names of sounds,
         and one column per target). Names of sounds are those of files, with or without a suffix.
     out : str or Path
-        Directory to make: targets.tsv, voxels.tsv (if the responses have weights), scores.npz,
+        Output directory: targets.tsv, voxels.tsv (if the responses have weights), scores.npz,
         encoding.json and stages.png.
     splits : int
         Number of random splits into halves.

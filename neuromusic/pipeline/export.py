@@ -31,8 +31,8 @@ def export(
     """Write a network's responses in every volume of every scanner run.
 
     For each run: the class probabilities as a BIDS ``_stim.tsv.gz``, the activations of each stage
-    as a ``.npy`` file (n_volumes, units), and ``_volumes.tsv`` with the clip of each volume; all of
-    it as ``activations.mat``, too. Volumes of missing clips are NaN.
+    as a ``.npy`` file (n_volumes, units), and ``_volumes.tsv`` with the clip of each volume;
+    ``activations.mat`` contains the same for all runs. Volumes of missing clips are NaN.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def export(
         Directory of stimulus lists with scanner runs. A network that was trained on precomputed
         features needs no sound files.
     out : str or Path
-        Directory to make.
+        Output directory.
     formats : sequence of {"bids", "spm", "fsl", "afni", "nilearn", "hdf5", "npz", "mat"}
         Additional formats, each in a directory of its name.
     regressors : Regressors
@@ -59,7 +59,7 @@ def export(
     ------
     InputError
         If the lists have no scanner runs, no clip is available, the network has no such stages, a
-        design would have more regressors than volumes, or ``out`` contains something else.
+        design would have too many regressors for its volumes, or ``out`` contains something else.
 
     Examples
     --------

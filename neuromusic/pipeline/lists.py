@@ -44,7 +44,7 @@ def make_lists(
     clips : str or Path
         Folder of the 15-s clips that the orders name, at any depth.
     out : str or Path
-        Directory to make.
+        Output directory.
     allow_missing : bool
         Continue if clips are missing; their rows then have the path n/a.
     link : {"hard", "sym", "copy"}
@@ -61,7 +61,7 @@ def make_lists(
     Raises
     ------
     InputError
-        If an order file is not one, clips are missing or shorter than 15 s, or ``out`` contains
+        If an order file is not valid, clips are missing or shorter than 15 s, or ``out`` contains
         something else.
 
     Examples
@@ -163,7 +163,7 @@ def make_file_lists(
     corpus : Corpus
         The sound files.
     out : str or Path
-        Directory to make.
+        Output directory.
     split : str or None
         Shares of training, validation and test files in each class, such as "70:15:15"; all files
         of a track stay together. None for a corpus with folds or with its own split.

@@ -87,7 +87,7 @@ def rebuild_orders(bids: str | Path, *, out: str | Path) -> tuple[Order, Order]:
     bids : str or Path
         BIDS dataset with the events of all runs of at least one subject.
     out : str or Path
-        Directory to make, with ``ExpTrnOrder.mat`` and ``ExpValOrder.mat``.
+        Output directory, with ``ExpTrnOrder.mat`` and ``ExpValOrder.mat``.
 
     Returns
     -------
@@ -128,7 +128,7 @@ def design_orders(clips: str | Path, *, out: str | Path, seed: int = 0) -> tuple
     clips : str or Path
         Folder of clips with names such as ``reggae.00013_15s.wav``, at any depth.
     out : str or Path
-        Directory to make, with ``ExpTrnOrder.mat`` and ``ExpValOrder.mat``.
+        Output directory, with ``ExpTrnOrder.mat`` and ``ExpValOrder.mat``.
     seed : int
         Seed of the random order.
 

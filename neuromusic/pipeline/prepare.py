@@ -35,7 +35,7 @@ def prepare(
     lists : str or Path
         Directory of stimulus lists.
     out : str or Path
-        Directory to make.
+        Output directory.
     front_end : {"logmel", "cochleagram", "modulation", "scattering"}
         Front end; each has one row per band (or channel and band) and one column per frame.
     waves : bool
@@ -54,7 +54,8 @@ def prepare(
     Raises
     ------
     InputError
-        If the lists are not lists, a sound cannot be used, or ``out`` contains something else.
+        If ``lists`` contains no stimulus lists, a sound cannot be used, or ``out`` contains
+        something else.
 
     Examples
     --------
@@ -104,9 +105,9 @@ def prepare_features(
     ----------
     train : str or Path
         ``.npz`` with features (clips, bands, frames) in dB, clip, genre and frame_s, and run and
-        trial if the clips have a place in scanner runs.
+        trial if the clips are part of scanner runs.
     out : str or Path
-        Directory to make.
+        Output directory.
     test : str or Path, optional
         The same for the test clips.
     front_end : {"logmel", "modulation"}
@@ -148,7 +149,7 @@ def prepare_features(
 
 
 def _opened(out: Path) -> PreparedSet:
-    """Open the new set and log what it holds."""
+    """Open the new set and log what it contains."""
     prepared = open_prepared(out)
     clips = prepared.rows.drop_duplicates("clip")["split"].value_counts().to_dict()
     counts = ", ".join(f"{n} {split} clips" for split, n in clips.items())

@@ -43,7 +43,7 @@ def simulate(
     network : TrainedNetwork, str or Path
         The trained network, or its directory. Its prepared set must contain all clips.
     out : str or Path
-        Directory to make.
+        Output directory.
     bids : str or Path, optional
         BIDS dataset whose events are used; by default the order in the network's prepared set.
     subjects : int, optional

@@ -23,7 +23,7 @@ from optuna.trial import TrialState
 from neuromusic.core import plotting
 from neuromusic.core.errors import InputError
 from neuromusic.core.files import read_json, read_table, sha256, write_text
-from neuromusic.core.outputs import is_alive, noting_what_is_kept
+from neuromusic.core.outputs import is_alive, add_resume_note
 from neuromusic.core.progress import epoch_bars, epoch_text
 from neuromusic.core.records import RECORD, read_record, record, write_record
 from neuromusic.evaluation import plots
@@ -127,7 +127,7 @@ def sweep(
         _begin_directory(out, study, common)
         search = Search(config, data, out, trials, database, opened)
         note = f"finished epochs and trials are kept in {out}; the same command continues"
-        with noting_what_is_kept(out, out, note):
+        with add_resume_note(out, out, note):
             _work_with_bars(search)
         _write_results(search)
     _write_record(search, study, common)
@@ -278,7 +278,7 @@ def _begin_directory(out: Path, study: str, common: dict[str, Any]) -> None:
 def _private_directory(out: Path) -> tempfile.TemporaryDirectory[str]:
     """Return a directory in ``out`` for this process alone, as several may write the same file.
 
-    Those that killed processes of this machine left are removed.
+    Those left behind by killed processes of this machine are removed.
     """
     prefix = f".{platform.node()}-"
     for orphan in out.glob(f"{glob.escape(prefix)}*-*"):

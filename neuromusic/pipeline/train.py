@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from neuromusic.core.errors import need_package
 from neuromusic.core.files import read_table
-from neuromusic.core.outputs import locked, noting_what_is_kept
+from neuromusic.core.outputs import locked, add_resume_note
 from neuromusic.core.progress import epoch_bars, epoch_text
 from neuromusic.evaluation import plots
 from neuromusic.evaluation.metrics import confusion_matrix
@@ -83,7 +83,7 @@ def train(
 
         # With several devices the other processes work in the same directory.
         exclusive = contextlib.nullcontext() if helper else locked(out)
-        with exclusive, noting_what_is_kept(out, out / LAST, note):
+        with exclusive, add_resume_note(out, out / LAST, note):
             is_new = fit_tracked(config, data, out, resume, advance)
     if helper:
         raise SystemExit(0)  # only the first process continues

@@ -2,6 +2,6 @@
 
 * `significance`: is a result more than chance?
 * `intervals`, `resampling`: how precisely is it measured?
-* `multiple`: how many of many results are false?
+* `multiple`: how many of several results are false positives?
 * `reliability`: how well could any model predict these data?
 """

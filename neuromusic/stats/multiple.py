@@ -1,4 +1,4 @@
-"""Corrections for multiple comparisons: how many of many small p values are false?"""
+"""Corrections for multiple comparisons: how many of several small p values are false positives?"""
 
 import numpy as np
 import scipy.stats
@@ -8,8 +8,8 @@ from numpy.typing import ArrayLike, NDArray
 def holm(p: ArrayLike) -> NDArray[np.float64]:
     """Return p values corrected by Holm's step-down method, as ``p.adjust(p, "holm")`` in R.
 
-    The probability of any false rejection among the k tests stays below the level, whatever the
-    dependence between them.
+    The probability of any false rejection among the k tests stays at or below the level, whatever
+    the dependence between them.
 
     Parameters
     ----------

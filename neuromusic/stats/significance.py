@@ -1,6 +1,6 @@
 """Significance tests: is a difference, a similarity or a prediction more than chance?
 
-Which of them stands behind which number in the output files: docs/trust.md.
+docs/trust.md lists the test behind each number in the output files.
 """
 
 import itertools
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from neuromusic.stats.reliability import VOXELS_AT_ONCE
 
 SIGN_FLIPS = 10_000
-MOST_EXACT_GROUPS = 12  # up to which every combination of signs is tried
+MOST_EXACT_GROUPS = 12  # with more groups, signs are drawn at random
 MANTEL_PERMUTATIONS = 10_000
 CLIP_PERMUTATIONS = 2000
 
@@ -104,7 +104,7 @@ def mantel_test(
 ) -> tuple[float, float]:
     """Correlate two matrices over the same classes and test the correlation (Mantel's test).
 
-    A permutation exchanges the classes of the second matrix, rows and columns alike, which keeps
+    A permutation reorders the classes of the second matrix, rows and columns alike, which keeps
     the dependence between the cells of a class. The test is one-sided: the matrices are similar.
 
     Parameters

@@ -22,7 +22,7 @@ LENGTH_TOLERANCE_S = 0.02
 # Limits for what a header may declare. Ultrasound is recorded at up to 1 MHz.
 RATES_HZ = (1_000, 1_000_000)
 MOST_CHANNELS = 64
-MOST_S = 1800.0  # of a sound that is read as a whole; longer ones are read with `blocks`
+MOST_S = 1800.0  # of a sound that is read as a whole; `blocks` reads longer ones
 MOST_STREAMED_S = 7 * 24 * 3600.0
 MOST_VALUES = 1 << 24  # samples x channels that are decoded at once
 
@@ -41,8 +41,8 @@ def sound_files(directory: Path) -> list[Path]:
 def duration_s(path: Path) -> float:
     """Return the length of a sound file in s, from its header.
 
-    Raises InputError if the file has no valid header, if the header declares values that no sound
-    has, or if a wav, au or ogg file is shorter than its header declares.
+    Raises InputError if the file has no valid header, if the header declares impossible
+    values, or if a wav, au or ogg file is shorter than its header declares.
     """
     path = Path(path)
     if not path.is_file():
@@ -93,8 +93,8 @@ def read(path: Path, least_s: float = 0.0) -> NDArray[np.float32]:
     declared_s = duration_s(path)
     if declared_s > MOST_S:
         raise InputError(
-            f"{path}: declares {declared_s / 60:.0f} minutes; a clip has at most {MOST_S / 60:g}; "
-            "cut it into clips"
+            f"{path}: declares {declared_s / 60:.0f} minutes; a clip may last at most "
+            f"{MOST_S / 60:g}; cut it into clips"
         )
     pieces = list(blocks(path, block_s=MOST_S)) or [np.zeros(0, np.float32)]
     wave = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
@@ -174,7 +174,7 @@ def write(path: Path, wave: NDArray[np.floating], rate_hz: int = RATE_HZ) -> Non
 
     if np.abs(wave).max(initial=0.0) > 1.0:
         raise ValueError(f"{path}: peak {np.abs(wave).max():.3f} would clip")
-    # Through memory: libsndfile reports a full disk as "System error".
+    # Via memory, because libsndfile reports a full disk as "System error".
     with io.BytesIO() as file:
         soundfile.write(file, wave, rate_hz, format="WAV", subtype="PCM_16")
         path.write_bytes(file.getvalue())

@@ -91,6 +91,6 @@ def check_clips(paths: Iterable[Path], least_s: float, remedy: str = "") -> None
             )
         if length_s > audio.MOST_S:
             raise InputError(
-                f"{path}: lasts {length_s / 60:.0f} minutes; a clip has at most "
+                f"{path}: lasts {length_s / 60:.0f} minutes; a clip may last at most "
                 f"{audio.MOST_S / 60:g}; cut it into clips"
             )

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 SLACK_BYTES = 64  # by which the length in a wav or au header may be wrong
-OPEN = 0xFFFFFFFF  # a length that was not known when the header was written
-SOX_OPEN = range(0x7FFFF000, 0x80000000)  # the same, as SoX writes it
+UNKNOWN = 0xFFFFFFFF  # a length that was not known when the header was written
+SOX_UNKNOWN = range(0x7FFFF000, 0x80000000)  # the same, as SoX writes it
 MOST_CHUNKS = 1000
 MOST_PAGE_BYTES = 65_307  # of an Ogg page
 
@@ -17,9 +17,9 @@ MOST_PAGE_BYTES = 65_307  # of an Ogg page
 def sound_bytes(path: Path) -> tuple[int, int]:
     """Return how many bytes of sound a wav, au or ogg file declares and how many it contains.
 
-    Both are equal for other formats, and if the length is open because the program that wrote the
-    file could not go back to the header. An ogg file only declares the length of each page, so one
-    that was truncated between two pages looks complete.
+    Both are equal for other formats, and if the length is unknown because the program that wrote
+    the file could not go back to the header. An ogg file only declares the length of each page, so
+    one that was truncated between two pages looks complete.
     """
     size = path.stat().st_size
     with open(path, "rb") as file:
@@ -48,16 +48,16 @@ def _wav_bytes(file: BinaryIO, size: int, byte_order: str) -> tuple[int, int]:
             rf64_length = struct.unpack("<Q", sizes[8:])[0] if len(sizes) == 16 else 0
         if chunk[:4] == b"data":
             return _tolerant(
-                rf64_length if rf64_length and length == OPEN else length, size - begin
+                rf64_length if rf64_length and length == UNKNOWN else length, size - begin
             )
         file.seek(begin + length + length % 2)
     return 0, 0
 
 
 def _tolerant(declared: int, present: int) -> tuple[int, int]:
-    """Return both numbers, or twice the second if the length is open or as good as right."""
-    is_open = declared == OPEN or declared in SOX_OPEN
-    if is_open or abs(declared - present) <= SLACK_BYTES:
+    """Return both numbers; ``present`` twice if the length is unknown or nearly right."""
+    is_unknown = declared == UNKNOWN or declared in SOX_UNKNOWN
+    if is_unknown or abs(declared - present) <= SLACK_BYTES:
         return present, present
     return declared, max(present, 0)
 

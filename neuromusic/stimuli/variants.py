@@ -10,7 +10,7 @@ VARIANTS = (
     "pitch",  # pitch; tempo is kept
     "speed",  # pitch and tempo together
     "resample",  # to a lower rate and back, which removes high frequencies
-    "gain",  # softer, so that nothing can clip
+    "gain",  # quieter, so that nothing can clip
     "percussive",  # percussive part
     "harmonic",  # harmonic part
 )

@@ -56,9 +56,9 @@ def draw_windows(
 ) -> list[Batch]:
     """Draw the batches of one epoch: ``windows_per_epoch`` windows of ``window`` frames.
 
-    Each window is of the next clip in a random order (every clip is drawn equally often, give or
-    take one), of a random variant, from a random start at which it contains some sound. The last
-    batch includes the remainder, so that no batch is too small for batch normalisation.
+    Each window is cut from the next clip in a random order (every clip is drawn equally often, give
+    or take one) and from a random variant of it, at a random start where it contains some sound.
+    The last batch includes the remainder, so that no batch is too small for batch normalisation.
     """
     rng = np.random.default_rng([config.train.seed, 1, epoch])
     n = config.data.windows_per_epoch

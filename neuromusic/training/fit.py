@@ -256,7 +256,7 @@ def is_helper(config: Config) -> bool:
 
 
 def _finish(out: Path, config: Config, content: dict[str, Any]) -> None:
-    """Name the best weights as the result; write the settings and the record."""
+    """Rename the best weights to those of the result; write the settings and the record."""
     if (out / trained.BEST).exists():  # otherwise the process was killed right after this line
         os.replace(out / trained.BEST, out / trained.WEIGHTS)
     trained.write_settings(out, config)

@@ -49,7 +49,7 @@ class GenreTask(pl.LightningModule):
         self.data = data
         self.selection = selection
         self.window = network.spec.n_frames
-        # A faster tempo needs more sound than one window, as far as the shortest clip has it.
+        # A faster tempo needs more sound than one window, at most the length of the shortest clip.
         reach = math.ceil(self.window * (1 + config.augment.time_scale))
         self.reach = min(reach, int(data.rows["frames"].iloc[selection.train].min()))
         # Not a buffer: several devices would send buffers to each other. See on_fit_start.

@@ -107,5 +107,5 @@ def check_checkpoint(path: Path) -> None:
         except Exception as error:
             if is_unreachable(error):
                 raise
-            # torch's own message advises to trust the file and to load it without a check.
+            # torch's own message advises trusting the file and loading it without a check.
             raise ValueError("it is damaged or contains more than data") from None

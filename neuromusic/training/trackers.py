@@ -19,7 +19,7 @@ class Tracker:
     """Writes epochs and figures, in a network's directory, to the trackers that the settings name.
 
     Everything comes from metrics.csv: for a resumed training the trackers are written again from
-    the first epoch, so nothing is missing or there twice. They are opened with the first epoch.
+    the first epoch, so nothing is missing or duplicated. They are opened with the first epoch.
     """
 
     def __init__(self, config: Config, out: Path) -> None:

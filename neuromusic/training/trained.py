@@ -61,9 +61,9 @@ class TrainedNetwork:
     meta : SetMeta
         How the features of the prepared set were computed.
     prepared : Path
-        Directory of the prepared set. If it was moved together with the network, the new place.
+        Directory of the prepared set. If it was moved together with the network, its new path.
     prepared_hash : str
-        Hash of the prepared set's record; it identifies the set wherever it lies.
+        Hash of the prepared set's record; it identifies the set wherever it is stored.
 
     Examples
     --------
@@ -92,7 +92,7 @@ class TrainedNetwork:
     def is_trained_on(self, prepared: PreparedSet) -> bool:
         """Return whether a prepared set is the one that the network was trained on.
 
-        The place of the set does not matter.
+        Its path does not matter.
         """
         return record_hash(prepared.directory) == self.prepared_hash
 

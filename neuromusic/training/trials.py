@@ -214,7 +214,8 @@ def heartbeat(search: Search, trial: optuna.Trial) -> Iterator[None]:
 
     def beat() -> None:
         while not stop.wait(HEARTBEAT_S):
-            with contextlib.suppress(StorageInternalError):  # the database may be away for a while
+            # The database may be unreachable for a while.
+            with contextlib.suppress(StorageInternalError):
                 search.storage.record_heartbeat(trial_id)
 
     thread = threading.Thread(target=beat, daemon=True)

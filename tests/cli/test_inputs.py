@@ -93,6 +93,6 @@ def test_modulation_of_precomputed_log_mel(tmp_path):
     data = prepare_features(tmp_path / "f.npz", out=tmp_path / "p", front_end="modulation")
     assert data.meta.front_end_name == "modulation"
     assert data.features.shape[1] == data.meta.n_channels * data.meta.n_bands
-    with pytest.raises(InputError, match="prepare it from sound"):
+    with pytest.raises(InputError, match="prepare the set from sound"):
         prepare_features(tmp_path / "f.npz", out=tmp_path / "q", front_end="scattering")
     assert not (tmp_path / "q").exists()

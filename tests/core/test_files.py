@@ -34,7 +34,7 @@ def test_a_missing_file_is_not_called_damaged(read, tmp_path):
 
 
 def test_an_unreachable_file_is_not_called_damaged(tmp_path, monkeypatch):
-    """A library that hides the error of the disk behind its own does not change that."""
+    """Even if a library hides the disk error behind one of its own."""
     path = tmp_path / "file"
     path.touch()
 
@@ -69,7 +69,7 @@ def test_a_row_with_too_many_cells_is_refused(tmp_path, as_text):
 def test_a_file_beyond_the_size_limit_is_refused(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_text("a\n" * 1000)
-    with pytest.raises(InputError, match=r"has 2 kB; such a table has at most 1 kB"):
+    with pytest.raises(InputError, match=r"is 2 kB; such a table may be at most 1 kB"):
         files.read_table(path, most_bytes=1000)
 
 

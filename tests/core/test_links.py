@@ -1,4 +1,4 @@
-"""Names and links that lead out of their directory, and manipulated tables, are refused."""
+"""Names and links that point outside their directory, and manipulated tables, are refused."""
 
 import json
 import os
@@ -57,11 +57,11 @@ def make_lists(small_clips, root, link):
 
 @pytest.mark.parametrize(
     ("column", "value", "message"),
-    [("path", "../../x.wav", "leaves the directory"), ("path", "/etc/x.wav", "leaves"),
-     ("path", "blues/../../x.wav", "leaves"), ("clip", "../x.wav", "is not a plain name"),
+    [("path", "../../x.wav", "points outside"), ("path", "/etc/x.wav", "points outside"),
+     ("path", "blues/../../x.wav", "points outside"), ("clip", "../x.wav", "is not a plain name"),
      ("genre", "../../blues", "is not a plain name"), ("run", "one", "is not a whole number")],
 )  # fmt: skip
-def test_a_list_that_leaves_its_directory_is_refused(lists, column, value, message):
+def test_a_list_that_points_outside_its_directory_is_refused(lists, column, value, message):
     table = pd.read_csv(lists / "train.tsv", sep="\t", dtype=str, keep_default_na=False)
     table.loc[1, column] = value
     table.to_csv(lists / "train.tsv", sep="\t", index=False)
@@ -97,7 +97,7 @@ def test_links_out_of_a_list_are_followed_only_if_the_list_was_made_of_links(
     shutil.copy(path, secret)
     path.unlink()
     path.symlink_to(secret)
-    with pytest.raises(InputError, match="is a link that leaves"):
+    with pytest.raises(InputError, match="is a link that points outside"):
         read_lists(lists)
 
 
@@ -107,7 +107,7 @@ def test_variants_are_not_written_through_a_link(lists, tmp_path):
     before = sorted(outside.iterdir())
     shutil.rmtree(lists / "blues")
     (lists / "blues").symlink_to(outside)
-    with pytest.raises(InputError, match="is a link that leaves"):
+    with pytest.raises(InputError, match="is a link that points outside"):
         augment(lists)
     assert sorted(outside.iterdir()) == before
 
@@ -126,7 +126,7 @@ def test_a_network_with_a_link_out_of_its_directory_is_refused(run, tmp_path, na
     (tmp_path / "victim").mkdir()
     (run / name).unlink(missing_ok=True)
     (run / name).symlink_to(tmp_path / "victim")
-    with pytest.raises(InputError, match="is a link that leaves"):
+    with pytest.raises(InputError, match="is a link that points outside"):
         load_network(run)
 
 
@@ -191,9 +191,7 @@ def test_linked_files_of_a_folder_stay_in_the_directory_of_their_class(tmp_path,
         assert (out / path).is_file()
 
 
-def test_a_table_of_tracks_cannot_link_a_file_outside_of_the_lists(
-    tmp_path, small_clips, monkeypatch
-):
+def test_a_table_of_tracks_cannot_link_a_file_outside_the_lists(tmp_path, small_clips, monkeypatch):
     """tracks.csv of FMA contains a genre, which becomes the name of a directory."""
     source = str(next(small_clips.iterdir()))
     row = {"genre": "../../x", "track": "000002", "clip": "000002.mp3", "source": source}
@@ -208,7 +206,7 @@ def test_a_table_of_tracks_cannot_link_a_file_outside_of_the_lists(
     assert not (tmp_path / "a").exists()
 
 
-def test_a_path_of_250_characters(tmp_path):
+def test_a_path_of_250_characters_is_read(tmp_path):
     """Long names of files and directories with spaces and Chinese characters."""
     deep = tmp_path
     while len(str(deep / "短い 歌.wav")) < 240:

@@ -135,7 +135,7 @@ def test_a_73_file_cannot_make_us_read_another_file(tmp_path):
         return file.create_virtual_dataset("x", layout)
 
     for make in (external, virtual):
-        with pytest.raises(InputError, match="lies in another file") as caught:
+        with pytest.raises(InputError, match="is stored in another file") as caught:
             read_order(hdf5_order(path, make), "train")
         assert "geheim" not in str(caught.value)
     hdf5_order(tmp_path / "real.mat", lambda file: file.create_dataset("x", data=[1]))
@@ -143,7 +143,7 @@ def test_a_73_file_cannot_make_us_read_another_file(tmp_path):
         with h5py.File(path, "w") as file:
             file["other"] = 1
             file["TrnOrd"] = link
-        with pytest.raises(InputError, match="is a link to elsewhere"):
+        with pytest.raises(InputError, match="TrnOrd is a link"):
             read_order(path, "train")
 
 
@@ -161,7 +161,7 @@ def test_a_73_cell_array_has_the_shape_that_matlab_shows(tmp_path):
     assert cells.tolist() == [["<float64>", "b", "c"], ["d", "e", "f"]]
 
 
-def test_written_variables_are_what_scipy_reads_and_equal_bytes(tmp_path):
+def test_scipy_reads_written_variables_and_equal_variables_give_equal_bytes(tmp_path):
     source = {"x": np.arange(6.0).reshape(2, 3)}
     variables = {
         "x": ReadLater(source, "x"), "vector": np.arange(3.0), "names": cell(["a", "bc"]),

@@ -218,7 +218,7 @@ def test_a_full_disk_is_reported_and_kept_work_stays(tmp_path, keep):
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert "File too large" in done.stdout and "MiB are free" in done.stdout
+    assert "File too large" in done.stdout and "MiB free" in done.stdout
     assert ("the same command continues it" in done.stdout) == keep
     assert names(tmp_path) == [".out.partial"] * keep
 
@@ -234,7 +234,7 @@ def test_a_note_says_what_is_kept_unless_the_input_is_wrong(tmp_path):
         marker.touch() if has_marker else marker.unlink(missing_ok=True)
         with (
             pytest.raises(type(error)) as caught,
-            outputs.noting_what_is_kept(tmp_path, marker, "resume it"),
+            outputs.add_resume_note(tmp_path, marker, "resume it"),
         ):
             raise error
         assert getattr(caught.value, "__notes__", []) == ["resume it"] * has_note
@@ -305,7 +305,7 @@ def test_a_file_system_without_locks_gives_a_warning(tmp_path, monkeypatch, capl
     assert names(tmp_path) == ["out"]
 
 
-def test_a_place_that_cannot_be_written_is_reported(tmp_path):
+def test_a_path_that_cannot_be_written_is_reported(tmp_path):
     (tmp_path / "file").touch()
     with (
         pytest.raises(InputError, match="part of its path is a file"),

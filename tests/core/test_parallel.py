@@ -60,14 +60,14 @@ def test_work_is_done_in_other_processes_only_with_several_workers_on_the_cpu():
 
 
 @pytest.mark.parametrize("end", [os._exit, signal.raise_signal])
-def test_a_worker_that_is_killed_is_reported_and_no_other_is_left(end):
+def test_a_killed_worker_is_reported_and_no_other_is_left(end):
     before = multiprocessing.active_children()
     with pytest.raises(ResourceError, match=r"a worker process was killed; .*workers than 2"):
         run(Machine(2), end, [(signal.SIGKILL,)] * 4)
     assert multiprocessing.active_children() == before
 
 
-def test_the_handlers_of_signals_and_the_main_module_are_restored():
+def test_signal_handlers_and_the_main_module_are_restored():
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     main = sys.modules["__main__"]
     run(Machine(2), operator.neg, [(1,), (2,)])

@@ -1,4 +1,4 @@
-"""BIDS file names, against the regular expressions of the specification's own examples."""
+"""BIDS file names, compared with regular expressions."""
 
 import re
 

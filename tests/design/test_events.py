@@ -160,7 +160,7 @@ def test_other_rows_are_refused_or_read_correctly(tmp_path_factory, rows):
     [("0\t15\t'pop'\t1\t0\t15\t7", "more cells|saw 7"), ("0\t15\t'pop'", "expected numbers"),
      ("0\t15\t'pop'\t-1\t0\t15", "track '-1'"), ("0\t15\t'pop'\t123456\t0\t15", "track '123456'"),
      ("0\t1_5\t'pop'\t1\t0\t15", "expected numbers"), ("0\t15\t'pop'\t1\t0\tinf", "end inf"),
-     ("0\t15\t'pop'\t1\t0\t1e9", "are not a part of a track"),
+     ("0\t15\t'pop'\t1\t0\t1e9", "are not within a track"),
      ("0\t15\t'po\x1b[31mp'\t1\t0\t15", "unknown genre")],
 )  # fmt: skip
 def test_rows_that_pandas_or_python_would_accept_are_refused(tmp_path, row, message):

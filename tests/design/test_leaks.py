@@ -98,7 +98,7 @@ def test_lists_without_leaks_exit_with_0(orders, runner):
 
 
 def test_the_real_orders_share_what_the_design_document_says(shared, tmp_path, runner):
-    """And what plain sets of artists give."""
+    """And what plain sets of artists show."""
     orders, table = shared / "data/orders", shared / "data/gtzan/artists.tsv"
     (tmp_path / "none").mkdir()
     arguments = [
@@ -148,7 +148,7 @@ def test_torchaudio_leaves_out_the_replicas_that_sturm_found():
     [
         ("track\tartist\n", r"no column artist_group, fault"),
         ("track\tartist_group\tfault\nblues.00001\t\t\n", r"a\.tsv, row 2: has no artist_group"),
-        ("track\tartist_group\tfault\na\tx\t\nb\ty\t\na\tx\t\n", r"row 4: a is in row 2 already"),
+        ("track\tartist_group\tfault\na\tx\t\nb\ty\t\na\tx\t\n", r"row 4: a is already in row 2"),
         (
             "track\tartist_group\tfault\nblues.00001\tx\t\n",
             r"has no row for the track .* and \d+ others",
@@ -308,7 +308,7 @@ def test_levels_beyond_the_track_need_an_artist_table(level):
 
 
 def test_exact_and_near_copies_are_found(small_clips, tmp_path, runner):
-    """One training clip has the samples of a test clip; another is its MP3, softer and later."""
+    """One training clip has the samples of a test clip; another is its MP3, quieter and later."""
     here = tmp_path / "clips"
     here.mkdir()
     for path in small_clips.iterdir():

@@ -13,7 +13,7 @@ RUNS = [1, 2, 3, 4]
     [(HeldOutRuns(), [4]), (HeldOutRuns(0), []), (HeldOutRuns(2, (4,)), [2, 3]),
      (HeldOutRuns([1, 3]), [1, 3]), (HeldOutRuns(0, (1, 2, 3)), [])],
 )  # fmt: skip
-def test_validation_runs_are_the_last_ones_or_those_that_are_named(held_out, expected):
+def test_validation_runs_are_the_last_ones_or_those_given(held_out, expected):
     assert held_out.runs(RUNS) == expected
 
 
@@ -30,7 +30,7 @@ def test_validation_runs_are_the_last_ones_or_those_that_are_named(held_out, exp
         (HeldOutRuns(0, (1, 2, 3, 4)), "data.validation_runs: 0 of 0 runs leave none"),
     ],
 )
-def test_impossible_runs_are_refused_with_the_setting(held_out, message):
+def test_impossible_runs_are_refused_and_the_setting_is_named(held_out, message):
     with pytest.raises(InputError, match=message):
         held_out.runs(RUNS, "data.")
 

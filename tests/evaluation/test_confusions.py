@@ -51,7 +51,7 @@ def compare(root, seed=0):
     )  # fmt: skip
 
 
-def test_matrices_are_scikit_learns_and_correlations_scipys(place, caplog):
+def test_matrices_agree_with_scikit_learn_and_correlations_with_scipy(place, caplog):
     root, answers = place
     caplog.set_level("INFO", "neuromusic")
     returned = compare(root)
@@ -77,7 +77,7 @@ def test_matrices_are_scikit_learns_and_correlations_scipys(place, caplog):
     assert (root / "out/confusions.png").stat().st_size > 10_000
 
 
-def test_the_seed_decides_the_permutations(place):
+def test_the_seed_determines_the_permutations(place):
     root, _ = place
     compare(root)
     before = (root / "out/correlations.tsv").read_bytes()
@@ -87,7 +87,7 @@ def test_the_seed_decides_the_permutations(place):
     assert (root / "out/correlations.tsv").read_bytes() != before
 
 
-def test_p_is_that_of_all_permutations():
+def test_p_agrees_with_all_permutations():
     rng = np.random.default_rng(1)
     first = rng.random((5, 5))
     second = first + 0.7 * rng.random((5, 5))
@@ -103,7 +103,7 @@ def test_p_is_that_of_all_permutations():
 
 
 def test_unrelated_matrices_are_seldom_significant():
-    """Under the null hypothesis, p is below .05 in one of twenty."""
+    """Under the null hypothesis, p is below .05 in one pair of twenty."""
     rng = np.random.default_rng(2)
     p = [
         significance.mantel_test(rng.random((10, 10)), rng.random((10, 10)), rng, 200)[1]
@@ -113,7 +113,7 @@ def test_unrelated_matrices_are_seldom_significant():
 
 
 def test_the_real_judgements_agree_with_the_laboratorys_sums(shared):
-    """The accuracy that Excel left in each sheet, and the true genres of the test order."""
+    """The accuracy that Excel stored in each sheet, and the true genres of the test order."""
     folder = shared / "data/behaviour"
     table, respelt = read_behaviour(folder, list(GENRES))
     assert respelt == {"Cassical": "classical"}

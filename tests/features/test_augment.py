@@ -130,14 +130,14 @@ def test_shift_rolls_gain_scales_and_the_original_is_unchanged(wave):
     assert (variant(wave, "original")[0] == wave).all()
 
 
-def test_stretch_equals_librosas(wave):
+def test_stretch_matches_librosa(wave):
     out, parameters = variant(wave, "stretch")
     theirs = librosa.effects.time_stretch(wave, rate=parameters["rate"])
     assert len(out) == min(len(theirs), len(wave))
     assert correlation(out, theirs) > 0.99
 
 
-def test_pitch_equals_librosas(wave):
+def test_pitch_matches_librosa(wave):
     out, parameters = variant(wave, "pitch")
     theirs = librosa.effects.pitch_shift(
         wave, sr=22050, n_steps=parameters["pitch_semitones"], res_type="soxr_hq"
@@ -145,7 +145,7 @@ def test_pitch_equals_librosas(wave):
     assert correlation(out, theirs) > 0.99
 
 
-def test_speed_equals_librosas_resampling(wave):
+def test_speed_matches_resampling_by_librosa(wave):
     out, parameters = variant(wave, "speed")
     theirs = librosa.resample(wave, orig_sr=22050 * parameters["rate"], target_sr=22050)
     n = min(len(out), len(theirs))
@@ -165,7 +165,7 @@ def test_resample_removes_the_treble_and_nothing_else(wave):
 
 
 @pytest.mark.parametrize("part", ["harmonic", "percussive"])
-def test_harmonic_and_percussive_parts_equal_librosas(wave, part):
+def test_harmonic_and_percussive_parts_match_librosa(wave, part):
     out, parameters = variant(wave, part)
     theirs = getattr(librosa.effects, part)(wave, margin=parameters["margin"])
     np.testing.assert_allclose(out, theirs, atol=2e-3)
@@ -188,7 +188,7 @@ def test_a_silent_gap_is_handled_as_by_librosa(wave):
 @given(
     st.integers(1, 80), st.integers(1, 1100), st.integers(0, 2**32 - 1), st.sampled_from([9, 2**15])
 )
-def test_the_moving_median_equals_numpys(n, columns, seed, end):
+def test_the_moving_median_equals_that_of_numpy(n, columns, seed, end):
     x = np.random.default_rng(seed).integers(0, end, (n, columns)).astype(np.int16)
     padded = np.pad(x, ((15, 15), (0, 0)), mode="symmetric")
     theirs = np.median(np.lib.stride_tricks.sliding_window_view(padded, 31, 0), axis=-1)
@@ -223,7 +223,7 @@ def test_the_gpu_functions_compute_the_same(wave, compute, n_samples, monkeypatc
 
 
 @pytest.mark.parametrize("length", [1716, 1936, 2200, 2464])
-def test_another_speed_equals_soxrs(wave, length):
+def test_another_speed_matches_soxr(wave, length):
     theirs = soxr.resample(wave, 22050 * 2048 / length, 22050)
     ours = Spectrum(torch.from_numpy(wave)).at_speed(length)
     assert abs(len(ours) - len(theirs)) <= 1
@@ -233,13 +233,13 @@ def test_another_speed_equals_soxrs(wave, length):
 
 
 @pytest.mark.parametrize("rate_hz", [5000, 8011, 12000])
-def test_resampling_down_and_up_equals_soxrs(wave, rate_hz):
+def test_resampling_down_and_up_matches_soxr(wave, rate_hz):
     theirs = soxr.resample(soxr.resample(wave, 22050, rate_hz), rate_hz, 22050)
     ours = Spectrum(torch.from_numpy(wave)).without_treble(rate_hz / 22050)
     assert correlation(ours.numpy(), theirs) > 0.999
 
 
-def test_variants_of_a_real_clip_equal_librosas(shared):
+def test_variants_of_a_real_clip_match_librosa(shared):
     path = shared / "data/gtzan/genres/reggae/reggae.00003.wav"
     wave = soundfile.read(path, dtype="float32")[0][: 4 * 22050]
     for name, function in (

@@ -39,7 +39,7 @@ def test_every_front_end_has_frames_centred_on_their_time_and_a_floor(name):
     assert abs(loudest * spec.frame_s - 1.2) <= spec.frame_s
 
 
-def test_an_unknown_front_end_is_an_error_that_names_a_similar_one():
+def test_the_error_for_an_unknown_front_end_suggests_a_similar_one():
     with pytest.raises(InputError, match="did you mean 'cochleagram'"):
         front_end("cochleogram")
 

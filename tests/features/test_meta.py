@@ -1,4 +1,4 @@
-"""SetMeta: what prepared.json says about the features."""
+"""SetMeta: the content of prepared.json."""
 
 import json
 
@@ -33,13 +33,13 @@ def test_json_restores_the_metadata_of_every_front_end(name):
         ({"classes": ["../a"]}, "x, classes: '../a' is not a plain name"),
     ],
 )
-def test_wrong_metadata_is_named(change, message):
+def test_the_error_names_the_wrong_key(change, message):
     with pytest.raises(InputError) as caught:
         SetMeta.from_json(META.to_json() | change, "x", "do y")
     assert str(caught.value).startswith(message)
 
 
-def test_metadata_differ_by_everything_but_the_classes():
+def test_metadata_are_compared_in_everything_but_the_classes():
     other = SetMeta.of_front_end("audio", front_end("logmel"), ["jazz"])
     assert META.first_difference(other) is None
     other = SetMeta.of_front_end("audio", front_end("logmel", n_mels=64), ["blues", "rock"])

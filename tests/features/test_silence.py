@@ -135,7 +135,7 @@ def test_a_silent_variant_is_not_trained_on():
 
 
 def test_silent_variants_are_named_and_a_silent_clip_is_refused(tmp_path, caplog):
-    """A soft tick has a silent harmonic part; a softer one is silent throughout."""
+    """A quiet tick has a silent harmonic part; a quieter one is silent throughout."""
     caplog.set_level(logging.WARNING)
     tick = np.zeros(22050)
     tick[[6000, 15000]] = 0.004
@@ -147,7 +147,7 @@ def test_silent_variants_are_named_and_a_silent_clip_is_refused(tmp_path, caplog
     machine = Machine(workers=1)
     prepare(tmp_path / "tick_lists", out=tmp_path / "prepared", machine=machine)
     assert caplog.messages == ["silent, so not used for training: a.wav (harmonic)"]
-    with pytest.raises(InputError, match=r"a\.wav: is too soft"):
+    with pytest.raises(InputError, match=r"a\.wav: is too quiet"):
         prepare(tmp_path / "soft_lists", out=tmp_path / "new", machine=machine)
     assert not (tmp_path / "new").exists()
 

@@ -33,7 +33,7 @@ def log_messages():
 
 
 def presentations(root, split, run):
-    """Return the presentations of a run, straight from the list."""
+    """Return the presentations of a run, directly from the list."""
     table = read_lists(root / "lists")
     return table[(table["split"] == split) & (table["run"] == run)].sort_values("trial")
 

@@ -74,16 +74,16 @@ def test_the_tr_is_in_seconds_whatever_the_unit_of_the_header(tmp_path, zoom, un
     assert "has 5 volumes; its events need 6" in check_run(run.space.files, run.space, 6)
 
 
-def test_voxels_are_those_of_nibabel_scaled(tmp_path):
+def test_voxels_are_the_scaled_values_of_nibabel(tmp_path):
     series = np.random.default_rng(0).normal(1000, 9, (3, 4, 5, 6))
     image = nibabel.Nifti1Image(series, np.eye(4))
     image.set_data_dtype(np.int16)
     nibabel.save(image, tmp_path / "bold.nii")
     voxels = np.array([0, 7, 59])
     expected = nibabel.load(tmp_path / "bold.nii").get_fdata().reshape(60, 6)[voxels].T
-    found = read_voxels([tmp_path / "bold.nii"], voxels)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    values = read_voxels([tmp_path / "bold.nii"], voxels)
+    assert values.dtype == np.float32
+    np.testing.assert_allclose(values, expected, rtol=1e-6)
 
 
 def test_a_file_that_is_cut_short_or_has_no_time_axis_is_named(tmp_path):

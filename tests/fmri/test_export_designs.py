@@ -27,7 +27,7 @@ def spm_response(values):
 
 @pytest.mark.parametrize(("split", "stem"), [("train", TRAINING), ("test", TEST)])
 def test_octave_loads_spm_conditions_and_regressors(exported, octave, split, stem):
-    """As SPM's own loader does: names, onsets, durations, pmod by their number, and R."""
+    """As SPM's own loader does: names, onsets, durations, pmod by index, and R."""
     code = f"""
     c = load('{stem}_conditions.mat');
     assert(iscell(c.names) && rows(c.names) == 1 && size(c.onsets) == size(c.names));

@@ -86,8 +86,8 @@ def test_the_truth_lies_on_the_grid_of_the_images(simulated):
     assert areas.names == ["A1", "belt", "PB", "T2T3", "noise"]
     for name, rows in table.groupby("area"):
         np.testing.assert_array_equal(areas.voxels(name), rows["voxel"])
-    four = read_areas(Rois("auditory", atlas), space)
-    assert (four.label > 0).sum() == 4 * 60
+    auditory = read_areas(Rois("auditory", atlas), space)
+    assert (auditory.label > 0).sum() == 4 * 60
     whole = read_areas(Rois("whole"), space)
     assert (whole.label > 0).sum() == len(table)
 
@@ -100,7 +100,7 @@ def test_events_are_copied_from_the_dataset(simulated, tiny_bids):
     assert check_dataset(orders, simulated)[1] == []
 
 
-def test_events_are_written_as_ds003720_writes_them(shared, tmp_path):
+def test_events_are_written_as_in_ds003720(shared, tmp_path):
     """From the trials of a real run; only the place of a clip in its track is unknown."""
     real = shared / "data/ds003720/sub-001/func/sub-001_task-Training_run-01_events.tsv"
     [file] = [f for f in find_events(shared / "data/ds003720") if f.path == real]
@@ -172,8 +172,8 @@ def test_without_noise_a_voxel_is_a_convolved_sum_of_units(tiny_run, tiny_bids, 
         units = units[np.maximum(np.arange(410) * 50 - 1, 0)][10:]
         voxels = image[:, index * 8 : index * 8 + 8]
         design = np.column_stack([units, np.ones(len(units))])
-        left = voxels - design @ np.linalg.lstsq(design, voxels, rcond=None)[0]
-        assert left.std() < 0.4  # images contain whole numbers, with a rounding error of 0.29
+        residual = voxels - design @ np.linalg.lstsq(design, voxels, rcond=None)[0]
+        assert residual.std() < 0.4  # images contain whole numbers, with a rounding error of 0.29
         assert voxels.std() > 5
 
 

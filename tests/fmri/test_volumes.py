@@ -60,12 +60,12 @@ def test_resampling_keeps_constants_and_averages_slow_signals(n_vol, frame_s):
     np.testing.assert_allclose(binned(volumes.lanczos_weights, constant, centre_s, n_vol), 3.0)
     slow = np.cos(2 * np.pi * 0.01 * centre_s)[:, None]
     middle = slice(3, n_vol - 3)
-    values = [binned(of, slow, centre_s, n_vol)[middle] for of in volumes.BINNINGS.values()]
+    values = [binned(w, slow, centre_s, n_vol)[middle] for w in volumes.BINNINGS.values()]
     np.testing.assert_allclose(values[0], values[1], atol=0.02)
 
 
-def test_resampling_does_not_alias_where_the_mean_does():
-    """A tone above half the rate of volumes, which scipy's decimation removes too."""
+def test_lanczos_resampling_does_not_alias_but_the_mean_does():
+    """A tone above half the sampling rate of the volumes, which scipy's decimation removes too."""
     rate_hz, n_vol = 20.0, 100
     centre_s = (np.arange(round(n_vol * grid.TR_S * rate_hz)) + 0.5) / rate_hz
     tone = np.sin(2 * np.pi * 0.55 * centre_s)[:, None]

@@ -1,4 +1,4 @@
-"""Windows in threads, and pooled to clips."""
+"""Inference in threads, and pooling of windows to clips."""
 
 import itertools
 

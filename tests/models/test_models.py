@@ -1,4 +1,4 @@
-"""One test over every registered network, and what is special about some."""
+"""Tests of every registered network, and of the properties of particular ones."""
 
 import math
 
@@ -48,8 +48,8 @@ def without_dropout(network):
 
 def memorise(network, x, y):
     """Return the loss after at most 60 steps on the same windows."""
-    many = sum(p.numel() for p in network.parameters()) > 5e6
-    optimizer = torch.optim.Adam(network.parameters(), 5e-4 if many else 1e-3)
+    is_large = sum(p.numel() for p in network.parameters()) > 5e6
+    optimizer = torch.optim.Adam(network.parameters(), 5e-4 if is_large else 1e-3)
     for step in range(60):
         loss = torch.nn.functional.cross_entropy(network(x), y)
         if step == 0:
@@ -85,8 +85,8 @@ def test_every_network(name, tmp_path):
 
     network.eval()
     with torch.no_grad():
-        many = network(x)
-        torch.testing.assert_close(network(x[3:4]), many[3:4], atol=1e-3, rtol=1e-3)
+        logits = network(x)
+        torch.testing.assert_close(network(x[3:4]), logits[3:4], atol=1e-3, rtol=1e-3)
         active = network.activations(x)
     assert list(active) == [stage.name for stage in network.stages]
     for stage in network.stages:
@@ -251,7 +251,7 @@ def test_unknown_names_and_short_windows_are_refused():
 
 
 def test_relu_after_the_pool_equals_relu_before_it():
-    # The predecessors' networks have it before the pool; after it there is less to compute.
+    # The predecessors' networks have ReLU before the pool; after it there is less to compute.
     spec = InputSpec(n_bands=128, n_frames=65, frame_s=0.023, n_classes=10)
     ours = create_model("cnn4", spec, seed=0).blocks["conv1"]
     conv, norm, pool, relu = ours

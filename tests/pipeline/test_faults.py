@@ -223,7 +223,7 @@ def test_a_missing_clip_is_named(place, other_lists):
     first.unlink()
     faults.clear(place, PREPARE_OTHER)
     code = faults.finish(place, PREPARE_OTHER.command())
-    check_refused(place, PREPARE_OTHER, code, first.name, "not there")
+    check_refused(place, PREPARE_OTHER, code, first.name, "does not exist")
     faults.check_tidy(place, PREPARE_OTHER)
 
 
@@ -399,7 +399,7 @@ def test_damaged_weights_are_named(place, how):
     faults.damage(place / "bad/model.safetensors", how)
     code = faults.finish(place, step.command())
     shutil.rmtree(place / "bad")
-    check_refused(place, step, code, "bad/model.safetensors", "damaged")
+    check_refused(place, step, code, "bad/model.safetensors", "is not a readable file of weights")
 
 
 @pytest.mark.parametrize("how", ["cut", "empty"])

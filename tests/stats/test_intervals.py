@@ -19,7 +19,7 @@ def test_the_interval_of_a_difference_agrees_with_the_paired_bootstrap_of_scipy(
     assert percentiles95(means[0] - means[1]) == pytest.approx(tuple(expected), abs=0.015)
 
 
-def test_the_interval_contains_the_true_mean_in_95_of_100_cases():
+def test_the_interval_contains_the_true_mean_in_95_percent_of_cases():
     """Groups of 4 values that share most of their variance."""
     rng = np.random.default_rng(2)
     groups = np.repeat(np.arange(60), 4)

@@ -99,7 +99,7 @@ def test_a_truncated_file_is_refused_by_name(tmp_path, suffix, share):
 
 
 @pytest.mark.parametrize("suffix", ["flac", "mp3"])
-def test_missing_samples_are_noticed_whatever_length_is_expected(tmp_path, suffix):
+def test_missing_samples_are_detected_whatever_length_is_expected(tmp_path, suffix):
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, chirp(22050, 5), 22050)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -190,7 +190,7 @@ def test_a_file_shorter_than_its_header_declares_is_truncated(tmp_path, form, en
 
 
 @pytest.mark.parametrize("size", [(8, 0), *[(n, n) for n in (0xFFFFFFFF, 0x7FFFF000, 0x7FFFFFFF)]])
-def test_wavs_with_an_open_length_are_complete(tmp_path, size):
+def test_a_wav_of_unknown_length_is_read_to_its_end(tmp_path, size):
     """ffmpeg and SoX write them to a pipe, and libsndfile until it closes a file."""
     path = tmp_path / "a.wav"
     soundfile.write(path, chirp(22050), 22050, subtype="PCM_16")

@@ -168,7 +168,7 @@ def test_any_values_give_writable_settings_or_an_error_in_one_line(values):
      ("model.options.x = " + "[" * 30 + "]" * 30, "nested more than 16 deep"),
      ("sweep.space" + ".a" * 3000 + " = 1", "nested more than 16 deep"),
      ("train.lr = '" + "x" * 9000 + "'", "train.lr"), ("\x00", "is not a readable TOML file"),
-     ("#" + "x" * 17_000, "has 17 kB; a file of settings has at most 16 kB")],
+     ("#" + "x" * 17_000, "is 17 kB; a file of settings may be at most 16 kB")],
 )  # fmt: skip
 def test_huge_or_deeply_nested_settings_are_refused_in_one_line(tmp_path, text, message):
     path = tmp_path / "x.toml"

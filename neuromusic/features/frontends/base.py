@@ -1,4 +1,4 @@
-"""What all front ends have in common: the FrontEnd protocol, finding one by name, silent frames.
+"""What all front ends have in common: the FrontEnd protocol, look-up by name, silent frames.
 
 A front end is a frozen set of parameters with a method ``compute`` from a wave to features, one row
 per channel and band and one column per frame; frame k is centred on k * frame_s.
@@ -60,7 +60,7 @@ def front_end_names() -> list[str]:
 
 
 def front_end(name: str, **parameters: Any) -> FrontEnd:
-    """Return a front end by name; raise InputError if there is none of that name."""
+    """Return a front end by name; raise InputError if the name is unknown."""
     # JSON turns tuples into lists.
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items()}
     return cast(FrontEnd, _class(name)(**fields))
@@ -102,7 +102,7 @@ def frames_with_sound(features: NDArray[Any], floor: float | None) -> NDArray[np
     """Return which frames of features (bands, n_frames) contain sound, (n_frames,).
 
     A frame is silent if all its features, in float16, equal ``floor``, as those of digital zeros
-    do. Without a floor (features that were given, not computed) no frame counts as silent.
+    do. Without a floor (features precomputed elsewhere) no frame counts as silent.
     """
     if floor is None:
         return np.ones(features.shape[1], dtype=np.bool_)

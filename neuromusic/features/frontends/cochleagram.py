@@ -1,4 +1,4 @@
-"""Front end: cochleagram, the energies of gammatone filters as in the inner ear."""
+"""Front end: cochleagram, the energies of gammatone filters, a model of the inner ear."""
 
 import math
 from dataclasses import dataclass

@@ -16,11 +16,11 @@ if TYPE_CHECKING:  # torch is imported only when features are computed
 
 @dataclass(frozen=True)
 class MelSpec:
-    """Parameters of a log-mel spectrogram, as of librosa.feature.melspectrogram.
+    """Parameters of a log-mel spectrogram, as in librosa.feature.melspectrogram.
 
-    The power is in dB re 1 and limited to an absolute floor, not to one below the clip's own
-    maximum, so a softer clip remains softer. The floor of -80 dB is about the noise of 16-bit
-    sound.
+    The power is in dB re 1 and limited to an absolute floor, not to one relative to the clip's own
+    maximum, so a quieter clip remains quieter. The floor of -80 dB is about the noise level of
+    16-bit sound.
     """
 
     rate_hz: int = RATE_HZ

@@ -103,7 +103,7 @@ def _log_axis(n_mels: int) -> NDArray[np.float32]:
 
 @lru_cache(maxsize=4)
 def _modulation_filters(spec: ModulationSpec, size: tuple[int, int]) -> list[Tensor]:
-    """Return each channel's gains on the frequencies of a two-dimensional transform of a size."""
+    """Return each channel's gains for a two-dimensional Fourier transform of shape ``size``."""
     scale = np.fft.fftfreq(size[0], 1 / PER_OCTAVE)[:, None]  # cycles/octave
     rate = np.fft.fftfreq(size[1], spec.mel_frame_s)[None, :]  # Hz
     gains = []

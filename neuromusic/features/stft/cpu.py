@@ -24,7 +24,7 @@ ZERO, ONE = np.float32(0), np.float32(1)
 
 # A power is coded as a positive 16-bit number: the bits of a float32 with 9 bits of its fraction
 # (0.05 % of a magnitude), from 2 ** -36 (a 60th of 16-bit noise) to 2 ** 28 (a tone of amplitude
-# 32). Codes sort as the powers do.
+# 32). Codes sort in the same order as the powers.
 SHIFT, LOWEST = np.int32(14), np.int32((127 - 36) << 23)
 
 
@@ -72,7 +72,7 @@ def band_powers(wave: Tensor, window: Tensor, hop: int, filters: Tensor) -> Tens
 def _filter_weights(
     filters: Tensor,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
-    """Return the first bin of each band, where each band's weights begin and end, all weights."""
+    """Return the first bin of each band, the offsets of each band's weights, and all weights."""
     nonzero = [band.nonzero().flatten() for band in filters.T]
     first = [int(bins[0]) if len(bins) else 0 for bins in nonzero]
     ends = [int(bins[-1]) + 1 if len(bins) else 0 for bins in nonzero]
@@ -196,24 +196,24 @@ def _sum_bands(bins: Any, first: Any, weights: Any, starts: Any, out: Any) -> No
     """
     n, n_bins = bins.shape
     # 64 frames are summed side by side (SIMD); their powers are transposed, eight rows at a time.
-    side, few = 64, 8
-    rows, power = np.zeros((few, n_bins), np.float32), np.zeros((n_bins, side), np.float32)
-    total = np.empty(side, np.float32)
-    for begin in range(0, n, side):
-        width = min(side, n - begin)
-        for top in range(0, width, few):
-            for frame in range(min(few, width - top)):
+    lanes, n_rows = 64, 8
+    rows, power = np.zeros((n_rows, n_bins), np.float32), np.zeros((n_bins, lanes), np.float32)
+    total = np.empty(lanes, np.float32)
+    for begin in range(0, n, lanes):
+        width = min(lanes, n - begin)
+        for top in range(0, width, n_rows):
+            for frame in range(min(n_rows, width - top)):
                 source, row = bins[begin + top + frame], rows[frame]
                 for k in range(n_bins):
                     row[k] = source[k].real ** 2 + source[k].imag ** 2
             for k in range(n_bins):
-                for frame in range(few):
+                for frame in range(n_rows):
                     power[k, top + frame] = rows[frame, k]
         for band in range(len(first)):
             total[:] = 0
             for i in range(starts[band], starts[band + 1]):
                 weight, bin_power = weights[i], power[first[band] + i - starts[band]]
-                for frame in range(side):
+                for frame in range(lanes):
                     total[frame] += weight * bin_power[frame]
             _copy(total, out[band, begin : begin + width])
 
@@ -269,7 +269,7 @@ def _interpolate_and_turn(
 
 @compiled
 def _encode_powers(bins: Any, out: Any) -> None:
-    """Write the powers of bins as 16-bit codes (int16) that sort as they do."""
+    """Write the powers of bins as int16 codes that sort in the same order as the powers."""
     n, n_bins = bins.shape
     powers = np.empty(n_bins, np.float32)
     bits = powers.view(np.int32)

@@ -41,7 +41,7 @@ Step = tuple[int, int, int, int]  # written, read, read, 1 for the larger or 0 f
 def mirrored_rows(n: int) -> NDArray[np.intp]:
     """Return which of n rows form the column of each tile, (tiles + 2, TILE).
 
-    One column more at either end; the borders are mirrored, as in the mode "reflect" of
+    There is one extra column at either end; the borders are mirrored, as in the mode "reflect" of
     scipy.ndimage.median_filter.
     """
     place = np.arange(-TILE, (-(-n // TILE) + 1) * TILE) % (2 * n)

@@ -81,7 +81,7 @@ class Spectrum:
     def at_tempo(self, rate: float, length: int = N_FFT) -> Tensor:
         """Return the wave at another tempo (> 1 is faster), its pitch kept, by a phase vocoder.
 
-        As librosa.effects.time_stretch (Flanagan and Golden 1966; Ellis 2002): magnitudes are
+        As in librosa.effects.time_stretch (Flanagan and Golden 1966; Ellis 2002): magnitudes are
         interpolated between frames, and phases advance from frame to frame as in the original.
         librosa wraps and adds angles; here complex numbers of magnitude 1 are multiplied, so no
         angle needs wrapping. The result is also played at the speed that frames of ``length``
@@ -112,7 +112,7 @@ class Spectrum:
 
         Medians of the magnitude along time keep harmonic sound, those along frequency percussive
         sound; soft masks of power 2 (Fitzgerald 2010; margin after Driedger, Mueller and Disch
-        2014), as librosa.effects.hpss.
+        2014), as in librosa.effects.hpss.
         """
         along_time, along_frequency = self.medians
         target, other = along_time, along_frequency
@@ -151,8 +151,8 @@ class Spectrum:
 def _synthesis(length: int, n_frames: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return the window (length,) for overlap-add, normalised for PARTS frames per sample.
 
-    And the factor by which the sum of ``n_frames`` has to be multiplied, larger than 1 where fewer
-    than PARTS frames overlap.
+    Also return the factor by which the sum of ``n_frames`` frames has to be multiplied at each
+    sample: larger than 1 if fewer than PARTS frames overlap there.
     """
     window = hann(length, device)
     weights = (window**2).view(PARTS, -1)
@@ -166,5 +166,5 @@ def _synthesis(length: int, n_frames: int, device: torch.device) -> tuple[Tensor
 @lru_cache
 def _edge(limit: float, n: int, device: torch.device) -> Tensor:
     """Return soxr's gains of n bins when it resamples to a rate that can represent ``limit``."""
-    place = torch.arange(n, device=device) / limit
-    return 0.5 * torch.erfc((place - EDGE) / (EDGE_WIDTH * math.sqrt(2)))
+    frequency = torch.arange(n, device=device) / limit
+    return 0.5 * torch.erfc((frequency - EDGE) / (EDGE_WIDTH * math.sqrt(2)))

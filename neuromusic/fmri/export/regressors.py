@@ -67,7 +67,7 @@ def _check_units(runs: Sequence[ScannerRun], stages: Sequence[str]) -> None:
 def training_rows(runs: Sequence[ScannerRun], stage: str) -> NDArray[np.float32]:
     """Return a stage's activations in the training runs, without dummies and missing clips.
 
-    (n_rows, units). Raises InputError if nothing is left.
+    Shape (n_rows, units). Raises InputError if fewer than two rows remain.
     """
     parts = []
     for run in runs:

@@ -66,9 +66,7 @@ def sessions_from_events(bids: Path, n_subjects: int | None) -> list[Session]:
     files = find_events(bids)
     subjects = sorted({file.subject for file in files})
     if n_subjects is not None and n_subjects > len(subjects):
-        raise InputError(
-            f"subjects={n_subjects}: {bids} has only {len(subjects)}; choose at most as many"
-        )
+        raise InputError(f"subjects={n_subjects}: {bids} has only {len(subjects)}; choose fewer")
     return [
         Session(file.subject, file.split, file.run, run_trials(file), file.path.read_bytes())
         for file in files

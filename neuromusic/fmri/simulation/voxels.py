@@ -240,7 +240,7 @@ def run_image(
     """Return the volumes of one run (n_volumes, n_voxels) from signals of unit deviation.
 
     ``noise_std`` (n_voxels,) is in units of the signal's standard deviation. Voxels beyond those of
-    ``signal`` contain none.
+    ``signal`` contain only noise and drift.
     """
     n_volumes, n_voxels = len(signal), len(noise_std)
     image = noise_std * autocorrelated(n_volumes, n_voxels, planted.ar, rng)
@@ -266,13 +266,13 @@ def run_images(
     """
     kernel = hrf(planted.hrf)
     for number, subject in enumerate(sorted({session.subject for session in sessions})):
-        own = [session for session in sessions if session.subject == subject]
-        rows = training_rows(own, responses.clips)
+        subject_sessions = [session for session in sessions if session.subject == subject]
+        rows = training_rows(subject_sessions, responses.clips)
         drive = weigh_units(responses, rows, stages, planted.voxels, seed, number)
-        deviation = signal_deviation(drive, own, kernel)
+        deviation = signal_deviation(drive, subject_sessions, kernel)
         _check_deviation(deviation, stages)
         ev = planted_ev(planted, len(stages), seed, number)
-        for session in own:
+        for session in subject_sessions:
             key = [seed, NOISE, number, int(session.split == "test"), session.run]
             signal = drive.signal(session, kernel) / deviation
             rng = np.random.default_rng(key)
@@ -281,8 +281,8 @@ def run_images(
 
 def _check_deviation(deviation: Array, stages: Sequence[str]) -> None:
     """Raise InputError if the voxels of a stage have no signal."""
-    for stage, of_stage in zip(stages, deviation.reshape(len(stages), -1), strict=True):
-        if not (of_stage > 0).all():
+    for stage, deviations in zip(stages, deviation.reshape(len(stages), -1), strict=True):
+        if not (deviations > 0).all():
             raise InputError(
                 f"planted.stages: stage {stage!r} responds identically to every clip; exclude it"
             )

@@ -35,7 +35,7 @@ class Corpus:
     Raises
     ------
     InputError
-        If ``tracks`` or ``folds`` does not go with ``kind``.
+        If ``tracks`` or ``folds`` does not fit ``kind``.
 
     Examples
     --------
@@ -55,9 +55,11 @@ class Corpus:
         if self.tracks is not None:
             object.__setattr__(self, "tracks", Path(self.tracks))
         if (self.kind == "fma") != (self.tracks is not None):
-            raise InputError(f"{self.path}: a corpus of kind fma needs tracks; others have none")
+            raise InputError(
+                f"{self.path}: tracks is required for kind fma, and only allowed there"
+            )
         if self.folds and self.kind != "folder":
-            raise InputError(f"{self.path}: folds go with a corpus of kind folder only")
+            raise InputError(f"{self.path}: folds is only allowed for kind folder")
 
     def table(self) -> "pd.DataFrame":
         """Return one row per file that exists: genre, track, clip, source; see the module.
@@ -74,7 +76,7 @@ class Corpus:
         return fma.table(self.path, self.tracks)
 
     def size(self) -> int | None:
-        """Return how many files the complete set has; None if that is not known."""
+        """Return how many files the complete set has, or None if unknown."""
         from neuromusic.stimuli.corpora import fma, gtzan
 
         return {"gtzan": gtzan.SIZE, "fma": fma.SIZE}.get(self.kind)

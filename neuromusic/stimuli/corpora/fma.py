@@ -57,7 +57,9 @@ def validate(directory: Path, tracks: Path, least_s: float) -> list[Problem]:
 
 def _listed(directory: Path, tracks: Path) -> pd.DataFrame:
     if not Path(directory).is_dir():
-        raise InputError(f"{directory}: no such directory; expected fma_small, as 000/000002.mp3")
+        raise InputError(
+            f"{directory}: no such directory; expected fma_small, such as 000/000002.mp3"
+        )
     small = _read_tracks(tracks)
     names = [f"{number:06d}" for number in small.index]
     files = pd.DataFrame(
@@ -79,7 +81,7 @@ def _read_tracks(path: Path) -> pd.DataFrame:
     """Return the rows of the subset "small", by track number; columns have two levels."""
     remedy = "expected tracks.csv of fma_metadata"
     try:
-        # The header has three lines: two with the names of the columns, one with that of the index.
+        # The header has three lines: two with the column names, one with the name of the index.
         whole = read_table(
             path, sep=",", remedy=remedy, header=[0, 1], index_col=0, low_memory=False
         )

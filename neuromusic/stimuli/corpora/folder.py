@@ -19,8 +19,8 @@ def table(directory: Path, folds: bool = False) -> pd.DataFrame:
     """Return one row per sound file: genre, track, clip, source.
 
     ``blues.00012_15s.wav`` and ``blues.00012_b.wav`` are two clips of one track; other files are
-    one track each. If several classes have a file of the same name, the class is put in front
-    (``dog_01.wav``).
+    one track each. If several classes have a file of the same name, the class is
+    prepended (``dog_01.wav``).
 
     With ``folds``, the number before the first ``-`` of a file name is its fold, as in ESC-50
     (``1-100032-A-0.ogg``; Piczak 2015). It becomes the column ``run``, and ``split`` is "train".
@@ -35,7 +35,9 @@ def table(directory: Path, folds: bool = False) -> pd.DataFrame:
             clip = path.relative_to(folder).as_posix().replace("/", "_")
             rows.append((folder.name, match["track"] if match else path.stem, clip, str(path)))
     if not rows:
-        raise InputError(f"{directory}: has no sound files; expected class/file, as genres/blues")
+        raise InputError(
+            f"{directory}: has no sound files; expected class/file, such as genres/blues"
+        )
     files = pd.DataFrame(rows, columns=COLUMNS)
     _check_names(files)
     is_shared = files.groupby("clip")["genre"].transform("nunique") > 1
@@ -62,7 +64,9 @@ def validate(directory: Path, least_s: float) -> list[Problem]:
 
 def _classes(directory: Path) -> list[Path]:
     if not Path(directory).is_dir():
-        raise InputError(f"{directory}: no such directory; expected class/file, as genres/blues")
+        raise InputError(
+            f"{directory}: no such directory; expected class/file, such as genres/blues"
+        )
     folders = [path for path in Path(directory).iterdir() if path.is_dir()]
     return sorted(path for path in folders if not path.name.startswith("."))
 
@@ -80,7 +84,7 @@ def _fold(path: Path) -> int:
     match = FOLD_NAME.fullmatch(path.name)
     if match is None:
         raise InputError(
-            f"{path}: has no fold; expected a number and '-' before its name, as 1-100032-A.ogg; "
-            "rename it or set folds to False"
+            f"{path}: has no fold; expected a number and '-' before its name, such as "
+            "1-100032-A.ogg; rename it or set folds to False"
         )
     return int(match["fold"])

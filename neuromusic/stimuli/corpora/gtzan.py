@@ -47,7 +47,7 @@ def validate(directory: Path, least_s: float) -> list[Problem]:
 def _find(directory: Path) -> dict[str, Path]:
     """Return track -> file."""
     if not Path(directory).is_dir():
-        raise InputError(f"{directory}: no such directory; expected GTZAN, as genres/blues")
+        raise InputError(f"{directory}: no such directory; expected GTZAN, such as genres/blues")
     files: dict[str, Path] = {}
     for path in audio.sound_files(directory):
         if path.stem in TRACKS and path.suffix.lower() in SUFFIXES:
