@@ -10,7 +10,7 @@ import pandas as pd
 
 from neuromusic.core.errors import InputError
 from neuromusic.core.files import sha256, write_text
-from neuromusic.core.outputs import locked, add_resume_note
+from neuromusic.core.outputs import add_resume_note, locked
 from neuromusic.core.parallel import Machine, available_cores, run_calls
 from neuromusic.core.progress import track
 from neuromusic.core.records import arguments, hash_inputs, record, write_record

@@ -23,7 +23,7 @@ from optuna.trial import TrialState
 from neuromusic.core import plotting
 from neuromusic.core.errors import InputError
 from neuromusic.core.files import read_json, read_table, sha256, write_text
-from neuromusic.core.outputs import is_alive, add_resume_note
+from neuromusic.core.outputs import add_resume_note, is_alive
 from neuromusic.core.progress import epoch_bars, epoch_text
 from neuromusic.core.records import RECORD, read_record, record, write_record
 from neuromusic.evaluation import plots

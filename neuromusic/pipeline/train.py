@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from neuromusic.core.errors import need_package
 from neuromusic.core.files import read_table
-from neuromusic.core.outputs import locked, add_resume_note
+from neuromusic.core.outputs import add_resume_note, locked
 from neuromusic.core.progress import epoch_bars, epoch_text
 from neuromusic.evaluation import plots
 from neuromusic.evaluation.metrics import confusion_matrix
