@@ -164,9 +164,9 @@ def hashes(path: Path, root: Path) -> tuple[str, str]:
         about.pop("prepared")
         head["about"] = about
         content = json.dumps(head, sort_keys=True).encode() + content[8 + size :]
-    elif path.name.startswith("index-"):  # its files have absolute paths
+    elif path.name.startswith("index-"):  # with absolute paths, and the hash of weights with theirs
         with np.load(path) as arrays:
-            content = b"".join(arrays[name].tobytes() for name in arrays if name != "files")
+            content = b"".join(arrays[name].tobytes() for name in ("sha256", "vectors"))
     elif path.suffix == ".tsv" and SECONDS.encode() in content.partition(b"\n")[0]:
         content = pd.read_csv(path, sep="\t").drop(columns=SECONDS).to_csv().encode()
     elif path.suffix == ".mat":
@@ -179,7 +179,7 @@ def hashes(path: Path, root: Path) -> tuple[str, str]:
         bare = json.dumps(without_prose(json.loads(content)), sort_keys=True)
         data = hashlib.sha256(bare.encode()).hexdigest()
         whole = data if SECONDS.encode() in content else whole
-    elif path.suffix in (".png", ".md"):
+    elif path.suffix in (".png", ".md") or path.name == "README":
         data = "-"
     return whole, data
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import commands
 import faults
@@ -282,11 +283,20 @@ def test_a_pipe_in_place_of_a_clip_is_refused_at_once(place, other_lists, comman
 
 
 def begin_with_workers(place, step):
-    """Start a step with two workers; return it and its fork server before it has workers."""
+    """Start a step with two workers; return it and its fork server before it has workers.
+
+    While torch is imported, the server may have another child: builds for CUDA call ldconfig. So
+    this waits until the server imports numba, which comes after torch.
+    """
     faults.clear(place, step)
     process = faults.start(place, step.command(workers=2))
+
+    def loaded_servers():
+        maps = {pid: Path(f"/proc/{pid}/maps") for pid in faults.servers(process.pid)}
+        return [pid for pid, path in maps.items() if "llvmlite" in path.read_text()]
+
     servers = []
-    assert commands.wait_until(lambda: servers.extend(faults.servers(process.pid)) or servers, 60)
+    assert commands.wait_until(lambda: servers.extend(loaded_servers()) or servers, 60)
     return process, servers[0]
 
 
