@@ -11,14 +11,18 @@ from neuromusic.cli import options
 @click.command("encode")
 @click.argument("network", type=options.PATH)
 @click.option("--bids", type=options.PATH, help="BIDS dataset with the events of the images.")
-@click.option("--derivatives", type=options.PATH, help="Folder of the images.  [default: --bids]")
+@click.option(
+    "--derivatives",
+    type=options.PATH,
+    help="Folder of the images, searched recursively.  [default: the folder of --bids]",
+)
 @click.option(
     "--subjects", default="all", show_default=True, metavar="all|01,02", help="Subjects to encode."
 )
 @click.option(
     "--roi", default="auditory", show_default=True, metavar="auditory|all|whole|MASK",
-    help="auditory: Brodmann areas of A1, belt, PB and T2T3; all: every label of the atlas; whole: "
-    "all voxels; or a mask image.",
+    help="For --bids. auditory: Brodmann areas of A1, belt, PB and T2T3; all: every label of the "
+    "atlas; whole: all voxels; or a mask image.",
 )  # fmt: skip
 @click.option(
     "--atlas", type=options.PATH, help="Label image.  [default: nilearn's Talairach atlas]"
@@ -28,19 +32,20 @@ from neuromusic.cli import options
 @click.option("--space", help="Use only images with this space- entity in their names.")
 @click.option(
     "--components", type=click.IntRange(1), default=100, show_default=True,
-    help="Number of principal components of each stage.",
+    help="For --bids: number of principal components of each stage.",
 )  # fmt: skip
 @click.option("--banded", is_flag=True,
-              help="Also fit all stages together, each with its own penalty.")  # fmt: skip
+              help="For --bids: also fit all stages together, a penalty for each.")  # fmt: skip
 @click.option(
     "--high-pass-hz", type=click.FloatRange(0, 0.1, min_open=True), default=1 / 256,
-    show_default="1/256", help="Cutoff of the filter that removes slow drifts.",
+    show_default="1/256", help="For --bids: drifts below this frequency (Hz) are removed.",
 )  # fmt: skip
 @click.option("--sounds", type=options.PATH,
               help="Folder of short sounds, searched recursively.")  # fmt: skip
 @click.option(
     "--responses", type=options.PATH,
-    help="For --sounds: one value per sound and target, as .mat (R, stim_names), .npz or .tsv.",
+    help="For --sounds: one value per sound and target, as .mat (R with sounds x targets, "
+    "stim_names), .npz or .tsv.",
 )  # fmt: skip
 @click.option(
     "--splits", type=click.IntRange(1), default=10, show_default=True,

@@ -19,7 +19,11 @@ SHARES = "70:15:15"
 @click.option("--train-order", type=options.PATH, help=options.TRAIN_ORDER_HELP)
 @click.option("--test-order", type=options.PATH, help=options.TEST_ORDER_HELP)
 @click.option("--clips", type=options.PATH, help="Folder of the clips that the order files name.")
-@click.option("--from-folder", type=options.PATH, help="Tree of class/file, instead of orders.")
+@click.option(
+    "--from-folder",
+    type=options.PATH,
+    help="Folder with one folder of sounds per class, instead of orders.",
+)
 @click.option("--from-gtzan", type=options.PATH, help="GTZAN's folder genres, as wav or au.")
 @click.option("--from-fma", type=options.PATH, help="Folder fma_small; needs --tracks.")
 @click.option("--tracks", type=options.PATH, help="For --from-fma: tracks.csv of fma_metadata.")
@@ -44,9 +48,9 @@ SHARES = "70:15:15"
 def command(**values: Any) -> None:
     """Link clips under their run names and write the stimulus lists.
 
-    The clips come from order files; from a tree of class/file or GTZAN, split by track; or from FMA
-    with its own split. With --drop-leaks, clips of an order keep their place in their run, but are
-    not used for training.
+    The clips come from order files; from one folder per class or GTZAN, split by track; or from FMA
+    with its own split. With --drop-leaks, clips that share something with the test clips are not
+    used for training; those of an order keep their place in their run.
 
     \b
     Examples:

@@ -98,7 +98,7 @@ def cli(context: click.Context) -> None:
     """Auditory neuroscience with neural networks: from the order files of an fMRI experiment to
     networks, predictions on the scanner's time grid, and encoding models.
 
-    The usual order: orders, lists, prepare, train, evaluate, export. Try `neuromusic demo` first.
+    The usual sequence is lists, prepare, train, evaluate, export. Try `neuromusic demo` first.
     """
     from neuromusic.cli.log import echoing_log  # logging takes a moment: not for --help
 

@@ -23,9 +23,10 @@ def command() -> None:
 @click.option("--bids", type=options.PATH, help="BIDS dataset to compare with: events and images.")
 @click.pass_context
 def check(context: click.Context, train_order: Path, test_order: Path, bids: Path | None) -> None:
-    """Compare order files with the published design, and with the events and images of a dataset.
+    """Compare order files with the design of ds003720, and with the events of a BIDS dataset.
 
-    Prints what agrees, then one line per mismatch. Exits with 1 if there are mismatches.
+    The number of volumes and the TR of its images are compared as well. Prints what agrees, then
+    one line per mismatch. Exits with 1 if there are mismatches.
 
     \b
     Example:

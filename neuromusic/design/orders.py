@@ -28,7 +28,7 @@ ORDER_FILES = DS003720.order_files
 TASK = DS003720.tasks
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Order:
     """The clips of all runs of one task, in the order of presentation.
 
@@ -37,9 +37,14 @@ class Order:
     Parameters
     ----------
     split : {"train", "test"}
-        Which task it is.
+        Whether these are training or test runs.
     clips : ndarray of str, shape (n_runs, n_trials)
         Names of clips; ``clips[run - 1, trial - 1]`` is a name such as "reggae.00013_15s.wav".
+
+    Raises
+    ------
+    InputError
+        If the split is unknown or ``clips`` does not have two axes.
 
     Examples
     --------
@@ -52,7 +57,23 @@ class Order:
     clips: NDArray[np.str_]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "clips", np.asarray(self.clips))
+        clips = np.asarray(self.clips)
+        if self.split not in TASK or clips.ndim != 2:
+            raise InputError(
+                f"order: expected the split train or test and clips (runs, trials); got "
+                f"{self.split!r} and the shape {clips.shape}"
+            )
+        object.__setattr__(self, "clips", clips)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Order)
+            and self.split == other.split
+            and np.array_equal(self.clips, other.clips)
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.split, *self.clips.flat))
 
     def __repr__(self) -> str:
         runs = f"{self.n_runs} run{'s' if self.n_runs != 1 else ''}"

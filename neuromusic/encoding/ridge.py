@@ -223,8 +223,8 @@ def choose_penalties(
     """Return the share of each band (bands, targets) and the penalty (targets,) of least error.
 
     ``y`` (rows of all folds, targets) belongs to the rows of the folds one after the other;
-    ``splits`` are the training and the held-out rows of each. himalaya searches over all penalties
-    and, with several bands, over random shares from a Dirichlet distribution.
+    ``splits`` are the training and the held-out rows of each. himalaya tries all penalties and,
+    with several bands, equal shares and random ones from a Dirichlet distribution.
     """
     from himalaya.backend import set_backend
     from himalaya.kernel_ridge import generate_dirichlet_samples

@@ -1,6 +1,7 @@
 """Where windows are cut: their starts, those with sound, and the cut itself.
 
-A window never contains padding: it lies within the valid frames of a clip.
+A window never contains padding: it lies within the valid frames of a clip. Only a sound that is
+shorter than one window, which `predict` and `encode --sounds` accept, is repeated to fill one.
 """
 
 from typing import TYPE_CHECKING

@@ -1,8 +1,9 @@
 """Which stage of a network stands for which area of auditory cortex.
 
-The areas are ordered as the sound passes them: core, belt, parabelt, and the middle and inferior
-temporal gyri (Hackett 2011, Hear. Res. 271; Rauschecker and Scott 2009, Nat. Neurosci. 12). The
-Brodmann areas are those with which the music-genre experiment names its regions of interest.
+The areas are in processing order: core, belt, parabelt, and the middle and inferior temporal gyri
+(Hackett 2011, Hear. Res. 271; Rauschecker and Scott 2009, Nat. Neurosci. 12). The Brodmann areas
+are those used for the regions of interest of the music-genre experiment; that 41, 42 and 22 are
+core, belt and parabelt is an approximation.
 """
 
 from dataclasses import dataclass

@@ -40,19 +40,21 @@ def encode(
     rois: Rois = Rois(),  # noqa: B008  # immutable
     options: EncodingOptions = EncodingOptions(),  # noqa: B008  # immutable
 ) -> Path:
-    """Predict the images of subjects from the stages of a network, by ridge regression.
+    """Predict subjects' fMRI responses from the stages of a network, by ridge regression.
 
     The responses of each stage to the clips are averaged over each volume, reduced to principal
-    components, laid on the volumes of each run and delayed by 1 to 6 volumes. Each voxel is fitted
-    on the training runs, with a penalty chosen by leave-one-run-out cross-validation, and scored on
-    the test clips, averaged over their repeats, beside the noise ceiling. The same is done with the
-    network's weights before training. docs/encoding.md describes the method and the files.
+    components, laid on the volumes of each run and delayed by 1 to 6 volumes (1.5 to 9 s at a TR of
+    1.5 s). Each voxel is fitted on the training runs, with a penalty chosen by leave-one-run-out
+    cross-validation. It is scored by the correlation r and by R2 on the test clips, averaged over
+    their repeats, with a permutation p value, beside the noise ceiling. The same is done with the
+    network's weights before training. docs/encoding.md describes the method and the files; for one
+    value per sound and voxel use `encode_sounds`.
 
     Parameters
     ----------
     network : TrainedNetwork, str or Path
         The trained network, or its directory. Its prepared set should contain the clips; volumes of
-        missing clips are left out.
+        other clips are left out.
     bids : str or Path
         BIDS dataset with the events of the images.
     out : str or Path

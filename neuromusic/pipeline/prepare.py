@@ -28,16 +28,18 @@ def prepare(
 ) -> PreparedSet:
     """Compute the features of every clip in stimulus lists, training clips in ten variants.
 
-    An interrupted preparation continues after its last complete clip.
+    An interrupted preparation continues after its last complete clip. For features that were
+    computed elsewhere use `prepare_features`.
 
     Parameters
     ----------
     lists : str or Path
-        Directory of stimulus lists.
+        Directory of stimulus lists, made by `make_lists` or `make_file_lists`.
     out : str or Path
         Output directory.
     front_end : {"logmel", "cochleagram", "modulation", "scattering"}
-        Front end; each has one row per band (or channel and band) and one column per frame.
+        Front end. Its features have one value per band (or channel and band) and frame: in dB, and
+        every 23 ms (logmel, cochleagram) or 93 ms (modulation, scattering).
     waves : bool
         Keep the samples as well (int16, 22 050 Hz), for networks that take waves.
     seed : int
@@ -49,7 +51,7 @@ def prepare(
     Returns
     -------
     PreparedSet
-        Features (rows, channels x bands, frames) float16, one row per clip and variant.
+        Features (rows, channels x bands, frames) float16; a row is one variant of one clip.
 
     Raises
     ------

@@ -34,22 +34,23 @@ def train(
 ) -> TrainedNetwork:
     """Train a network on a prepared set.
 
-    ``metrics.csv`` and ``last.ckpt`` grow in ``out`` after every epoch; ``model.safetensors`` and
-    the record are written at the end. If ``out`` holds the result of the same training, it is
-    loaded instead.
+    ``metrics.csv`` and the checkpoint ``last.ckpt`` are updated in ``out`` after every epoch;
+    ``model.safetensors`` and the record are written at the end. If ``out`` holds the result of the
+    same training, it is loaded instead.
 
     Parameters
     ----------
     config : Config, str, Path or dict
         Settings: a `Config`, a TOML file, a dictionary, the name of settings in the package
-        ("cortex") or of a model with default settings ("cortex-z"; see `list_models`).
+        ("cortex") or of a model with default settings ("cortex-z"; see `list_models`). `Config`
+        describes every setting.
     prepared : PreparedSet, str or Path
         The training set, or its directory.
     out : str or Path
         Directory of the trained network.
     resume : bool
-        Continue an unfinished training in ``out``. It ends in the same weights, bit for bit, as if
-        it had not been interrupted.
+        Continue an unfinished training in ``out``. On the same machine it ends in the same weights,
+        bit for bit, as if it had not been interrupted.
 
     Returns
     -------
@@ -59,8 +60,9 @@ def train(
     Raises
     ------
     InputError
-        If the settings do not suit the set, the loss becomes NaN, or ``out`` contains something
-        else or an unfinished training and ``resume`` is False.
+        If the settings ask for another front end than the set has, or for windows longer than its
+        clips; if the loss becomes NaN; if ``out`` contains something else, or an unfinished
+        training and ``resume`` is False.
 
     Examples
     --------

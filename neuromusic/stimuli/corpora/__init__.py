@@ -24,7 +24,7 @@ class Corpus:
     Parameters
     ----------
     kind : {"folder", "gtzan", "fma"}
-        Layout: ``class/file``, GTZAN's ``genres``, or FMA with its ``tracks.csv``.
+        Layout: one folder per class, GTZAN's ``genres``, or FMA with its ``tracks.csv``.
     path : str or Path
         Directory of the files.
     tracks : str or Path, optional
@@ -62,7 +62,7 @@ class Corpus:
             raise InputError(f"{self.path}: folds is only allowed for kind folder")
 
     def table(self) -> "pd.DataFrame":
-        """Return one row per file that exists: genre, track, clip, source; see the module.
+        """Return one row per file that exists: genre, track, clip and source (its path).
 
         Raises InputError if there are no files.
         """
