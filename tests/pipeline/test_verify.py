@@ -150,7 +150,7 @@ def test_a_truncated_set_is_named_by_verify_and_when_it_is_opened(copy, runner, 
     assert f"  changed: {path}\n" in text
     with pytest.raises(
         InputError,
-        match=r"features\.npy: is not a readable \.npy file \(it has \d+ bytes, and its header",
+        match=r"features\.npy: is not a readable \.npy file \(it has \d+ bytes, but its header",
     ):
         open_prepared(copy / "prepared")
 
