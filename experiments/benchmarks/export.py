@@ -26,7 +26,7 @@ from neuromusic.design.grid import CLIP_S
 from neuromusic.design.lists import list_order, read_lists, write_lists
 from neuromusic.design.orders import GENRES, design_orders
 from neuromusic.stimuli.audio import RATE_HZ
-from neuromusic.training.trained import load_network
+from neuromusic.training.trained import best_device, load_network
 
 CLIPS_PER_GENRE = 54
 TARGETS = {"export_seconds": 60.0, "grown_mb": 20.0}
@@ -57,12 +57,16 @@ def make_lists(directory: Path, per_genre: int) -> None:
 
 
 def export_as_predecessors(directory: Path, lists: Path, out: Path) -> None:
-    """Export clips by the predecessors' method: one window at a time, all kept until the end."""
+    """Export clips by the predecessors' method: one window at a time, all kept until the end.
+
+    The network is on the GPU, if there is one.
+    """
     import librosa
 
     trained = load_network(directory)
     window, hop = trained.network.spec.n_frames, trained.hop_frames
-    network = trained.network.to(memory_format=torch.contiguous_format)
+    device = best_device()
+    network = trained.network.to(device=device, memory_format=torch.contiguous_format)
     kept: dict[str, list[np.ndarray]] = {stage.name: [] for stage in network.stages}
     for stage in network.stages:
 
@@ -76,7 +80,8 @@ def export_as_predecessors(directory: Path, lists: Path, out: Path) -> None:
             wave, _ = librosa.load(path, sr=RATE_HZ, mono=True)
             mel = naive_mel(wave)
             for first in range(0, mel.shape[1] - window + 1, hop):
-                network(torch.from_numpy(mel[None, :, first : first + window].copy()))
+                x = torch.from_numpy(mel[None, :, first : first + window].copy())
+                network(x.to(device))
     out.mkdir()
     for name, parts in kept.items():
         np.save(out / f"{name}.npy", np.concatenate(parts))

@@ -113,8 +113,13 @@ def product_rate(device: torch.device) -> float:
     return 6 * n**3 / seconds(layer, a, 5, True) / 1e9
 
 
-def seconds(run: Callable[[Tensor], Tensor], x: Tensor, times: int, needs_gradient: bool) -> float:
-    """Return the median seconds of a forward and backward pass; with one thread, CPU seconds."""
+def seconds(
+    run: Callable[[Tensor], Tensor], x: Tensor, times: int, needs_gradient: bool, mixed: bool = True
+) -> float:
+    """Return the median seconds of a forward and backward pass; with one thread, CPU seconds.
+
+    On a GPU the forward pass is in bfloat16, if ``mixed``.
+    """
     on_gpu = x.is_cuda
     clock = time.perf_counter if on_gpu or torch.get_num_threads() > 1 else time.process_time
     x = x.detach().requires_grad_(needs_gradient)
@@ -124,7 +129,7 @@ def seconds(run: Callable[[Tensor], Tensor], x: Tensor, times: int, needs_gradie
         if on_gpu:
             torch.cuda.synchronize()
         start = clock()
-        with torch.autocast("cuda", torch.bfloat16, enabled=on_gpu):
+        with torch.autocast("cuda", torch.bfloat16, enabled=on_gpu and mixed):
             y = run(x)
         y.backward(gradient.to(y.dtype))
         if on_gpu:

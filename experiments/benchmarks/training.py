@@ -154,8 +154,10 @@ def predecessors(config: Config, prepared: Path, epochs: int, device: torch.devi
     return timed(epoch, epochs, device)
 
 
-def bare(config: Config, prepared: Path, epochs: int, device: torch.device) -> Seconds:
-    """Train with our batches, without Lightning."""
+def bare(
+    config: Config, prepared: Path, epochs: int, device: torch.device, compiler: str = ""
+) -> Seconds:
+    """Train with our batches, without Lightning; ``compiler`` is a backend of `torch.compile`."""
     data, network = build_network(config, open_prepared(prepared))
     chosen = select(data, config.data)
     network.band_mean, network.band_std = band_statistics(
@@ -163,6 +165,7 @@ def bare(config: Config, prepared: Path, epochs: int, device: torch.device) -> S
     )
     network.to(device=device, memory_format=torch.channels_last).train()
     task = GenreTask(network, data, chosen, config)
+    forward = torch.compile(network, backend=compiler) if compiler else network
     features, label = task.features.to(device), task.labels.to(device)
     configured = task.configure_optimizers()
     optimizer = configured["optimizer"]
@@ -185,7 +188,7 @@ def bare(config: Config, prepared: Path, epochs: int, device: torch.device) -> S
             x, y = augment_batch(x, y, config.augment, task.window, data.frame_s, rng)
             optimizer.zero_grad()
             with torch.autocast(device.type, kind, enabled=kind is not None):
-                loss = F.cross_entropy(network(x), y, label_smoothing=config.train.label_smoothing)
+                loss = F.cross_entropy(forward(x), y, label_smoothing=config.train.label_smoothing)
             scaler.scale(loss).backward()
             if clip_norm:
                 scaler.unscale_(optimizer)
