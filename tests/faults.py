@@ -27,6 +27,7 @@ from neuromusic.pipeline.simulate import simulate
 from neuromusic.pipeline.train import train
 from neuromusic.stimuli.corpora import Corpus
 
+SEED = 2026
 # Files that differ between equal steps: they contain times.
 WITH_TIMES = {"seconds.csv", "last.ckpt"}
 SWEEP_TOML = """
@@ -297,3 +298,31 @@ def stop_at_random(
     finally:
         stop_all(process.pid)
     return code, begun
+
+
+def kill_at_random(place: Path, step: Step, normal: Undisturbed, times: int) -> int:
+    """Kill a step at random moments, let it finish; return how often it was writing when killed.
+
+    This is done ``times`` times, in groups and alone, with one worker or two.
+    """
+    rng = random.Random(f"{SEED} {step.name}")
+    kills = begun_kills = 0
+    for attempt in range(3 * times):
+        clear(place, step)
+        group = bool(attempt % 2)
+        workers = 2 if step.several and attempt % 4 == 3 else 1
+        code, begun = stop_at_random(place, step, normal, rng, signal.SIGKILL, group, workers)
+        if code == 0:  # it had finished before that moment
+            continue
+        assert code == -signal.SIGKILL
+        check_nothing_looks_finished(place, step, normal.whole)
+        assert finish(place, step.command(workers, again=True)) == 0, messages(place)
+        assert result(place, step) == normal.whole
+        check_tidy(place, step)
+        kills += 1
+        begun_kills += begun
+        if kills == times:
+            break
+    assert kills == times, "the steps finished before they were stopped; the machine is very busy"
+    print(f"{step.name}: killed {kills} times, {begun_kills} of them while it wrote")
+    return begun_kills

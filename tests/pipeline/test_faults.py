@@ -14,8 +14,6 @@ import faults
 import pytest
 from faults import STEPS
 
-SEED = 2026
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
@@ -35,50 +33,20 @@ def normal(place):
     return get
 
 
-def kill(place, step, normal, times):
-    """Kill a step at random moments, let it finish; return how often it was killed while writing.
-
-    This is done ``times`` times, in groups and alone, with one worker or two.
-    """
-    rng = random.Random(f"{SEED} {step.name}")
-    kills = begun_kills = 0
-    for attempt in range(3 * times):
-        faults.clear(place, step)
-        group = bool(attempt % 2)
-        workers = 2 if step.several and attempt % 4 == 3 else 1
-        code, begun = faults.stop_at_random(
-            place, step, normal, rng, signal.SIGKILL, group, workers
-        )
-        if code == 0:  # it had finished before that moment
-            continue
-        assert code == -signal.SIGKILL
-        faults.check_nothing_looks_finished(place, step, normal.whole)
-        assert faults.finish(place, step.command(workers, again=True)) == 0, faults.messages(place)
-        assert faults.result(place, step) == normal.whole
-        faults.check_tidy(place, step)
-        kills += 1
-        begun_kills += begun
-        if kills == times:
-            break
-    assert kills == times, "the steps finished before they were stopped; the machine is very busy"
-    print(f"{step.name}: killed {kills} times, {begun_kills} of them while it wrote")
-    return begun_kills
-
-
 @pytest.mark.parametrize("name", ["prepare", "train"])
 def test_a_killed_command_can_be_repeated_and_gives_the_same_bytes(place, normal, name):
-    assert kill(place, STEPS[name], normal(STEPS[name]), 2) > 0
+    assert faults.kill_at_random(place, STEPS[name], normal(STEPS[name]), 2) > 0
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(STEPS))
 def test_twenty_kills_at_random_moments(place, normal, name):
-    assert kill(place, STEPS[name], normal(STEPS[name]), 20) >= 10
+    assert faults.kill_at_random(place, STEPS[name], normal(STEPS[name]), 20) >= 10
 
 
 def stop(place, step, normal, how, group, workers):
     """Stop a step by a signal at a random moment while it writes, then let it finish."""
-    rng = random.Random(f"{SEED} {step.name} {how} {group}")
+    rng = random.Random(f"{faults.SEED} {step.name} {how} {group}")
     for _ in range(20):
         faults.clear(place, step)
         code, begun = faults.stop_at_random(place, step, normal, rng, how, group, workers)
