@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from neuromusic.design.bids import BidsName, parse_bids_name
@@ -36,6 +36,7 @@ LAST = st.sampled_from(["events.tsv", "bold.nii.gz", "bold.func.gii", "bold.npy"
 
 @given(PARTS, LAST)
 def test_names_are_read_as_by_regular_expressions(parts, last):
+    assume("ses-1" not in parts[2:])  # BIDS has the session second; other places are refused
     text = "_".join([*parts, last])
     name = parse_bids_name(text)
     run = name and name.scanner_run
