@@ -69,7 +69,7 @@ def as_input_of(trained: TrainedNetwork, data: PreparedSet) -> PreparedSet:
     return inputs
 
 
-def test_rows(trained: TrainedNetwork, data: PreparedSet) -> NDArray[np.int64]:
+def scored_rows(trained: TrainedNetwork, data: PreparedSet) -> NDArray[np.int64]:
     """Return the rows to score: the test clips of the set, or the runs held out of the training."""
     settings = trained.config.data
     if settings.test_runs and trained.is_trained_on(data):
@@ -81,9 +81,6 @@ def test_rows(trained: TrainedNetwork, data: PreparedSet) -> NDArray[np.int64]:
             "with data.test_runs"
         )
     return rows
-
-
-test_rows.__test__ = False  # type: ignore[attr-defined]  # pytest would collect it as a test
 
 
 # --- Scores ---------------------------------------------------------------------------------------
@@ -102,7 +99,7 @@ def score_network(
     """
     inputs = as_input_of(trained, data)
     all_labels = labels(inputs, trained.classes)
-    rows = test_rows(trained, inputs)
+    rows = scored_rows(trained, inputs)
     clips = inputs.rows.iloc[rows][["clip", "genre", "track", "split", "run", "trial"]]
     truth, groups, over = all_labels[rows], np.arange(len(rows)), "clips"
     if artists:
