@@ -17,13 +17,18 @@ if [[ ${1:-} == --wheels ]]; then
 fi
 
 export PYTHONPATH="$root${PYTHONPATH:+:$PYTHONPATH}"
+temporary=$(mktemp -d)
+trap 'rm -rf "$temporary"' EXIT
 if [[ -n $wheels ]]; then
-    site=$(mktemp -d)
-    trap 'rm -rf "$site"' EXIT
+    site="$temporary/site"
     "$python" -m pip install --quiet --no-index --no-deps --no-compile --no-cache-dir \
         --target "$site" "$wheels"/*.whl
     export PYTHONPATH="$root:$site${PYTHONPATH#"$root"}"
 fi
+
+# Without a cache of compiled modules, each command compiles torch's again, for about 3 s.
+unset PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX="$temporary/bytecode"
 
 nvidia-smi --query-gpu=name,driver_version,memory.total --format=csv ||
     echo "gpu.sh: nvidia-smi failed; the driver and the memory of the card will be missing" >&2

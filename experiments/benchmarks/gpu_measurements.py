@@ -81,8 +81,10 @@ def agreement(job: Job) -> Iterator[Row]:
     import torch
 
     from neuromusic.models.registry import create_model
+    from neuromusic.training.trained import use_full_precision
 
     torch.manual_seed(0)
+    use_full_precision()
     spec = window_spec(job)
     x = torch.randn(job.pick(32, 4), spec.n_bands, spec.n_frames)
     for name in ("cortex-z", "cortex-rt", "cnn4-gru", "resnet50"):
@@ -236,14 +238,16 @@ def window_rates(job: Job) -> Iterator[Row]:
     from networks import seconds
 
     from neuromusic.models.registry import create_model
-    from neuromusic.training.trained import to_channels_last
+    from neuromusic.training.trained import to_channels_last, use_full_precision
 
     batch, times = job.pick(128, 2), job.pick(5, 1)
     spec, precision = window_spec(job), job.precisions("float32", "bfloat16")[-1]
     x = torch.randn(batch, spec.n_bands, spec.n_frames, device=job.device)
     for name in ("cortex-z", "cortex-rt", "resnet50"):
         network = create_model(name, spec, 0).to(job.device)
+        torch.backends.cudnn.allow_tf32 = True  # torch's default, as the predecessors had it
         plain_s = seconds(network, x, times, False, mixed=False)
+        use_full_precision()
         single = 1 / forward_s(network.eval(), x[:1], times)
         to_channels_last(network)
         yield rate_row(f"{name} forward, float32", batch / forward_s(network, x, times), single)

@@ -48,6 +48,7 @@ from neuromusic.training.fit import fit
 from neuromusic.training.lightning import GenreTask
 from neuromusic.training.selection import labels, select
 from neuromusic.training.spectral_augment import augment_batch
+from neuromusic.training.trained import use_full_precision
 
 FRAME_S = 512 / 22050
 FRAMES = 646  # in a clip of 15 s
@@ -200,7 +201,8 @@ def bare(
             counts["step"] += 1
         counts["epoch"] += 1
 
-    torch.use_deterministic_algorithms(True)  # this and the next line as in fit
+    use_full_precision()  # this and the next two lines as in fit
+    torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = False
     return timed(epoch, epochs, device)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # multiprocessing is imported where it is used: `--help` must
     from multiprocessing.process import BaseProcess
 
 Calls = Iterable[tuple[Any, ...]]  # one tuple of arguments per call
+MOST_GPU_THREADS = 4  # more would take turns at Python's lock; 16 were slower than 4 on an H200
 
 
 def available_cores() -> int:
@@ -92,9 +93,10 @@ def run_calls(
         with _explaining_lost_workers(machine), WorkerPool(machine.workers, preload) as pool:
             yield from _in_order(pool.submit, function, calls, 2 * machine.workers)
     elif machine.device != "cpu":  # a GPU has one process; its threads read files and wait for it
-        with _explaining_lost_workers(machine), ThreadPoolExecutor(machine.workers) as threads:
+        n_threads = min(machine.workers, MOST_GPU_THREADS)
+        with _explaining_lost_workers(machine), ThreadPoolExecutor(n_threads) as threads:
             submit = _deferring_signals(threads.submit)
-            yield from _in_order(submit, function, calls, 2 * machine.workers)
+            yield from _in_order(submit, function, calls, 2 * n_threads)
     else:
         yield from (function(*call) for call in calls)
 

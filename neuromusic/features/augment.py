@@ -85,9 +85,9 @@ def _nearest(values: list[float], target: float) -> float:
 class Source:
     """A wave (n_samples,) float32 at RATE_HZ, and its spectrum, computed once for all variants."""
 
-    def __init__(self, wave: Wave, device: str = "cpu") -> None:
+    def __init__(self, wave: Wave) -> None:
         self.wave = wave
-        self.tensor = torch.from_numpy(np.ascontiguousarray(wave, dtype=np.float32)).to(device)
+        self.tensor = torch.from_numpy(np.ascontiguousarray(wave, dtype=np.float32))
 
     @cached_property
     def spectrum(self) -> Spectrum:
@@ -96,7 +96,7 @@ class Source:
 
 
 def apply(source: Source, variant: int, parameters: Parameters) -> Tensor:
-    """Return a variant of a wave, (n_samples,) float32 at RATE_HZ, on the source's device.
+    """Return a variant of a wave, (n_samples,) float32 at RATE_HZ.
 
     A variant that lasts longer is cut to the length of the original; a faster one remains shorter,
     so nothing is padded.
@@ -107,7 +107,7 @@ def apply(source: Source, variant: int, parameters: Parameters) -> Tensor:
             return wave
         case "noise":
             snr_db, noise_seed = parameters["snr_db"], int(parameters["noise_seed"])
-            out = torch.from_numpy(add_noise(source.wave, snr_db, noise_seed)).to(wave.device)
+            out = torch.from_numpy(add_noise(source.wave, snr_db, noise_seed))
         case "shift":
             out = wave.roll(round(parameters["shift"] * len(wave)))
         case "stretch":

@@ -1,6 +1,7 @@
 """Build a prepared set from stimulus lists and their sound files."""
 
 import contextlib
+import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -14,8 +15,8 @@ from neuromusic.design.lists import DROPPED, read_lists, unique_clips
 from neuromusic.features import PRELOAD, prepared
 from neuromusic.features.frontends.base import FrontEnd
 from neuromusic.features.meta import SetMeta
-from neuromusic.features.worker import ClipTask, WorkerSettings, prepare_clip
-from neuromusic.features.writer import Journal
+from neuromusic.features.worker import BATCH, ClipTask, WorkerSettings, prepare_batch, prepare_clip
+from neuromusic.features.writer import Journal, Row
 from neuromusic.stimuli import audio
 from neuromusic.stimuli.variants import VARIANTS
 
@@ -48,9 +49,8 @@ def prepare_audio(
         # Dask workers may have another working directory.
         root = lists.absolute() if machine.dask else lists
         tasks = _tasks(clips, root, [checksums[lists / path] for path in clips["path"]])
-        calls = ((task, settings) for task in tasks[len(journal.clips) :])
-        results = run_calls(prepare_clip, calls, machine, PRELOAD)
         done = len(journal.clips)
+        results = _prepare(tasks, settings, done, machine)
         bar = track(results, "prepare", len(clips), done)
         for path, (row_checksums, rows) in zip(clips["path"].iloc[done:], bar, strict=True):
             if rows[0]["silent"]:
@@ -88,6 +88,22 @@ def _tasks(clips: pd.DataFrame, root: Path, checksums: list[int]) -> list[ClipTa
         tasks.append(ClipTask(root / str(row.path), str(row.clip), n_variants, first_row, crc))
         first_row += n_variants
     return tasks
+
+
+def _prepare(
+    tasks: list[ClipTask], settings: WorkerSettings, done: int, machine: Machine
+) -> Iterator[tuple[list[int], list[Row]]]:
+    """Yield the result of each task after the first ``done``: of `prepare_clip`, in batches."""
+    if machine.device == "cpu":
+        calls = ((task, settings) for task in tasks[done:])
+        yield from run_calls(prepare_clip, calls, machine, PRELOAD)
+        return
+    # The batches of a preparation that is continued are the same, so its bytes are too.
+    first = done - done % BATCH
+    starts = range(first, len(tasks), BATCH)
+    batches = ((tasks[start : start + BATCH], settings) for start in starts)
+    results = itertools.chain.from_iterable(run_calls(prepare_batch, batches, machine, PRELOAD))
+    yield from itertools.islice(results, done - first, None)
 
 
 def _presentations(lists: pd.DataFrame) -> pd.DataFrame | None:

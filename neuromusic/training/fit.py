@@ -292,6 +292,7 @@ def _trainer(config: Config, saver: EpochSaver, validate: bool) -> pl.Trainer:
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     settings = config.train
+    trained.use_full_precision()  # with bf16-mixed it makes no difference
     has_several = settings.devices * settings.nodes > 1
     # All devices have the same buffers, because normalisation averages over whole batches.
     strategy = DDPStrategy(

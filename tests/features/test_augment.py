@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from neuromusic.features import augment
 from neuromusic.features.frontends.mel import log_mel
-from neuromusic.features.stft import cpu, gpu, spectrum
+from neuromusic.features.stft import cpu
 from neuromusic.features.stft.median import moving_median
 from neuromusic.features.stft.spectrum import Spectrum
 
@@ -196,32 +196,6 @@ def test_the_moving_median_equals_that_of_numpy(n, columns, seed, end):
     theirs = np.median(np.lib.stride_tricks.sliding_window_view(padded, 31, 0), axis=-1)
     np.testing.assert_array_equal(cpu.moving_median(x), theirs)
     np.testing.assert_array_equal(moving_median(torch.from_numpy(x)), theirs)
-
-
-VARIANTS_OF_SPECTRUM = [
-    lambda spectrum: spectrum.at_tempo(0.83),
-    lambda spectrum: spectrum.at_tempo(1.21),
-    lambda spectrum: spectrum.at_tempo(1820 / 2048, 1820),
-    lambda spectrum: spectrum.at_tempo(2376 / 2048, 2376),
-    lambda spectrum: spectrum.at_speed(1760),
-    lambda spectrum: spectrum.at_speed(2400),
-    lambda spectrum: spectrum.without_treble(0.37),
-    lambda spectrum: spectrum.part(True, 1.4),
-    lambda spectrum: spectrum.part(False, 1.0),
-]
-
-
-@pytest.mark.parametrize("compute", VARIANTS_OF_SPECTRUM)
-@pytest.mark.parametrize("n_samples", [1, 700, 2000, 66150])
-def test_the_gpu_functions_compute_the_same(wave, compute, n_samples, monkeypatch):
-    """On the CPU, with a gap of digital silence."""
-    gap = wave[:n_samples].copy()
-    gap[20000:30000] = 0
-    ours = compute(Spectrum(torch.from_numpy(gap)))
-    monkeypatch.setattr(spectrum, "backend", lambda device: gpu)
-    other = compute(Spectrum(torch.from_numpy(gap)))
-    assert abs(len(ours) - n_samples) < 0.3 * n_samples + 1
-    np.testing.assert_allclose(ours, other, atol=2e-4)
 
 
 @pytest.mark.parametrize("length", [1716, 1936, 2200, 2464])

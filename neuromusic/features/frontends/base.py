@@ -4,6 +4,7 @@ A front end is a frozen set of parameters with a method ``compute`` from a wave 
 per channel and band and one column per frame; frame k is centred on k * frame_s.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
@@ -86,16 +87,22 @@ def _class(name: str) -> Any:
     return getattr(import_module(f"neuromusic.features.frontends.{module}"), kind)
 
 
-def compute_on_device(spec: FrontEnd, wave: "Tensor") -> "Tensor":
-    """Return features (channels x bands, frames) float32 of a wave (n_samples,), on its device.
+def compute_batch(spec: FrontEnd, waves: "Tensor", lengths: Sequence[int]) -> "Tensor":
+    """Return features (waves, channels x bands, frames) float32 of a batch, on its device.
 
-    Log-mel is computed there; all other front ends compute on the CPU.
+    Wave w of ``waves`` (waves, n_samples) has ``lengths[w]`` samples, followed by zeros; its frames
+    beyond them mean nothing. Log-mel is computed on the device; all other front ends compute on the
+    CPU, one wave at a time.
     """
     if isinstance(spec, MelSpec):
-        return log_mel_tensor(wave, spec)
+        return log_mel_tensor(waves, spec)
     import torch
 
-    return torch.from_numpy(spec.compute(wave.cpu().numpy())).to(wave.device)
+    sounds = zip(waves.cpu().numpy(), lengths, strict=True)
+    computed = [torch.from_numpy(spec.compute(wave[:n])) for wave, n in sounds]
+    n_most = max(features.shape[1] for features in computed)
+    padded = [torch.nn.functional.pad(x, (0, n_most - x.shape[1])) for x in computed]
+    return torch.stack(padded).to(waves.device)
 
 
 def frames_with_sound(features: NDArray[Any], floor: float | None) -> NDArray[np.bool_]:

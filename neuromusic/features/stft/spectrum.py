@@ -1,13 +1,12 @@
 """Spectrum: the short-time spectrum of a wave, and the variants computed from it.
 
-Written here because it is 12 times as fast as librosa on a CPU, and also runs on a GPU. Spectra are
-(frames, bins), so that each frame is contiguous in memory.
+Written here because it is 12 times as fast as librosa on a CPU. Spectra are (frames, bins), so that
+each frame is contiguous in memory.
 """
 
 import math
 from collections.abc import Iterable
 from functools import cached_property, lru_cache
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,8 @@ from torch import Tensor
 # Of the phase vocoder and the median filters; librosa's defaults.
 N_FFT, HOP = 2048, 512
 PARTS = N_FFT // HOP  # frames that overlap at each sample
-TINY = 1e-30  # weights below this count as zero
+TINY = 1e-30  # powers and weights below this count as zero
+CPU = torch.device("cpu")
 
 # A wave is played faster (or slower) if its frames' spectra are turned into shorter (or longer)
 # frames. The lengths that are used: multiples of PARTS with a fast Fourier transform.
@@ -51,31 +51,24 @@ def hann(n: int, device: torch.device) -> Tensor:
     return torch.hann_window(n, device=device)
 
 
-def backend(device: torch.device) -> ModuleType:
-    """Return the module with the passes over spectra for a device: `stft.cpu` or `stft.gpu`."""
-    if device.type == "cpu":
-        from neuromusic.features.stft import cpu  # imports Numba, which takes time
-
-        return cpu
-    from neuromusic.features.stft import gpu
-
-    return gpu
-
-
 class Spectrum:
-    """The short-time spectrum of a wave (n_samples,) float32, and variants computed from it."""
+    """The short-time spectrum of a wave (n_samples,) float32, and variants computed from it.
+
+    On a CPU. For a GPU, `features.batch` does the same for several waves at once.
+    """
 
     def __init__(self, wave: Tensor) -> None:
+        from neuromusic.features.stft import cpu  # imports Numba, which takes time
+
         self.n_samples = len(wave)
-        self.device = wave.device
-        self.backend = backend(wave.device)
+        self.passes = cpu
         # (frames, bins) complex64
-        self.bins: Tensor = self.backend.spectra(wave, hann(N_FFT, wave.device), HOP)
+        self.bins: Tensor = cpu.spectra(wave, hann(N_FFT, CPU), HOP)
 
     @cached_property
     def medians(self) -> tuple[Any, Any]:
         """Moving medians of the bins along time and along frequency, (frames, bins) each."""
-        along_time, along_frequency = self.backend.moving_medians(self.bins)
+        along_time, along_frequency = self.passes.moving_medians(self.bins)
         return along_time, along_frequency
 
     def at_tempo(self, rate: float, length: int = N_FFT) -> Tensor:
@@ -88,7 +81,7 @@ class Spectrum:
         samples give; see `at_speed`.
         """
         steps = np.arange(0, len(self.bins), rate)
-        frames = self.backend.phase_vocode(self.bins, steps, self._gains(length))
+        frames = self.passes.phase_vocode(self.bins, steps, gains_of_length(length, CPU))
         return self._inverse(frames, len(steps), self.n_samples / rate, length)
 
     def at_speed(self, length: int) -> Tensor:
@@ -98,13 +91,13 @@ class Spectrum:
         frames are added at a distance changed by the same factor. The highest frequencies are
         attenuated as by soxr.
         """
-        frames = self.backend.apply_gains(self.bins, self._gains(length))
+        frames = self.passes.apply_gains(self.bins, gains_of_length(length, CPU))
         return self._inverse(frames, len(self.bins), self.n_samples, length)
 
     def without_treble(self, fraction: float) -> Tensor:
         """Return the wave after resampling to ``fraction`` of its rate and back."""
-        gains = _edge(fraction * N_FFT / 2, N_FFT // 2 + 1, self.device) ** 2  # twice: down and up
-        frames = self.backend.apply_gains(self.bins, gains)
+        gains = edge(fraction * N_FFT / 2, N_FFT // 2 + 1, CPU) ** 2  # twice: down and up
+        frames = self.passes.apply_gains(self.bins, gains)
         return self._inverse(frames, len(self.bins), self.n_samples)
 
     def part(self, harmonic: bool, margin: float) -> Tensor:
@@ -118,15 +111,8 @@ class Spectrum:
         target, other = along_time, along_frequency
         if not harmonic:
             target, other = other, target
-        frames = self.backend.apply_mask(self.bins, target, other, margin)
+        frames = self.passes.apply_mask(self.bins, target, other, margin)
         return self._inverse(frames, len(self.bins), self.n_samples)
-
-    def _gains(self, length: int) -> Tensor:
-        """Return the gains of the bins for frames of ``length`` samples, (length // 2 + 1,)."""
-        if length == N_FFT:
-            return torch.ones(N_FFT // 2 + 1, device=self.device)
-        gains = _edge(min(length, N_FFT) / 2, length // 2 + 1, self.device)
-        return gains * (length / N_FFT)  # the inverse transform divides by length
 
     def _inverse(
         self, spectra: Iterable[Tensor], n_frames: int, n_samples: float, length: int = N_FFT
@@ -139,8 +125,8 @@ class Spectrum:
         n = round(n_samples * length / N_FFT)
         hop = length // PARTS
         n_frames = min(n_frames, -(-(n + length // 2) // hop))  # the others begin after the end
-        window, ends = _synthesis(length, min(n_frames, PARTS), self.device)
-        wave = self.backend.overlap_add(spectra, window, hop, n_frames)
+        window, ends = _synthesis(length, min(n_frames, PARTS), CPU)
+        wave = self.passes.overlap_add(spectra, window, hop, n_frames)
         n_ends = (PARTS - 1) * hop  # samples at either end that fewer than PARTS frames cover
         wave[:n_ends] *= ends[:n_ends]
         wave[max(n_ends, len(wave) - n_ends) :] *= ends[n_ends:][-n_ends:]
@@ -164,7 +150,15 @@ def _synthesis(length: int, n_frames: int, device: torch.device) -> tuple[Tensor
 
 
 @lru_cache
-def _edge(limit: float, n: int, device: torch.device) -> Tensor:
+def gains_of_length(length: int, device: torch.device) -> Tensor:
+    """Return the gains of the bins for frames of ``length`` samples, (length // 2 + 1,)."""
+    if length == N_FFT:
+        return torch.ones(N_FFT // 2 + 1, device=device)
+    gains = edge(min(length, N_FFT) / 2, length // 2 + 1, device)
+    return gains * (length / N_FFT)  # the inverse transform divides by length
+
+
+def edge(limit: float | Tensor, n: int, device: torch.device) -> Tensor:
     """Return soxr's gains of n bins when it resamples to a rate that can represent ``limit``."""
     frequency = torch.arange(n, device=device) / limit
     return 0.5 * torch.erfc((frequency - EDGE) / (EDGE_WIDTH * math.sqrt(2)))
