@@ -26,6 +26,7 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 _MODULES = {
     "core.errors": ("InputError",),
+    "core.figures": ("FigureStyle",),
     "core.parallel": ("Machine",),
     "design.experiment": ("Experiment",),
     "design.leaks": ("DropLeaks",),
@@ -70,6 +71,7 @@ _HOME["__version__"] = "core.version"
 
 if TYPE_CHECKING:
     from neuromusic.core.errors import InputError
+    from neuromusic.core.figures import FigureStyle
     from neuromusic.core.parallel import Machine
     from neuromusic.core.version import __version__
     from neuromusic.design.experiment import Experiment

@@ -249,7 +249,7 @@ def check_nothing_looks_finished(root: Path, step: Step, whole: dict[str, str]) 
 def check_tidy(root: Path, step: Step) -> None:
     """Assert that no half-written files are left."""
     assert not [path.name for path in root.glob(f".{step.out}.*")]
-    assert not list((root / step.out).rglob(".*"))
+    assert {path.name for path in (root / step.out).rglob(".*")} <= {".bidsignore"}
 
 
 @dataclass

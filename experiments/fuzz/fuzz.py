@@ -125,11 +125,13 @@ def child(target: str, work: Path, kept: Path) -> None:
             tally.write()
 
     def mutate(content: bytes, most_bytes: int, seed: int) -> bytes:
-        keep_valid = random.Random(seed).random() < 0.7  # the header, or the checksums of Ogg
+        keep_valid = random.Random(seed).random() < 0.7  # the header, or the checksums
         if target == "events" and keep_valid and content.startswith(targets.HEADER):
             rows = content[len(targets.HEADER) :]
             return targets.HEADER + atheris.Mutate(rows, most_bytes - len(targets.HEADER))
         mutated = atheris.Mutate(content, most_bytes)
+        if target == "spreadsheet" and keep_valid:
+            return targets.stored(mutated)[:most_bytes]
         return targets.fix_checksums(mutated) if keep_valid and mutated[:4] == b"OggS" else mutated
 
     flags = json.loads((work / "flags.json").read_text())

@@ -3,13 +3,22 @@
 The seeds are written here by the libraries that write such files; none is real data.
 """
 
+import contextlib
 import io
+import os
 import struct
+import sys
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
+
+# Modules that write files which no program here can write; imported where they are used, because
+# they import modules that must not be imported before they are instrumented.
+sys.path.append(str(Path(__file__).resolve().parents[2] / "tests"))
 
 GRID = [
     ["blues.00001_15s.wav", "rock.00002_15s.wav"],
@@ -21,6 +30,7 @@ EVENTS = (
     "0\t15\t'disco'\t7\t0\t15\n15\t15\t'pop'\t49\t9.59\t24.58\n30\t15\t'jazz'\t12\t2.5\t17.5\n"
 )
 HEADER = EVENTS.splitlines(keepends=True)[0].encode()
+RESPONSES = "sound\tA\tB\n" + "".join(f"s{i}\t{i}.5\tn/a\n" for i in range(20))
 SETTINGS = """\
 [paths]
 train_order = "a.mat"
@@ -43,7 +53,7 @@ train.lr = { low = 1e-4, high = 1e-2, log = true }
 
 
 def read_mat(path: Path) -> None:
-    """Read an order file in MATLAB 5 or 7.3 format."""
+    """Read an order file in MATLAB 5 or 7.3 format, or Octave's text format."""
     from neuromusic.design.orders import read_order
 
     read_order(path, "train")
@@ -56,6 +66,22 @@ def read_events(path: Path) -> None:
     events.read_events(path)
 
 
+def read_table(path: Path) -> None:
+    """Read a table of responses to sounds, and the same table with types."""
+    from neuromusic.core import tables
+    from neuromusic.encoding import sound_responses
+
+    sound_responses._read_tsv(path)
+    tables.read_table(path)
+
+
+def read_spreadsheet(path: Path) -> None:
+    """Read all sheets of a workbook, .xlsx or .ods."""
+    from neuromusic.evaluation import spreadsheet
+
+    spreadsheet.read_sheets(path)
+
+
 def read_settings(path: Path) -> None:
     """Read settings and write them again."""
     from neuromusic.training.config import load_config
@@ -64,14 +90,26 @@ def read_settings(path: Path) -> None:
 
 
 def read_audio(path: Path) -> None:
-    """Decode a sound file completely."""
+    """Decode a sound file completely, without the ffmpeg program, which is another project's."""
     from neuromusic.stimuli import audio
 
-    audio.read(path)
+    with mock.patch.dict(os.environ, PATH=""):
+        audio.read(path)
+
+
+def walk_sound(path: Path) -> None:
+    """Walk the frames, pages and chunks of a sound file, without decoding it."""
+    from neuromusic.stimuli.sound_headers import layout_of
+
+    layout = layout_of(path)
+    if layout.corrected is not None:
+        with contextlib.closing(layout.corrected()) as file:
+            file.read()
 
 
 def _mat_seeds() -> Iterator[bytes]:
     import h5py
+    import matlab
     import scipy.io
 
     cells = np.array(GRID, dtype=object)
@@ -80,6 +118,20 @@ def _mat_seeds() -> Iterator[bytes]:
             buffer = io.BytesIO()
             scipy.io.savemat(buffer, content, do_compression=compressed)
             yield buffer.getvalue()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "strings.mat")
+        for order in "<>":
+            yield matlab.string_file(path, np.array(GRID), order).read_bytes()
+        yield matlab.string_file_hdf5(path, np.array(GRID)).read_bytes()
+    lines = ["# Created by Octave 7.3.0", "# name: TrnOrd", "# type: cell", "# rows: 3",
+             "# columns: 1"]  # fmt: skip
+    for text, _ in GRID:
+        lines += ["# name: <cell-element>", "# type: sq_string", "# elements: 1",
+                  f"# length: {len(text)}", text, "", ""]  # fmt: skip
+    text = "\n".join([*lines, ""])
+    yield text.encode()
+    struct = "# name: S\n# type: scalar struct\n# ndims: 2\n 1 1\n# length: 1\n"
+    yield (struct + text.partition("\n")[2]).encode()
     for gzip in (None, "gzip"):
         buffer = io.BytesIO()
         with h5py.File(buffer, "w", userblock_size=512) as file:
@@ -93,6 +145,23 @@ def _mat_seeds() -> Iterator[bytes]:
         yield b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512, b" ") + content[512:]
 
 
+def _spreadsheet_seeds() -> Iterator[bytes]:
+    import spreadsheets
+
+    rows = spreadsheets.judgements([0, 3], [0, 4])
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "x")
+        yield spreadsheets.write_sheet(path, rows).read_bytes()
+        both = {"A": rows, "B": [["x", 1, None, True]]}
+        yield spreadsheets.write_sheets(path, both).read_bytes()
+        yield spreadsheets.write_sheets(path, both, spreadsheets.STRICT).read_bytes()
+        repeated = (
+            '<table:table-row table:number-rows-repeated="7"><table:table-cell '
+            'table:number-columns-repeated="16384"/></table:table-row>'
+        )
+        yield spreadsheets.write_ods(path, both, repeated).read_bytes()
+
+
 def _audio_seeds() -> Iterator[bytes]:
     import soundfile
 
@@ -102,7 +171,9 @@ def _audio_seeds() -> Iterator[bytes]:
         ("WAV", "DOUBLE"), ("WAV", "IMA_ADPCM"), ("WAV", "MS_ADPCM"), ("WAV", "GSM610"),
         ("WAVEX", "PCM_16"), ("RF64", "PCM_16"), ("AU", "PCM_16"), ("AU", "ULAW"),
         ("AU", "FLOAT"), ("AU", "G721_32"), ("FLAC", "PCM_16"), ("FLAC", "PCM_24"),
-        ("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"), ("OGG", "OPUS"),
+        ("MP3", "MPEG_LAYER_III"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("AIFF", "PCM_16"),
+        ("AIFF", "FLOAT"), ("AIFF", "ULAW"), ("CAF", "PCM_16"), ("W64", "PCM_16"),
+        ("NIST", "PCM_16"),
     ]  # fmt: skip
     for file_format, subtype in formats:
         for channels in (1, 2):
@@ -112,7 +183,24 @@ def _audio_seeds() -> Iterator[bytes]:
             wave = 0.1 * rng.standard_normal((600, channels))
             with tempfile.NamedTemporaryFile() as file:
                 soundfile.write(file.name, wave, rate_hz, subtype=subtype, format=file_format)
-                yield Path(file.name).read_bytes()
+                content = Path(file.name).read_bytes()
+            yield content
+            if file_format == "MP3":
+                yield from _mp3_seeds(content)
+
+
+def _mp3_seeds(content: bytes) -> Iterator[bytes]:
+    """Yield an mp3 without its first frame, with another count in it, with tags, and twice."""
+    at = max(content.find(b"Xing"), content.find(b"Info")) + 8
+    yield content[content.find(content[:2], 40) :]
+    yield content[:at] + struct.pack(">I", 1) + content[at + 4 :]
+    yield content[:at] + struct.pack(">I", 1000) + content[at + 4 :]
+    tag = b"TAG" + bytes(125)
+    ape = b"items" + b"APETAGEX" + struct.pack("<IIII", 2000, 37, 1, 0) + bytes(8)
+    id3 = b"ID3\x03\0\0\0\0\x01\0" + bytes(128)
+    yield id3 + content + ape + b"LYRICSBEGINla000013LYRICS200" + tag
+    yield content + tag + id3 + content
+    yield bytes([*content[:2], content[2] & 0x0F, content[3]]).ljust(100, b"\0") * 4  # free format
 
 
 def _text_seeds(text: str) -> Callable[[], Iterator[bytes]]:
@@ -125,6 +213,23 @@ def _text_seeds(text: str) -> Callable[[], Iterator[bytes]]:
             yield line.encode()
 
     return seeds
+
+
+def stored(content: bytes) -> bytes:
+    """Return a zip file with valid checksums, so that a changed part is read."""
+    parts = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as file:
+            for entry in file.infolist():
+                entry.CRC = None  # type: ignore[assignment]  # zipfile does not check it then
+                parts[entry.filename] = file.read(entry)
+    except Exception:  # not a zip file any more, which is an input as well
+        return content
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as file:
+        for name, text in parts.items():
+            file.writestr(zipfile.ZipInfo(name), text)
+    return out.getvalue()
 
 
 def damaged(seed: bytes, rng: np.random.Generator) -> Iterator[bytes]:
@@ -141,33 +246,56 @@ def damaged(seed: bytes, rng: np.random.Generator) -> Iterator[bytes]:
 READERS: dict[str, Callable[[Path], None]] = {
     "mat": read_mat,
     "events": read_events,
+    "table": read_table,
+    "spreadsheet": read_spreadsheet,
     "settings": read_settings,
     "audio": read_audio,
+    "headers": walk_sound,
 }
 MODULES = {
     "mat": "neuromusic.design.orders",
     "events": "neuromusic.design.events",
+    "table": "neuromusic.encoding.sound_responses",
+    "spreadsheet": "neuromusic.evaluation.spreadsheet",
     "settings": "neuromusic.training.config",
     "audio": "neuromusic.stimuli.audio",
+    "headers": "neuromusic.stimuli.sound_headers",
 }
 SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "mat": _mat_seeds,
     "events": _text_seeds(EVENTS),
+    "table": _text_seeds(RESPONSES),
+    "spreadsheet": _spreadsheet_seeds,
     "settings": _text_seeds(SETTINGS),
     "audio": _audio_seeds,
+    "headers": _audio_seeds,
 }
 # Words that libFuzzer inserts.
+SOUND_WORDS = [
+    b"RIFF", b"RIFX", b"RF64", b"WAVE", b"fmt ", b"data", b"ds64", b"fact", b".snd", b"fLaC",
+    b"OggS", b"ID3", b"Xing", b"Info", b"VBRI", b"LAME", b"TAG", b"APETAGEX", b"LYRICSBEGIN",
+    b"LYRICS200", b"LIST", b"FORM", b"AIFF", b"AIFC", b"COMM", b"SSND", b"caff", b"NIST_1A",
+    b"\xff\xfb", b"\xff\xf3", b"\xff\xe3", b"\xff\xfd", b"\xff\xf8", b"\xff\xf9",
+    b"\xff\xff\xff\xff",
+    b"\x00\x00\x00\x80", b"vorbis", b"OpusHead",
+]  # fmt: skip
 WORDS: dict[str, list[bytes]] = {
     "mat": [b"TrnOrd", b"IM", b"\x89HDF\r\n\x1a\n", b"\xff" * 4, b"\xff\xff\xff\x7f", b"TREE",
-            b"SNOD", b"HEAP", b"GCOL", b"FRHP", b"OHDR", b"FSSE"],
+            b"SNOD", b"HEAP", b"GCOL", b"FRHP", b"OHDR", b"FSSE", b"MCOS", b"string",
+            b"\x00\x00\x00\xdd", b"# name: ", b"# type: ", b"cell", b"scalar struct", b"# length: ",
+            b"# elements: ", b"# columns: ", b"# rows: "],
     "events": [b"\t", b"\n", b"'pop'", b"nan", b"inf", b"1e309", b"-1", b'"', b"\x00", b"\r",
                b"99999999999999999999", b"n/a", b"\xef\xbb\xbf", b"onset"],
+    "table": [b"\t", b"\n", b"\r", b'"', b"\xef\xbb\xbf", b"\xff\xfe", b"sep=;", b"n/a", b"nan",
+              b"inf", b"1e309", b"0,5", b"\x00", b"\xc3\xa9"],
+    "spreadsheet": [b"<c ", b"<row ", b' r="A1"', b' t="s"', b"<v>", b"<is><t>", b"1e9", b"<sheet ",
+                    b"table:number-rows-repeated=", b"<table:table-cell", b"text:s",
+                    b"sharedStrings", b"<!DOCTYPE"],
     "settings": [b"[[", b"]]", b"{", b"}", b'"""', b"'''", b"=", b".", b"inf", b"nan", b"0x",
                  b"train", b"data", b"model", b"options", b"sweep", b"space", b"low", b"choices",
                  b"1979-05-27T07:32:00Z", b"\\u0000", b"\n"],
-    "audio": [b"RIFF", b"RIFX", b"RF64", b"WAVE", b"fmt ", b"data", b"ds64", b"fact", b".snd",
-              b"fLaC", b"OggS", b"ID3", b"Xing", b"LIST", b"FORM", b"AIFF", b"\xff\xfb",
-              b"\xff\xff\xff\xff", b"\x00\x00\x00\x80", b"vorbis", b"OpusHead"],
+    "audio": SOUND_WORDS,
+    "headers": SOUND_WORDS,
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from neuromusic.cli import options
+from neuromusic.core.figures import FigureStyle
 
 
 @click.command("confusions")
@@ -15,7 +16,13 @@ from neuromusic.cli import options
               help="Genres decoded from the brain: TSV with subject, y_true, y_pred.")  # fmt: skip
 @options.seed
 @options.out("the three matrices, their rank correlations and a figure")
-def command(network: Path, behaviour: Path, decoding: Path, seed: int, out: Path) -> None:
+@options.figures
+@options.overwrite
+@options.dry_run
+def command(
+    network: Path, behaviour: Path, decoding: Path, seed: int, out: Path, figures: FigureStyle,
+    overwrite: bool,
+) -> None:  # fmt: skip
     """Compare the confusions of a network, listeners and the brain.
 
     Tests whether they confuse the same genres. Compares the confusion matrix of a trained network
@@ -29,4 +36,7 @@ def command(network: Path, behaviour: Path, decoding: Path, seed: int, out: Path
     """
     from neuromusic.pipeline.confusions import confusions
 
-    confusions(network, behaviour=behaviour, decoding=decoding, out=out, seed=seed)
+    confusions(
+        network, behaviour=behaviour, decoding=decoding, out=out, seed=seed, figures=figures,
+        overwrite=overwrite,
+    )  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Literal
 import click
 
 from neuromusic.cli import options
+from neuromusic.core.figures import FigureStyle
 
 
 @click.command("encode")
@@ -25,7 +26,9 @@ from neuromusic.cli import options
     "atlas; whole: all voxels; or a mask image.",
 )  # fmt: skip
 @click.option(
-    "--atlas", type=options.PATH, help="Label image.  [default: nilearn's Talairach atlas]"
+    "--atlas",
+    type=options.PATH,
+    help="Label image.  [default: the Talairach atlas, which is installed with the package]",
 )
 @click.option("--labels", type=options.PATH,
               help="Names of the labels: TSV with columns index and name.")  # fmt: skip
@@ -55,17 +58,23 @@ from neuromusic.cli import options
     "--statistics", type=click.Choice(["mean", "mean+deviation"]), default="mean+deviation",
     show_default=True, help="For --sounds: summary of each unit over time.",
 )  # fmt: skip
+@options.network_channel
 @options.seed
 @options.out("maps, tables and figures")
+@options.overwrite
+@options.dry_run
+@options.figures
 def command(
     network: Path, bids: Path | None, derivatives: Path | None, subjects: str, roi: str,
     atlas: Path | None, labels: Path | None, space: str | None, components: int, banded: bool,
     high_pass_hz: float, sounds: Path | None, responses: Path | None, splits: int,
-    statistics: Literal["mean", "mean+deviation"], seed: int, out: Path,
+    statistics: Literal["mean", "mean+deviation"], channel: str | None, seed: int, out: Path,
+    overwrite: bool, figures: FigureStyle,
 ) -> None:  # fmt: skip
     """Predict brain responses from the stages of a network.
 
-    Responses are predicted by ridge regression on each stage, in one of two ways.
+    A stage is a named part of the network, such as A1. Responses are predicted by ridge regression
+    on each stage, in one of two ways.
 
     With --bids, from images: every voxel is fitted on the training runs, with delays of 1 to 6
     volumes and a penalty chosen by leave-one-run-out cross-validation, then scored on the test
@@ -83,6 +92,8 @@ def command(
     """
     if (bids is None) == (sounds is None) or (sounds is None) != (responses is None):
         raise click.UsageError("give either --bids, or both --sounds and --responses")
+    if bids is not None and channel is not None:
+        raise click.UsageError("--channel is for --sounds; images use the network's prepared set")
     if bids is not None:
         from neuromusic.pipeline.encode import EncodingOptions, Rois, encode
 
@@ -93,20 +104,23 @@ def command(
             images=derivatives,
             subjects="all" if subjects == "all" else subjects.split(","),
             rois=Rois(roi, atlas, labels),
-            options=EncodingOptions(space, components, banded, high_pass_hz, seed),
+            options=EncodingOptions(space, components, banded, high_pass_hz, seed, figures),
+            overwrite=overwrite,
         )
-        options.next_step(f"see {out}/figures/stage_by_area.png; {out}/areas.tsv has the numbers")
+        options.next_step(f"see {out}/figures; {out}/areas.tsv has the numbers")
         return
     from neuromusic.pipeline.encode_sounds import encode_sounds
 
     assert sounds is not None and responses is not None
     encode_sounds(
-        network,
+        options.hearing(network, channel),
         sounds=sounds,
         responses=responses,
         out=out,
         splits=splits,
         statistics=statistics,
         seed=seed,
+        overwrite=overwrite,
+        figures=figures,
     )
-    options.next_step(f"see {out}/stages.png; {out}/targets.tsv has the numbers")
+    options.next_step(f"see {out}/{figures.names('stages')[0]}; {out}/targets.tsv has the numbers")

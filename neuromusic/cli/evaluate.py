@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 
 from neuromusic.cli import options
+from neuromusic.core.figures import FigureStyle
 
 
 @click.command("evaluate")
@@ -12,7 +13,13 @@ from neuromusic.cli import options
 @click.option("--prepared", type=options.PATH,
               help="Prepared set to score.  [default: the one of the training]")  # fmt: skip
 @options.artists
-def command(network: Path, prepared: Path | None, artists: Path | None) -> None:
+@options.figures
+@options.overwrite
+@options.dry_run
+def command(
+    network: Path, prepared: Path | None, artists: Path | None, figures: FigureStyle,
+    overwrite: bool,
+) -> None:  # fmt: skip
     """Score a trained network on the test clips.
 
     The same network with random weights is scored for comparison. Writes evaluation.json,
@@ -26,7 +33,7 @@ def command(network: Path, prepared: Path | None, artists: Path | None) -> None:
     """
     from neuromusic.pipeline.evaluate import evaluate
 
-    evaluate(network, prepared=prepared, artists=artists)
+    evaluate(network, prepared=prepared, artists=artists, figures=figures, overwrite=overwrite)
     options.next_step(
         f"neuromusic export {network} --lists run_dataset --out derivatives/neuromusic"
     )

@@ -46,16 +46,22 @@ def _components(_: click.Context, __: click.Parameter, value: str) -> int | str:
     "--binning", type=click.Choice(["mean", "lanczos"]), default="mean", show_default=True,
     help="How frames become volumes: their mean, or their low-pass filtered value at mid-volume.",
 )  # fmt: skip
+@options.network_channel
+@options.overwrite
+@options.dry_run
 def command(
     network: Path, lists: Path, out: Path, formats: tuple[str, ...],
     components: int | Literal["all"], stages: tuple[str, ...], modulator: str,
-    hrf: Literal["spm", "glover"], binning: Literal["mean", "lanczos"],
+    hrf: Literal["spm", "glover"], binning: Literal["mean", "lanczos"], channel: str | None,
+    overwrite: bool,
 ) -> None:  # fmt: skip
     """Write predictions and activations on the scanner's time grid.
 
-    Each volume gets genre probabilities and the activations of all stages. Each scanner run gets
-    `_stim.tsv.gz` + JSON, one `.npy` (volumes, units) + JSON per stage and `_volumes.tsv`;
-    activations.mat is for MATLAB. Each --format is written to a subdirectory of the same name.
+    Each volume gets the probability of each genre and the activations of all stages (named parts
+    of the network). The directory is a BIDS derivative: each scanner run gets a `_stim.tsv.gz` with
+    the probabilities. In its subdirectory activations, each run gets one `.npy` (volumes, units)
+    per stage and `_volumes.tsv`; activations.mat is for MATLAB. Each --format is written to a
+    subdirectory of the same name; bids adds events, and components to the signals.
 
     \b
     Example:
@@ -67,11 +73,12 @@ def command(
     from neuromusic.pipeline.export import export
 
     regressors = Regressors(components, stages, modulator, hrf)
-    export(network, lists, out=out, formats=formats, regressors=regressors, binning=binning)
-    if formats:
-        options.next_step(f"docs/export.md explains which file of {out} is used where")
-    else:
-        options.next_step(
-            f"numpy.load('{out}/task-Training_run-01_stage-A1_activations.npy') in Python, or "
-            f"load('{out}/activations.mat') in MATLAB"
-        )
+    export(
+        options.hearing(network, channel), lists, out=out, formats=formats,
+        regressors=regressors, binning=binning, overwrite=overwrite,
+    )  # fmt: skip
+    example = min((out / "activations").glob("*_activations.npy"))
+    options.next_step(
+        f"numpy.load('{example}') in Python, or load('{out}/activations/activations.mat') in "
+        "MATLAB; docs/export.md explains which file is used where"
+    )

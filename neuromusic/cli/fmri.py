@@ -6,6 +6,7 @@ from typing import Literal
 import click
 
 from neuromusic.cli import options
+from neuromusic.cli.commands import Subcommands
 
 
 def _range(_: click.Context, __: click.Parameter, text: str) -> tuple[float, float]:
@@ -20,7 +21,7 @@ def _range(_: click.Context, __: click.Parameter, text: str) -> tuple[float, flo
     return values[0], values[-1]
 
 
-@click.group("fmri")
+@click.group("fmri", cls=Subcommands)
 def command() -> None:
     """Simulate images to test what an analysis finds in them.
 
@@ -57,16 +58,18 @@ def command() -> None:
               help="Autocorrelation of the noise from one volume to the next.")  # fmt: skip
 @options.seed
 @options.out("the BIDS dataset")
+@options.overwrite
+@options.dry_run
 def simulate(
     network: Path, bids: Path | None, subjects: int | None, hrf: Literal["spm", "glover"],
     stages: tuple[str, ...], voxels: int, noise_voxels: int, ceiling: tuple[float, float],
-    drift: float, ar: float, seed: int, out: Path,
+    drift: float, ar: float, seed: int, out: Path, overwrite: bool,
 ) -> None:  # fmt: skip
     """Write a BIDS dataset whose voxels respond to the stages of a network.
 
-    Each voxel has random weights over the units of one stage, a haemodynamic response, noise and
-    drift. derivatives/truth documents them: areas.nii.gz with areas.tsv, and truth.tsv with the
-    explainable variance and the noise ceiling of every voxel.
+    Each voxel has random weights over the units of one stage (a named part of the network), a
+    haemodynamic response, noise and drift. derivatives/truth documents them: areas.nii.gz with
+    areas.tsv, and truth.tsv with the explainable variance and the noise ceiling of every voxel.
 
     \b
     Examples:
@@ -78,5 +81,8 @@ def simulate(
     from neuromusic.pipeline import simulate as pipeline
 
     planted = Planted(hrf, stages, voxels, noise_voxels, ceiling, drift, ar)
-    pipeline.simulate(network, out=out, bids=bids, subjects=subjects, planted=planted, seed=seed)
+    pipeline.simulate(
+        network, out=out, bids=bids, subjects=subjects, planted=planted, seed=seed,
+        overwrite=overwrite,
+    )  # fmt: skip
     options.next_step(f"compare what your analysis finds in {out} with {out}/{TRUTH}/truth.tsv")

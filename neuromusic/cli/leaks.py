@@ -1,7 +1,7 @@
 """neuromusic leaks: find what training, validation and test clips share."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -25,13 +25,17 @@ if TYPE_CHECKING:
     help="Also compare the sound: exact copies, and near copies that differ in gain, start or "
          "coding.",
 )  # fmt: skip
+@options.channel
 @click.option(
     "--out", type=options.PATH, help="File to write: a TSV of all pairs that share something."
 )
+@options.overwrite
+@options.dry_run
 @click.pass_context
 def command(
     context: click.Context, lists: Path, artists: Path | None, validation_runs: int,
-    settings: Path | None, audio: bool, out: Path | None,
+    settings: Path | None, audio: bool, channel: Literal["mix", "left", "right"], out: Path | None,
+    overwrite: bool,
 ) -> None:  # fmt: skip
     """Report what training, validation and test clips share.
 
@@ -47,7 +51,10 @@ def command(
     from neuromusic.pipeline.leaks import find_leaks
 
     held_out = _held_out(validation_runs, settings)
-    comparisons = find_leaks(lists, artists=artists, held_out=held_out, audio=audio, out=out)
+    comparisons = find_leaks(
+        lists, artists=artists, held_out=held_out, audio=audio, channel=channel, out=out,
+        overwrite=overwrite,
+    )  # fmt: skip
     if any(len(comparison.pairs) for comparison in comparisons):
         options.next_step(
             "neuromusic lists --drop-leaks artist --artists FILE makes lists without leaks; "

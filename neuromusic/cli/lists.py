@@ -31,7 +31,8 @@ SHARES = "70:15:15"
               help="Shares of each class, for --from-folder and --from-gtzan; all clips of a track "
                    "stay together.")  # fmt: skip
 @click.option("--folds", is_flag=True,
-              help="For --from-folder: file names begin with their fold.")  # fmt: skip
+              help="For --from-folder: file names begin with the number of their fold, a group for "
+                   "`crossval` such as ESC-10's five.")  # fmt: skip
 @click.option("--clip-s", type=click.FloatRange(0), show_default="15; 0 with --folds",
               help="Shortest file that is accepted, in seconds; not for orders.")  # fmt: skip
 @options.seed
@@ -45,12 +46,16 @@ SHARES = "70:15:15"
     help="Use hard links, symbolic links or copies of the clips.",
 )  # fmt: skip
 @options.out("the linked clips and their lists")
+@options.overwrite
+@options.dry_run
 def command(**values: Any) -> None:
     """Link clips under their run names and write the stimulus lists.
 
-    The clips come from order files; from one folder per class or GTZAN, split by track; or from FMA
-    with its own split. With --drop-leaks, clips that share something with the test clips are not
-    used for training; those of an order keep their place in their run.
+    Order files say which clip is played in which trial of which scanner run; a dummy, which opens
+    each run while the signal settles, is added as trial 0. Without order files, the clips come from
+    one folder per class or GTZAN, split by track; or from FMA with its own split. With
+    --drop-leaks, clips that share something with the test clips are not used for training; those of
+    an order keep their place in their run.
 
     \b
     Examples:
@@ -91,6 +96,7 @@ class _Options:
     allow_missing: bool
     link: Literal["hard", "sym", "copy"]
     out: Path
+    overwrite: bool
 
     def has_orders(self) -> bool:
         """Return whether any option of the order files was given."""
@@ -160,6 +166,7 @@ def _from_orders(given: _Options) -> None:
         allow_missing=given.allow_missing,
         link=given.link,
         drop_leaks=given.leaks_to_drop(),
+        overwrite=given.overwrite,
     )
 
 
@@ -177,4 +184,5 @@ def _from_corpus(given: _Options) -> None:
         clip_s=shortest_s if given.clip_s is None else given.clip_s,
         link=given.link,
         drop_leaks=given.leaks_to_drop(),
+        overwrite=given.overwrite,
     )

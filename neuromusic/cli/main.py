@@ -1,38 +1,19 @@
 """The command group; turns errors and signals into messages and exit codes."""
 
+import contextlib
+import os
+import select
 import signal
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
-from neuromusic.cli import (
-    augment,
-    compare,
-    confusions,
-    crossval,
-    demo,
-    encode,
-    evaluate,
-    export,
-    fmri,
-    leaks,
-    lists,
-    models,
-    orders,
-    predict,
-    prepare,
-    run,
-    similar,
-    stimuli,
-    sweep,
-    train,
-    verify,
-)
-from neuromusic.core.errors import InputError
-from neuromusic.core.files import UNREACHABLE_REMEDY, is_unreachable
+from neuromusic.cli.commands import Commands
+from neuromusic.core.errors import DryRun, InputError
 from neuromusic.core.version import __version__
 
-TABLES_ON_STDOUT = ("predict", "similar")
+TABLES_ON_STDOUT = ("compare", "predict", "similar")
 
 
 class _BadInput(click.ClickException):
@@ -48,14 +29,25 @@ def _terminate(number: int, frame: object) -> None:
     raise _Terminated
 
 
-class _Group(click.Group):
-    """Ends with one line on errors: exit code 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM."""
+class _Group(Commands):
+    """Ends with one line on errors: exit code 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM.
+
+    If the reader of a pipe has gone, as in ``neuromusic models | head -1``, it ends with 141.
+    """
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        """Parse the arguments; print the help."""
+        with _quiet_if_reader_is_gone():
+            return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         before = signal.signal(signal.SIGTERM, _terminate)
         try:
-            return super().invoke(ctx)
+            with _quiet_if_reader_is_gone():
+                return super().invoke(ctx)
+        except DryRun as report:
+            click.echo(str(report))
         except InputError as error:
             raise _BadInput(_with_notes(str(error), error)) from None
         except OSError as error:
@@ -76,6 +68,26 @@ class _Group(click.Group):
             signal.signal(signal.SIGTERM, before)
 
 
+@contextlib.contextmanager
+def _quiet_if_reader_is_gone() -> Iterator[None]:
+    """Exit with 141, as programs do that SIGPIPE ends, if nobody reads what is printed."""
+    try:
+        yield
+    except BrokenPipeError:
+        gone = [number for number in (1, 2) if _has_no_reader(number)]
+        if not gone:  # another pipe than those to the user
+            raise
+        for number in gone:  # what is still in a buffer goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+        raise click.exceptions.Exit(141) from None
+
+
+def _has_no_reader(number: int) -> bool:
+    poll = select.poll()
+    poll.register(number, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
 def _notes(error: BaseException) -> list[str]:
     """Return what steps have added to an error: what they kept, and how to continue."""
     return getattr(error, "__notes__", [])
@@ -86,6 +98,8 @@ def _with_notes(message: str, error: BaseException) -> str:
 
 
 def _explain_os_error(error: OSError) -> str:
+    from neuromusic.core.files import UNREACHABLE_REMEDY, is_unreachable
+
     if is_unreachable(error):
         return f"{error.filename or 'a file'}: {error.strerror}; {UNREACHABLE_REMEDY}"
     return f"{error.filename or 'output'}: {error.strerror}"
@@ -95,19 +109,13 @@ def _explain_os_error(error: OSError) -> str:
 @click.version_option(__version__, prog_name="neuromusic")
 @click.pass_context
 def cli(context: click.Context) -> None:
-    """Auditory neuroscience with neural networks: from the order files of an fMRI experiment to
-    networks, predictions on the scanner's time grid, and encoding models.
+    """Networks beside a brain: from the sounds of an fMRI experiment to networks, predictions on
+    the scanner's time grid, and encoding models.
 
-    The usual sequence is lists, prepare, train, evaluate, export. Try `neuromusic demo` first.
+    Try `neuromusic demo` first. The usual order is lists, prepare, train, evaluate, export.
     """
     from neuromusic.cli.log import echoing_log  # logging takes a moment: not for --help
+    from neuromusic.core import progress
 
     context.with_resource(echoing_log(context.invoked_subcommand in TABLES_ON_STDOUT))
-
-
-for _module in (
-    orders, stimuli, lists, leaks, augment, prepare, models, train, evaluate, crossval, compare,
-    confusions, sweep, predict, similar, export, encode, fmri, run, verify,
-    demo,
-):  # fmt: skip
-    cli.add_command(_module.command)
+    context.call_on_close(progress.stop)  # after an error, before its message

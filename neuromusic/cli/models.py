@@ -1,24 +1,68 @@
-"""neuromusic models: list the registered networks."""
+"""neuromusic models: list the networks."""
 
 import click
 
+INPUT = "Sizes are for 10 s of sound: 430 frames of 128 mel bands, or 220 500 samples; ten classes."
+
+
+def _complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
+    from neuromusic.training.library import network_rows
+
+    return [row["name"] for row in network_rows() if row["name"].startswith(incomplete)]
+
 
 @click.command("models")
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_complete)
 def command(name: str | None) -> None:
     """List the networks, or the stages of one.
 
-    Sizes are given for windows of 10 s with 128 mel bands and 23.2 ms per frame, or for 5 s of
-    samples.
+    A stage is a named part of a network, such as A1 or conv1, whose activations are exported and
+    compared with the brain. A network takes bands (the output of a front end such as log-mel) or
+    samples ("wave"). Sizes are for 10 s of sound: 430 frames of 128 mel bands, or 220 500 samples;
+    ten classes. Multiply-adds are those of one such window. The receptive field is what one value
+    of the last stage before a recurrent layer depends on: seconds, and octaves at 1 kHz.
 
     \b
     Examples:
       neuromusic models
       neuromusic models cortex-z
     """
-    from neuromusic.models.summary import model_rows, stage_rows
+    from neuromusic.cli.tables import in_terminal, show_table
 
-    rows = model_rows() if name is None else stage_rows(name)
-    widths = {key: max(len(key), *(len(row[key]) for row in rows)) for key in rows[0]}
-    for row in [{key: key for key in widths}, *rows]:
-        click.echo("  ".join(row[key].ljust(width) for key, width in widths.items()).rstrip())
+    if name is not None:
+        from neuromusic.models.summary import stage_rows
+
+        rows = stage_rows(name)
+        if in_terminal():
+            _state_input()
+        show_table(rows, of_people=[_stage_of_people(row) for row in rows])
+        return
+    from neuromusic.training.library import network_rows
+
+    rows = network_rows()
+    if in_terminal():
+        _state_input()
+    show_table(rows, of_people=[_of_people(row) for row in rows], group="family")
+
+
+def _state_input() -> None:
+    click.echo(f"{INPUT}\n", err=True)
+
+
+def _of_people(row: dict[str, str]) -> dict[str, str]:
+    return {
+        "family": row["family"],
+        "name": row["name"],
+        "input": row["input"],
+        "parameters": f"{int(row['parameters']):,}",
+        "multiply-adds": f"{int(row['multiply_adds']) / 1e6:,.0f} M",
+        "field (s)": row["receptive_field_s"],
+        "octaves": row["receptive_field_octaves"],
+    }
+
+
+def _stage_of_people(row: dict[str, str]) -> dict[str, str]:
+    names = ("stage", "Brodmann", "shape", "parameters", "multiply-adds", "field (s)", "octaves")
+    columns = ("stage", "Brodmann", "shape (..., time)", "parameters", "multiply-adds", "field (s)",
+               "field (octaves)")  # fmt: skip
+    return {name: row[column] for name, column in zip(names, columns, strict=True)}

@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -7,11 +8,23 @@ from typing import Any
 
 import click
 
+from neuromusic.cli import tables
+from neuromusic.core import plan
 from neuromusic.core.errors import InputError
+from neuromusic.core.files import as_path
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-PATH = click.Path(path_type=Path)
+
+class _Path(click.Path):
+    """A path in which ``~`` is a home directory: shells do not expand it in ``--out=~/x``."""
+
+    def convert(self, value: Any, parameter: click.Parameter | None, context: Any) -> Path:
+        """Return the path."""
+        return as_path(Path(os.fsdecode(super().convert(value, parameter, context))))
+
+
+PATH = _Path(path_type=Path)
 TRAIN_ORDER_HELP = "Order file of the training runs, ExpTrnOrder.mat (variable TrnOrd)."
 TEST_ORDER_HELP = "Order file of the test runs, ExpValOrder.mat (variable ValOrd)."
 train_order = click.option("--train-order", type=PATH, required=True, help=TRAIN_ORDER_HELP)
@@ -35,6 +48,15 @@ device = click.option(
     show_default=True,
     help="Where to compute; auto takes a GPU if there is one.",
 )
+_CHANNEL = click.Choice(["mix", "left", "right"])
+channel = click.option(
+    "--channel", type=_CHANNEL, default="mix", show_default=True,
+    help="Channel of the sounds: the mean of all, or the first or second one.",
+)  # fmt: skip
+network_channel = click.option(
+    "--channel", type=_CHANNEL,
+    help="Channel of the sounds that the network hears.  [default: the one it was trained on]",
+)  # fmt: skip
 artists = click.option(
     "--artists", type=PATH,
     help="Artist table: TSV with columns track, artist_group and fault.",
@@ -48,12 +70,50 @@ changes = click.option(
 )
 
 
+def _begin_dry_run(context: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        context.with_resource(plan.dry_run())
+
+
+overwrite = click.option(
+    "--overwrite", is_flag=True,
+    help="Replace an earlier output that was made with other settings or inputs.",
+)  # fmt: skip
+dry_run = click.option(
+    "--dry-run", is_flag=True, expose_value=False, callback=_begin_dry_run,
+    help="Check all inputs, show what would be computed and written, and stop.",
+)  # fmt: skip
+
+
 def out(what: str, default: str | None = None) -> Decorator:
     """Return the --out option for the directory that a command writes."""
     return click.option(
         "--out", type=PATH, required=default is None, default=default, show_default=True,
         help=f"Output directory for {what}.",
     )  # fmt: skip
+
+
+def _check_parent(_: click.Context, __: click.Parameter, value: Path | None) -> Path | None:
+    """Click callback: refuse a file in a directory that does not exist, before the work."""
+    if value is not None and not value.absolute().parent.is_dir():
+        raise InputError(f"{value}: there is no directory {value.parent}; make it first")
+    if value is not None and value.is_dir():
+        raise InputError(f"{value}: is a directory; name a file")
+    return value
+
+
+table_out = click.option(
+    "--out", type=PATH, callback=_check_parent, help="Table to write (TSV).  [default: stdout]"
+)
+
+
+def hearing(network: Path, channel: Any) -> Any:
+    """Return a network, loaded if a channel is given for it."""
+    if channel is None:
+        return network
+    from neuromusic.training.trained import load_network
+
+    return load_network(network, channel=channel)
 
 
 def chosen_device(name: str) -> str:
@@ -85,12 +145,42 @@ def next_step(text: str) -> None:
 
 
 def write_table(table: Any, path: Path | None, what: str) -> None:
-    """Write a DataFrame as TSV to a file, or to stdout if ``path`` is None."""
+    """Write a DataFrame as TSV to a file, or to stdout if ``path`` is None.
+
+    A terminal gets aligned columns with fewer digits.
+    """
     from neuromusic.core.files import write_text
 
+    if path is None and tables.in_terminal():
+        shown = table.map(lambda cell: f"{cell:.3f}" if isinstance(cell, float) else str(cell))
+        tables.show_table(shown.to_dict("records"))
+        return
     text = table.to_csv(sep="\t", index=False, float_format="%.6f")
     if path is None:
         click.echo(text, nl=False)
         return
     write_text(path, text)
     click.echo(f"wrote {path}: {len(table)} {what}")
+
+
+def figures(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of figures to a command, which gets them as ``figures``, a FigureStyle."""
+
+    @click.option(
+        "--figures", "formats", multiple=True, default=["png"], show_default="png",
+        callback=split_names, metavar="png|pdf|svg",
+        help="Formats of the figures; several with commas.",
+    )  # fmt: skip
+    @click.option(
+        "--figure-width-mm", "width_mm", type=float,
+        help="Width of the figures, 80 to 400.  [default: 88 (one panel) or 180 (several)]",
+    )  # fmt: skip
+    @functools.wraps(command)
+    def with_style(
+        *args: Any, formats: tuple[str, ...], width_mm: float | None, **options: Any
+    ) -> Any:
+        from neuromusic.core.figures import FigureStyle
+
+        return command(*args, figures=FigureStyle(formats, width_mm), **options)
+
+    return with_style

@@ -5,9 +5,10 @@ from pathlib import Path
 import click
 
 from neuromusic.cli import options
+from neuromusic.cli.commands import Subcommands
 
 
-@click.group("orders")
+@click.group("orders", cls=Subcommands)
 def command() -> None:
     """Check, rebuild and design the order files of an experiment.
 
@@ -47,7 +48,9 @@ def check(context: click.Context, train_order: Path, test_order: Path, bids: Pat
 @command.command("from-bids")
 @click.argument("bids", type=options.PATH)
 @options.out("both order files", "orders")
-def from_bids(bids: Path, out: Path) -> None:
+@options.overwrite
+@options.dry_run
+def from_bids(bids: Path, out: Path, overwrite: bool) -> None:
     """Rebuild both order files from the events of a BIDS dataset.
 
     \b
@@ -57,7 +60,7 @@ def from_bids(bids: Path, out: Path) -> None:
     from neuromusic.design.orders import ORDER_FILES
     from neuromusic.pipeline.orders import rebuild_orders
 
-    rebuild_orders(bids, out=out)
+    rebuild_orders(bids, out=out, overwrite=overwrite)
     options.next_step(
         f"neuromusic orders check --train-order {out / ORDER_FILES['train']} "
         f"--test-order {out / ORDER_FILES['test']} --bids {bids}"
@@ -68,7 +71,9 @@ def from_bids(bids: Path, out: Path) -> None:
 @click.option("--clips", type=options.PATH, required=True, help="Folder of clips.")
 @options.seed
 @options.out("both order files", "orders")
-def design(clips: Path, seed: int, out: Path) -> None:
+@options.overwrite
+@options.dry_run
+def design(clips: Path, seed: int, out: Path, overwrite: bool) -> None:
     """Design order files for the clips in a folder, following the published design.
 
     48 + 6 clips per genre give 12 training runs of 40 trials and 6 test runs of 10 clips, each
@@ -81,7 +86,7 @@ def design(clips: Path, seed: int, out: Path) -> None:
     from neuromusic.design.orders import ORDER_FILES
     from neuromusic.pipeline.orders import design_orders
 
-    design_orders(clips, out=out, seed=seed)
+    design_orders(clips, out=out, seed=seed, overwrite=overwrite)
     options.next_step(
         f"neuromusic lists --train-order {out / ORDER_FILES['train']} "
         f"--test-order {out / ORDER_FILES['test']} --clips {clips} --out run_dataset"

@@ -1,7 +1,7 @@
 """neuromusic prepare: compute the features of all clips: a prepared set."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     help="logmel, cochleagram, modulation or scattering; logmel or modulation with --features.",
 )
 @click.option("--waves", is_flag=True, help="Keep the samples too, for networks that take waves.")
+@options.channel
 @options.seed
 @options.workers
 @options.device
@@ -34,14 +35,18 @@ if TYPE_CHECKING:
     "read the sounds and write the set under the same paths as this machine.",
 )
 @options.out("the prepared set")
+@options.overwrite
+@options.dry_run
 def command(
     lists: Path | None, features: Path | None, test_features: Path | None, front_end: str,
-    waves: bool, seed: int, workers: int, device: str, dask: str | None, out: Path,
+    waves: bool, channel: Literal["mix", "left", "right"], seed: int,
+    workers: int, device: str, dask: str | None, out: Path, overwrite: bool,
 ) -> None:  # fmt: skip
     """Compute the features of all clips in stimulus lists.
 
-    The features are log-mel spectrograms by default. Training clips get ten variants: the original
-    and nine augmented ones.
+    A front end computes features from sound: log-mel spectrograms by default, or a cochleagram,
+    modulations or scattering. Training clips get ten variants: the original and nine augmented
+    ones.
 
     Alternatively, use precomputed log-mel: .npz files with features (clips, bands, frames) in dB,
     clip, genre, frame_s and, if there are scanner runs, run and trial.
@@ -57,19 +62,38 @@ def command(
         raise click.UsageError("give either LISTS or --features (and --test-features)")
     if features is not None and waves:
         raise click.UsageError("--waves needs LISTS: log-mel contains no samples")
+    if features is not None and channel != "mix":
+        raise click.UsageError("--channel needs LISTS: log-mel has no channels")
     if lists is not None:
         machine = _machine(workers, device, dask)
         _start_workers_early(machine, lists, out)
         from neuromusic.pipeline.prepare import prepare
 
-        prepare(lists, out=out, front_end=front_end, waves=waves, seed=seed, machine=machine)
+        prepare(
+            lists,
+            out=out,
+            front_end=front_end,
+            waves=waves,
+            seed=seed,
+            channel=channel,
+            machine=machine,
+            overwrite=overwrite,
+        )
     elif features is not None:
         from neuromusic.pipeline.prepare import prepare_features
 
-        prepare_features(features, out=out, test=test_features, front_end=front_end)
-    options.next_step(
-        f"neuromusic train experiments/cortex.toml --prepared {out} --out runs/cortex"
-    )
+        prepare_features(
+            features, out=out, test=test_features, front_end=front_end, overwrite=overwrite
+        )
+    _suggest_training(out)
+
+
+def _suggest_training(out: Path) -> None:
+    """Suggest a training whose settings suit the set."""
+    from neuromusic.training.suggestion import suitable_changes
+
+    changes = "".join(f" --set {change}" for change in suitable_changes("cortex", out))
+    options.next_step(f"neuromusic train cortex --prepared {out} --out runs/cortex{changes}")
 
 
 def _machine(workers: int, device: str, dask: str | None) -> "Machine":
@@ -82,8 +106,10 @@ def _machine(workers: int, device: str, dask: str | None) -> "Machine":
 def _start_workers_early(machine: "Machine", lists: Path, out: Path) -> None:
     """Let worker processes import what they need while this process imports pandas and hashes."""
     from neuromusic.core.parallel import warm_up
+    from neuromusic.core.plan import is_dry_run
     from neuromusic.core.records import RECORD
     from neuromusic.features import PRELOAD
 
-    if lists.is_dir() and not (out / RECORD).is_file():  # otherwise it may be up to date
+    may_be_done = (out / RECORD).is_file()
+    if lists.is_dir() and not may_be_done and not is_dry_run():
         warm_up(machine, PRELOAD)

@@ -1,17 +1,22 @@
 """neuromusic run: all steps of an experiment."""
 
-from pathlib import Path
-
 import click
 
 from neuromusic.cli import options
+from neuromusic.cli.settings import settings as settings_argument
+from neuromusic.core.figures import FigureStyle
 
 
 @click.command("run")
-@click.argument("settings", type=options.PATH)
+@settings_argument
 @options.changes
 @options.workers
-def command(settings: Path, changes: tuple[str, ...], workers: int) -> None:
+@options.overwrite
+@options.dry_run
+@options.figures
+def command(
+    settings: str, changes: tuple[str, ...], workers: int, overwrite: bool, figures: FigureStyle
+) -> None:
     """Run all steps of an experiment.
 
     These are lists, prepare, train, evaluate and export. Steps whose output is up to date are
@@ -19,7 +24,7 @@ def command(settings: Path, changes: tuple[str, ...], workers: int) -> None:
 
     \b
     Example:
-      neuromusic run experiments/cortex.toml --set paths.clips=CLIPS \\
+      neuromusic run cortex --set paths.clips=CLIPS \\
         --set paths.train_order=ExpTrnOrder.mat --set paths.test_order=ExpValOrder.mat
     """
     from neuromusic.training.config import load_config
@@ -27,4 +32,4 @@ def command(settings: Path, changes: tuple[str, ...], workers: int) -> None:
     config = load_config(settings, changes)  # first: it is fast, and may fail
     from neuromusic.pipeline.run import run
 
-    run(config, workers=workers)
+    run(config, workers=workers, overwrite=overwrite, figures=figures)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from neuromusic.cli import options
+from neuromusic.cli import options, tables
 
 
 @click.command("similar")
@@ -15,18 +15,21 @@ from neuromusic.cli import options
 )
 @click.option("-k", "k", type=click.IntRange(1), default=10, show_default=True,
               help="Number of clips to return.")  # fmt: skip
-@click.option("--stage", help="Stage of the network to compare.  [default: the last]")
+@click.option("--stage", help="Stage (named part) of the network.  [default: the last]")
 @click.option("--index", type=options.PATH, help="Index file.  [default: NETWORK/index-STAGE.npz]")
-@click.option("--out", type=options.PATH, help="Table to write (TSV).  [default: stdout]")
+@options.network_channel
+@options.table_out
+@options.overwrite
+@options.dry_run
 def command(
     network: Path, clip: Path, among: Path, k: int, stage: str | None, index: Path | None,
-    out: Path | None,
+    channel: str | None, out: Path | None, overwrite: bool,
 ) -> None:  # fmt: skip
     """Find the clips to which a network responds most similarly.
 
     Similarity is the cosine between the activations of a stage, averaged over each clip. The
     averages are kept in an index, so a second search processes only new files. The table has the
-    columns rank, file and similarity.
+    columns rank, file and similarity. --overwrite replaces an index of another network or stage.
 
     \b
     Example:
@@ -34,5 +37,10 @@ def command(
     """
     from neuromusic.pipeline.similar import similar
 
-    table = similar(network, clip, among=among, k=k, stage=stage, index=index)
-    options.write_table(table, out, "clips")
+    heard = options.hearing(network, channel)
+    table = similar(heard, clip, among=among, k=k, stage=stage, index=index, overwrite=overwrite)
+    if out is None and tables.in_terminal():
+        digits = table.assign(similarity=table["similarity"].map("{:.3f}".format))
+        tables.show_table(digits.astype(str).to_dict("records"))
+    else:
+        options.write_table(table, out, "clips")

@@ -6,9 +6,10 @@ from typing import Literal
 import click
 
 from neuromusic.cli import options
+from neuromusic.cli.commands import Subcommands
 
 
-@click.group("stimuli")
+@click.group("stimuli", cls=Subcommands)
 def command() -> None:
     """Cut the clips of an experiment, and check sets of sound files.
 
@@ -20,15 +21,18 @@ def command() -> None:
 
 
 @command.command()
-@click.option(
-    "--tracks", type=options.PATH, required=True, help="Folder of tracks: wav, au, flac or mp3."
-)
+@click.option("--tracks", type=options.PATH, required=True, help="Folder of tracks, of any format.")
 @click.option(
     "--bids", type=options.PATH, required=True,
     help="BIDS dataset whose events give the start and end of each clip.",
 )  # fmt: skip
+@options.channel
 @options.out("the clips")
-def cut(tracks: Path, bids: Path, out: Path) -> None:
+@options.overwrite
+@options.dry_run
+def cut(
+    tracks: Path, bids: Path, channel: Literal["mix", "left", "right"], out: Path, overwrite: bool
+) -> None:
     """Cut the clips out of their tracks, as the events of a dataset specify.
 
     Clips get quarter-sine fades of 2 s, and are scaled to the mean RMS of the set.
@@ -39,7 +43,7 @@ def cut(tracks: Path, bids: Path, out: Path) -> None:
     """
     from neuromusic.pipeline.cut import cut_clips
 
-    cut_clips(tracks=tracks, bids=bids, out=out)
+    cut_clips(tracks=tracks, bids=bids, out=out, channel=channel, overwrite=overwrite)
     options.next_step(
         "neuromusic lists --train-order ExpTrnOrder.mat --test-order ExpValOrder.mat "
         f"--clips {out} --out run_dataset"
@@ -52,10 +56,11 @@ def cut(tracks: Path, bids: Path, out: Path) -> None:
 @click.option("--tracks", type=options.PATH, help="For fma: tracks.csv of fma_metadata.")
 @click.option("--least-s", type=click.FloatRange(0), default=15.0, show_default=True,
               help="Report files shorter than this, in seconds.")  # fmt: skip
+@options.channel
 @click.pass_context
 def validate(
     context: click.Context, layout: Literal["folder", "gtzan", "fma"], directory: Path,
-    tracks: Path | None, least_s: float,
+    tracks: Path | None, least_s: float, channel: Literal["mix", "left", "right"],
 ) -> None:  # fmt: skip
     """Decode every file of a set; list those that are missing, corrupt, short or duplicate.
 
@@ -71,7 +76,7 @@ def validate(
     from neuromusic.pipeline.validate import validate_sounds
     from neuromusic.stimuli.corpora import Corpus
 
-    problems = validate_sounds(Corpus(layout, directory, tracks), least_s=least_s)
+    problems = validate_sounds(Corpus(layout, directory, tracks), least_s=least_s, channel=channel)
     for problem in problems:
         click.echo(f"{problem.kind}: {problem.file}: {problem.what}")
     click.echo(f"{len(problems) or 'no'} problem{'s' if len(problems) != 1 else ''}")

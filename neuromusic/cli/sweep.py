@@ -5,10 +5,12 @@ from pathlib import Path
 import click
 
 from neuromusic.cli import options
+from neuromusic.cli.settings import settings as settings_argument
+from neuromusic.core.figures import FigureStyle
 
 
 @click.command("sweep")
-@click.argument("settings", type=options.PATH)
+@settings_argument
 @click.option(
     "--trials", type=click.IntRange(1), required=True,
     help="Number of trials over all processes; a larger number than last time adds trials.",
@@ -27,9 +29,12 @@ from neuromusic.cli import options
     "settings.",
 )  # fmt: skip
 @options.changes
+@options.figures
+@options.overwrite
+@options.dry_run
 def command(
-    settings: Path, trials: int, storage: str, prepared: Path, study: str | None,
-    out: Path | None, changes: tuple[str, ...],
+    settings: str, trials: int, storage: str, prepared: Path, study: str | None,
+    out: Path | None, changes: tuple[str, ...], figures: FigureStyle, overwrite: bool,
 ) -> None:  # fmt: skip
     """Search for the best settings.
 
@@ -39,7 +44,7 @@ def command(
 
     \b
     Example:
-      neuromusic sweep experiments/sweep-cortex.toml --trials 50 --storage sqlite:///sweep.db
+      neuromusic sweep sweep-cortex --trials 50 --storage sqlite:///sweep.db
     """
     from neuromusic.core.errors import need_package
 
@@ -48,9 +53,16 @@ def command(
     from neuromusic.training.config import load_config
 
     config = load_config(settings, changes)
-    name = study or settings.stem
+    name = study or Path(settings).stem
     best = sweep(
-        config, prepared, storage=storage, trials=trials, study=name, out=out or Path("runs", name)
+        config,
+        prepared,
+        storage=storage,
+        trials=trials,
+        study=name,
+        out=out or Path("runs", name),
+        figures=figures,
+        overwrite=overwrite,
     )
     if best.is_file():
         options.next_step(f"neuromusic train {best} --prepared {prepared} --out runs/best")

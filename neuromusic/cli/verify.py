@@ -19,8 +19,9 @@ def command(context: click.Context, directories: tuple[Path, ...], rerun: bool) 
 
     Every file is hashed (SHA-256) and compared with its record. Works for every directory that
     neuromusic wrote, even if it was moved; if it contains several outputs, each is checked. The
-    inputs are checked too. Exits with 1 if a file has changed or is missing; inputs that cannot be
-    found are listed but are no failure.
+    inputs are checked too, and that scores and figures belong to the weights beside them. Exits
+    with 1 if a file has changed, is missing or is in no record; inputs that cannot be found are
+    listed but are no failure.
 
     \b
     Examples:

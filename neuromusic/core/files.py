@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import os
-import warnings
 import zipfile
 import zlib
 from collections.abc import Collection, Iterator
@@ -18,14 +17,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuromusic.core.errors import InputError
+from neuromusic.core.folders import check_name, is_unsafe
 
-if TYPE_CHECKING:  # numpy and pandas are imported where they are used: `--help` must start fast
-    import pandas as pd
+if TYPE_CHECKING:  # numpy is imported where it is used: `--help` must start fast
     from numpy.typing import NDArray
 
 MOST_NAME_BYTES = 255  # in a file name, on every common file system
 MOST_JSON_BYTES = 64_000_000
-MOST_TABLE_BYTES = 2_000_000_000
 # How much a .zip or .npz may grow: deflate compresses at most a thousandfold, real arrays tenfold.
 FREE_BYTES = 100_000_000
 MOST_GROWTH = 50
@@ -38,6 +36,21 @@ UNREACHABLE_REMEDY = (
     "the disk or network that holds this file does not respond; when it does, run the same command "
     "again"
 )
+
+
+def as_path(value: str | Path) -> Path:
+    """Return a path in which ``~`` and ``~user`` stand for home directories, as in a shell.
+
+    Raises InputError if there is no such user, or the path is not valid UTF-8 or contains control
+    characters.
+    """
+    check_name(value)
+    try:
+        return Path(value).expanduser()
+    except RuntimeError:
+        raise InputError(
+            f"{value}: there is no such home directory; write ./{value} if the name begins with ~"
+        ) from None
 
 
 # --- Files that cannot be reached -----------------------------------------------------------------
@@ -97,7 +110,7 @@ def readable(path: Path, kind: str, remedy: str = "") -> Iterator[None]:
         if is_unreachable(error):
             raise
         check_reachable(path)
-        reason = str(error) or type(error).__name__
+        reason = _cut(str(error)) or type(error).__name__
         what_to_do = f"; {remedy}" if remedy else ""
         raise InputError(f"{path}: is not a readable {kind} ({reason}){what_to_do}") from None
 
@@ -128,19 +141,23 @@ def check_file_name(name: object, where: str) -> str:
     good = (
         isinstance(name, str)
         and name.strip() not in ("", ".", "..")
-        and not any(character in "/\\" or not character.isprintable() for character in name)
+        and not any(character in "/\\" or is_unsafe(character) for character in name)
         and len(name.encode("utf-8", "surrogatepass")) <= MOST_NAME_BYTES
     )
     if not good:
         raise InputError(
-            f"{where}: {_short(name)} is not a plain name; expected one without / or \\"
+            f"{where}: {_short(name)} is not a plain name; expected one without /, \\ and control "
+            f"characters, and of at most {MOST_NAME_BYTES} bytes"
         )
     return str(name)
 
 
 def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return _cut(repr(value), 80)
+
+
+def _cut(text: str, most: int = 500) -> str:
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def check_links(directory: Path) -> None:
@@ -186,37 +203,6 @@ def read_json(path: Path, remedy: str = "") -> Any:
         return json.loads(path.read_text("utf-8"))
 
 
-def read_table(
-    path: Path,
-    *,
-    sep: str = "\t",
-    remedy: str = "",
-    most_bytes: int = MOST_TABLE_BYTES,
-    as_text: bool = False,
-    **options: Any,
-) -> "pd.DataFrame":
-    """Read a text table with pandas.
-
-    With ``as_text`` every cell is a string exactly as in the file: "NA" is not a missing value, and
-    cells missing from a short row are empty. ``options`` go to `pandas.read_csv`.
-
-    Raises InputError if the file is too large, is not a table or has a row with more cells than the
-    header, which pandas would otherwise shift or cut; FileNotFoundError if it does not exist.
-    """
-    import pandas as pd
-
-    check_size(path, most_bytes, "such a table")
-    if as_text:
-        options = {"dtype": str, "keep_default_na": False, "index_col": False} | options
-    with readable(path, "table", remedy), warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        try:
-            table = pd.read_csv(path, sep=sep, **options)
-        except pd.errors.ParserWarning:
-            raise ValueError("a row has more cells than the header") from None
-    return table.fillna("") if as_text else table
-
-
 def read_npz(
     path: Path, remedy: str = "", names: Collection[str] | None = None
 ) -> dict[str, "NDArray[Any]"]:
@@ -232,6 +218,18 @@ def read_npz(
         with np.load(path, allow_pickle=False) as file:
             found = [name for name in file.files if names is None or name in names]
             return {name: file[name] for name in found}
+
+
+def names_in(array: "NDArray[Any]", where: str) -> list[Any]:
+    """Return the entries of an array of names; bytes, as older programs store text, become text.
+
+    Raises InputError, starting with ``where``, for bytes that are not UTF-8.
+    """
+    entries: list[Any] = array.ravel().tolist()
+    try:
+        return [entry.decode() if isinstance(entry, bytes) else entry for entry in entries]
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: has a name that is not UTF-8, {_short(error.object)}") from None
 
 
 def open_array(path: Path, remedy: str = "") -> "NDArray[Any]":

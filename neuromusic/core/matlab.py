@@ -1,8 +1,9 @@
-"""Read variables of MATLAB files, versions 5 and 7.3.
+"""Read variables of MATLAB 5 files (``save -v6`` and ``-v7``).
 
-Version 5 is parsed here because scipy's reader (1.17) allocates whatever size a header declares and
+They are parsed here because scipy's reader (1.17) allocates whatever size a header declares and
 aborts the process at an unknown data type; here every size is checked before memory is allocated.
-Only real numbers, text and cells of them are read: no structs, objects or function handles.
+Only real numbers, text, string arrays, cells and 1 x 1 structs of them are read: no other objects
+and no function handles.
 
 References
 ----------
@@ -12,7 +13,7 @@ MathWorks (2021). MAT-File Format, R2021a. Tables 1-1 and 1-3 list the codes bel
 import math
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,17 +22,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError
-from neuromusic.core.files import check_size, readable, reading
+from neuromusic.core.files import check_size, reading
+from neuromusic.core.matlab_objects import Malformed, Opaque, Unread, resolve
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 MOST_VARIABLES = 100_000
 MOST_CELLS = 100_000
-MOST_DEPTH = 3  # of cells inside cells
-MOST_TEXT = 1000  # characters in a cell of a 7.3 file
-MOST_CHUNK_BYTES = 1_000_000  # that HDF5 unpacks at once
-MOST_LIST_BYTES = 16_000_000  # of a file that holds names, compressed or not
+MOST_FIELDS = 1000  # of a struct
+MOST_DEPTH = 3  # of cells and structs inside each other
 MOST_ARRAY_BYTES = 1_000_000_000  # of a file that holds numbers, compressed or not
 FIRST_BYTES = 65_536  # of a compressed variable: they contain its name
+SUBSYSTEM_PLACE = slice(116, 124)  # in the header: where the contents of objects begin
 
 # Codes of data elements: containers, numbers as stored, text as stored.
 MATRIX, COMPRESSED = 14, 15
@@ -42,14 +43,11 @@ STORED = {
 ENCODINGS = {1: "latin1", 2: "latin1", 16: "utf-8"}
 WIDE_ENCODINGS = {4: "utf-16", 17: "utf-16", 18: "utf-32"}
 # Codes of MATLAB classes; numbers may be stored in a smaller type than that of their class.
-CELL, OBJECT, CHAR, OPAQUE = 1, 3, 4, 17
+CELL, STRUCT, CHAR, OPAQUE = 1, 2, 4, 17
 NUMBERS = {
     6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4", 14: "i8", 15: "u8",
 }  # fmt: skip
-REFUSED = {
-    2: "a struct", OBJECT: "an object", 5: "a sparse matrix", 16: "a function handle",
-    OPAQUE: "an object",
-}  # fmt: skip
+REFUSED = {3: "an object", 5: "a sparse matrix", 16: "a function handle"}
 COMPLEX_FLAG = 0x0800
 
 
@@ -60,46 +58,10 @@ def is_hdf5(path: Path) -> bool:
     return HDF5_MAGIC in (head[:8], head[512:520])
 
 
-def read_cells(path: Path, name: str) -> NDArray[np.object_]:
-    """Read a cell array of names from a MATLAB file of version 5 or 7.3.
-
-    Parameters
-    ----------
-    path : Path
-        File of at most 16 MB, which also limits what it unpacks to.
-    name : str
-        Name of the variable.
-
-    Returns
-    -------
-    ndarray of object
-        In the shape that MATLAB shows. Text is a str. From version 7.3, any other cell is a
-        description such as "<float64>"; from version 5, what it contains.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, has no such variable, or declares sizes beyond the limits.
-    """
-    check_size(path, MOST_LIST_BYTES, "a list of names")
-    if is_hdf5(path):
-        return _read_cells_hdf5(path, name)
-    cells = read_arrays(path, [name], MOST_LIST_BYTES)[name]
-    if not (isinstance(cells, np.ndarray) and cells.dtype == object):
-        raise InputError(f"{path}: {name} is not a cell array; expected a cell array of names")
-    return cells
-
-
-def _missing(path: Path, name: str, present: Iterable[str]) -> InputError:
+def missing_variable(path: Path, name: str, present: Iterable[str]) -> InputError:
+    """Return the error for a variable that a file does not have."""
     listed = ", ".join(filter(None, present))[:500] or "nothing"
     return InputError(f"{path}: has no variable {name}; it contains {listed}")
-
-
-# --- Reading version 5 ----------------------------------------------------------------------------
-
-
-class _Malformed(ValueError):
-    """The bytes are not what the format prescribes, or exceed our limits."""
 
 
 def read_arrays(
@@ -124,14 +86,37 @@ def read_arrays(
     Returns
     -------
     dict
-        Name -> array of numbers in native byte order, array of objects for cells, str for text, or
-        array of str for text of several rows.
+        Name -> array of numbers in native byte order, array of objects for cells and string arrays,
+        str for text, or array of str for text of several rows.
 
     Raises
     ------
     InputError
         If the file is not a MATLAB 5 file or is too large, if a variable is missing or occurs
         twice, or contains anything but real numbers, text and cells.
+    """
+    values, present = read_variables(path, most_bytes, [*names, *optional])
+    for name in names:
+        if name not in present:
+            raise missing_variable(path, name, present)
+    for value in values.values():
+        what = "holds a struct" if isinstance(value, dict) else None
+        what = value.what if isinstance(value, Unread) else what
+        if what:
+            raise InputError(
+                f"{path}: is not a readable MATLAB file (it {what}; only numbers, text and cells "
+                "are read)"
+            )
+    return values
+
+
+def read_variables(
+    path: Path, most_bytes: int, wanted: Collection[str] | None = None
+) -> tuple[dict[str, Any], list[str]]:
+    """Return the values of the wanted variables, or of all, and the names of all variables.
+
+    Values are as in `read_arrays`; a 1 x 1 struct is a dict, and content of other kinds is an
+    `Unread`. Raises InputError as `read_arrays` does.
     """
     check_size(path, most_bytes, "such a file")
     with reading(path):
@@ -145,48 +130,72 @@ def read_arrays(
             head = _unpack(body, FIRST_BYTES) if is_compressed else body
             name = _Cursor(memoryview(head), order).variable_name()
             present.append(name)
-            if name not in names and name not in optional:
+            if not name or (wanted is not None and name not in wanted):
                 continue
             if present.count(name) > 1:
                 raise InputError(f"{path}: has the variable {name} twice; expected it once")
             matrix = memoryview(_unpack_all(body, bytes_left)) if is_compressed else body
             bytes_left -= len(matrix)
             values[name] = _read_matrix(_Cursor(matrix, order), depth=1)
-    except (_Malformed, zlib.error, UnicodeDecodeError) as error:
+        values = resolve(values, order, lambda: _objects(content, order, bytes_left))
+    except (Malformed, zlib.error, UnicodeDecodeError) as error:
         raise InputError(f"{path}: is not a readable MATLAB file ({error})") from None
-    for name in names:
-        if name not in present:
-            raise _missing(path, name, present)
-    return values
+    return values, present
+
+
+def _objects(content: memoryview, order: str, most_bytes: int) -> Sequence[Any]:
+    """Return the cells in which a file keeps the contents of its objects.
+
+    They are in a variable without a name, of bytes that are a small MATLAB file themselves.
+    """
+    (place,) = struct.unpack(f"{order}Q", content[SUBSYSTEM_PLACE])
+    if not 128 <= place < len(content):
+        raise Malformed("it has no contents for its objects")
+    ((is_compressed, body),) = _variables(content, order, place, most=1)
+    matrix = memoryview(_unpack_all(body, most_bytes)) if is_compressed else body
+    inner = _read_matrix(_Cursor(matrix, order), depth=1)
+    if not isinstance(inner, np.ndarray) or inner.dtype != np.uint8 or inner.size < 16:
+        raise Malformed("the contents of its objects are damaged")
+    ((_, body),) = _variables(memoryview(inner.tobytes()), order, 8, most=1)
+    systems = _read_matrix(_Cursor(body, order), depth=-MOST_DEPTH)  # it nests deeper itself
+    wrapper = systems.get("MCOS") if isinstance(systems, dict) else None
+    cells = wrapper.reference if isinstance(wrapper, Opaque) else None
+    if not isinstance(cells, np.ndarray) or cells.dtype != object:
+        raise Malformed("the contents of its objects are damaged")
+    return list(cells.flat)
+
+
+# --- Parts of a file ------------------------------------------------------------------------------
 
 
 def _byte_order(content: memoryview) -> str:
     """Return "<" or ">", as `struct` and numpy write it; check the header."""
     order = {b"IM": "<", b"MI": ">"}.get(bytes(content[126:128]))
     if order is None:
-        raise _Malformed("it does not start with a MATLAB 5 header")
+        raise Malformed("it does not start with a MATLAB 5 header; write it with save -v7")
     if struct.unpack(f"{order}H", content[124:126])[0] != 0x0100:
-        raise _Malformed("its version is not MATLAB 5")
+        raise Malformed("its version is not MATLAB 5")
     return order
 
 
-def _variables(content: memoryview, order: str) -> list[tuple[bool, memoryview]]:
-    """Return (is it compressed, its bytes) for each variable of a file."""
-    variables = []
-    place = 128
-    while place < len(content):
+def _variables(
+    content: memoryview, order: str, place: int = 128, most: int = MOST_VARIABLES + 1
+) -> list[tuple[bool, memoryview]]:
+    """Return (is it compressed, its bytes) for each variable of a file, from a place on."""
+    variables: list[tuple[bool, memoryview]] = []
+    while place < len(content) and len(variables) < most:
         if place + 8 > len(content):
-            raise _Malformed("it is cut short")
+            raise Malformed("it is cut short")
         kind, size = struct.unpack(f"{order}II", content[place : place + 8])
         place += 8
         if size > len(content) - place:
-            raise _Malformed("it is cut short")
+            raise Malformed("it is cut short")
         if kind not in (MATRIX, COMPRESSED):
-            raise _Malformed(f"it has data of type {kind} among its variables")
+            raise Malformed(f"it has data of type {kind} among its variables")
         variables.append((kind == COMPRESSED, content[place : place + size]))
         place += size
         if len(variables) > MOST_VARIABLES:
-            raise _Malformed(f"it has more than {MOST_VARIABLES} variables")
+            raise Malformed(f"it has more than {MOST_VARIABLES} variables")
     return variables
 
 
@@ -200,9 +209,9 @@ def _unpack_all(body: memoryview, most_bytes: int) -> bytes:
     stream = zlib.decompressobj()
     content = stream.decompress(body, most_bytes + 8)
     if len(content) > most_bytes or stream.unconsumed_tail:
-        raise _Malformed(f"it unpacks to more than {most_bytes / 1e6:g} MB")
+        raise Malformed(f"it unpacks to more than {most_bytes / 1e6:g} MB")
     if not stream.eof:
-        raise _Malformed("it is cut short")
+        raise Malformed("it is cut short")
     return content[8:]
 
 
@@ -213,6 +222,7 @@ class _Cursor:
     view: memoryview
     order: str
     place: int = 0
+    is_complex: bool = False  # the matrix whose class was read last
 
     @property
     def n_left(self) -> int:
@@ -221,17 +231,17 @@ class _Cursor:
     def element(self) -> tuple[int, memoryview]:
         """Read (data type, bytes) of a data element; a short one has a tag of 4 bytes."""
         if self.n_left < 8:
-            raise _Malformed("it is cut short")
+            raise Malformed("it is cut short")
         kind, size = struct.unpack(f"{self.order}II", self.view[self.place : self.place + 8])
         if kind >> 16:
             kind, size, first = kind & 0xFFFF, kind >> 16, self.place + 4
             if size > 4:
-                raise _Malformed(f"it has a short element of {size} bytes")
+                raise Malformed(f"it has a short element of {size} bytes")
             self.place += 8
             return kind, self.view[first : first + size]
         first = self.place + 8
         if size > len(self.view) - first:
-            raise _Malformed(f"it declares {size} bytes but has {len(self.view) - first}")
+            raise Malformed(f"it declares {size} bytes but has {len(self.view) - first}")
         self.place = first + (size + 7) // 8 * 8  # padded to 8 bytes
         return kind, self.view[first : first + size]
 
@@ -239,20 +249,19 @@ class _Cursor:
         """Read the class of a matrix, its first part."""
         kind, flags = self.element()
         if kind != UINT32 or len(flags) != 8:
-            raise _Malformed("a variable has no flags")
+            raise Malformed("a variable has no flags")
         (word, _) = struct.unpack(f"{self.order}II", flags)
-        if word & COMPLEX_FLAG:
-            raise _Malformed("it holds complex numbers; only real ones are read")
+        self.is_complex = bool(word & COMPLEX_FLAG)
         return int(word) & 0xFF
 
     def shape(self) -> tuple[int, ...]:
         """Read the dimensions of a matrix, its second part."""
         kind, raw = self.element()
         if kind != INT32 or len(raw) % 4 or not 2 <= len(raw) // 4 <= 8:
-            raise _Malformed("a variable has no dimensions")
+            raise Malformed("a variable has no dimensions")
         shape = struct.unpack(f"{self.order}{len(raw) // 4}i", raw)
         if min(shape) < 0:
-            raise _Malformed(f"a variable has the dimensions {shape}")
+            raise Malformed(f"a variable has the dimensions {shape}")
         return shape
 
     def name(self) -> str:
@@ -260,26 +269,71 @@ class _Cursor:
         return self.element()[1].tobytes().decode("latin1")
 
     def variable_name(self) -> str:
-        """Read all three parts; empty for an opaque object, whose parts differ."""
-        if self.matlab_class() == OPAQUE:
-            return ""
-        self.shape()
+        """Read all three parts; an opaque object has no dimensions."""
+        if self.matlab_class() != OPAQUE:
+            self.shape()
         return self.name()
 
 
 def _read_matrix(cursor: _Cursor, depth: int) -> Any:
-    """Read a numeric array, a text or a cell array; ``depth`` counts cells inside cells."""
+    """Read a numeric array, a text, a cell array, a struct or a reference to an object.
+
+    ``depth`` counts cells and structs inside each other.
+    """
     category = cursor.matlab_class()
-    if category != CELL and category != CHAR and category not in NUMBERS:
-        what = REFUSED.get(category, f"class {category}")
-        raise _Malformed(f"it holds {what}; only numbers, text and cells are read")
+    if category == OPAQUE:
+        return _read_opaque(cursor, depth)
+    if category not in (CELL, STRUCT, CHAR) and category not in NUMBERS:
+        return Unread(f"holds {REFUSED.get(category, f'class {category}')}")
+    if cursor.is_complex:
+        return Unread("holds complex numbers")
     shape = cursor.shape()
     cursor.name()
+    if depth > MOST_DEPTH and category in (CELL, STRUCT):
+        raise Malformed(f"it has cells in cells more than {MOST_DEPTH} deep")
     if category == CELL:
         return _read_cell_array(cursor, shape, depth)
+    if category == STRUCT:
+        return _read_struct(cursor, shape, depth)
     if category == CHAR:
         return _read_text(cursor, shape)
     return _read_numbers(cursor, shape, category)
+
+
+def _read_element(cursor: _Cursor, depth: int) -> Any:
+    """Read the matrix in a cell or a field; MATLAB writes an empty one without data."""
+    kind, content = cursor.element()
+    if kind != MATRIX:
+        raise Malformed(f"a cell has data of type {kind}")
+    return (
+        _read_matrix(_Cursor(content, cursor.order), depth + 1)
+        if len(content)
+        else np.zeros((0, 0))
+    )
+
+
+def _read_opaque(cursor: _Cursor, depth: int) -> Opaque | Unread:
+    cursor.name()
+    system, class_name = cursor.name(), cursor.name()
+    if system != "MCOS":
+        return Unread("holds an object")
+    return Opaque(class_name, _read_element(cursor, depth - 1))
+
+
+def _read_struct(cursor: _Cursor, shape: tuple[int, ...], depth: int) -> dict[str, Any] | Unread:
+    """Read a struct of 1 x 1; larger ones are not needed."""
+    if math.prod(shape) != 1:
+        return Unread("holds a struct array")
+    kind, raw = cursor.element()
+    if kind != INT32 or len(raw) != 4:
+        raise Malformed("a struct has no field names")
+    (width,) = struct.unpack(f"{cursor.order}i", raw)
+    names = cursor.element()[1].tobytes()
+    if not 1 <= width <= 256 or len(names) % width or len(names) // width > MOST_FIELDS:
+        raise Malformed("a struct has no field names")
+    starts = range(0, len(names), width)
+    fields = [names[at : at + width].split(b"\0")[0].decode("latin1") for at in starts]
+    return {field: _read_element(cursor, depth) for field in fields}
 
 
 def _read_numbers(cursor: _Cursor, shape: tuple[int, ...], category: int) -> NDArray[Any]:
@@ -287,30 +341,20 @@ def _read_numbers(cursor: _Cursor, shape: tuple[int, ...], category: int) -> NDA
     stored, dtype = STORED.get(kind, ""), NUMBERS[category]
     size = math.prod(shape)
     if not stored or (stored[0] == "f" and dtype[0] != "f"):
-        raise _Malformed(f"a variable of class {category} has data of type {kind}")
+        raise Malformed(f"a variable of class {category} has data of type {kind}")
     if size * int(stored[1]) != len(data):
-        raise _Malformed(f"a variable declares {size} values in {len(data)} bytes")
+        raise Malformed(f"a variable declares {size} values in {len(data)} bytes")
     values = np.frombuffer(data, f"{cursor.order}{stored}").astype(f"={dtype}")
     return values.reshape(shape, order="F")
 
 
 def _read_cell_array(cursor: _Cursor, shape: tuple[int, ...], depth: int) -> NDArray[np.object_]:
     size = math.prod(shape)
-    if depth > MOST_DEPTH:
-        raise _Malformed(f"it has cells in cells more than {MOST_DEPTH} deep")
     if size > MOST_CELLS or size * 8 > cursor.n_left:
-        raise _Malformed(f"a cell array declares {size} cells in {cursor.n_left} bytes")
+        raise Malformed(f"a cell array declares {size} cells in {cursor.n_left} bytes")
     cells = np.empty(size, dtype=object)
     for index in range(size):
-        kind, content = cursor.element()
-        if kind != MATRIX:
-            raise _Malformed(f"a cell has data of type {kind}")
-        # MATLAB writes an empty cell as an element without data.
-        cells[index] = (
-            _read_matrix(_Cursor(content, cursor.order), depth + 1)
-            if len(content)
-            else np.zeros((0, 0))
-        )
+        cells[index] = _read_element(cursor, depth)
     return cells.reshape(shape, order="F")
 
 
@@ -319,65 +363,11 @@ def _read_text(cursor: _Cursor, shape: tuple[int, ...]) -> str | NDArray[np.str_
     encoding = ENCODINGS.get(kind)
     if encoding is None:
         if kind not in WIDE_ENCODINGS:
-            raise _Malformed(f"a text has data of type {kind}")
+            raise Malformed(f"a text has data of type {kind}")
         encoding = f"{WIDE_ENCODINGS[kind]}-{'le' if cursor.order == '<' else 'be'}"
     text = data.tobytes().decode(encoding)
     if len(shape) != 2 or shape[0] == 1 or not text:
         return text
     if math.prod(shape) != len(text):
-        raise _Malformed(f"a text declares {math.prod(shape)} characters and has {len(text)}")
+        raise Malformed(f"a text declares {math.prod(shape)} characters and has {len(text)}")
     return np.array(["".join(text[row :: shape[0]]) for row in range(shape[0])])
-
-
-# --- Reading version 7.3 --------------------------------------------------------------------------
-
-
-def _read_cells_hdf5(path: Path, name: str) -> NDArray[np.object_]:
-    import h5py
-
-    with readable(path, "MATLAB 7.3 file"), h5py.File(path, "r") as file:
-        references = _references(path, file, name)
-        # MATLAB stores arrays column by column, so HDF5 shows (columns, rows).
-        cells = np.empty(references.shape[::-1], dtype=object)
-        for (column, row), reference in np.ndenumerate(references):
-            cells[row, column] = _hdf5_text(file[reference])
-    return cells
-
-
-def _references(path: Path, file: Any, name: str) -> NDArray[Any]:
-    """Return the references (columns, rows) that a cell array is stored as."""
-    import h5py
-
-    present = [key for key in file if not key.startswith("#")]
-    if name not in present:
-        raise _missing(path, name, present)
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise InputError(f"{path}: {name} is a link; expected a cell array")
-    cells = file[name]
-    if not isinstance(cells, h5py.Dataset) or cells.dtype != h5py.ref_dtype:
-        raise InputError(f"{path}: {name} is not a cell array; expected a cell array of names")
-    if cells.ndim != 2 or cells.size > MOST_CELLS:
-        raise InputError(
-            f"{path}: {name} has the shape {cells.shape}; expected two dimensions and at most "
-            f"{MOST_CELLS} cells"
-        )
-    _check_storage(cells)
-    references: NDArray[Any] = cells[()]
-    return references
-
-
-def _hdf5_text(codes: Any) -> str:
-    """Return the text of a dataset of UTF-16 codes, or "<dtype>" for anything else."""
-    if codes.dtype != np.uint16 or codes.size > MOST_TEXT:
-        return f"<{codes.dtype}>"
-    _check_storage(codes)
-    return "".join(map(chr, codes[()].ravel()))
-
-
-def _check_storage(data: Any) -> None:
-    """Raise ValueError if data are stored in another file or in chunks that unpack to too much."""
-    if data.external is not None or data.is_virtual:
-        raise ValueError(f"{data.name} is stored in another file")
-    chunk_bytes = math.prod(data.chunks or (0,)) * data.dtype.itemsize
-    if chunk_bytes > MOST_CHUNK_BYTES:
-        raise ValueError(f"{data.name} unpacks in pieces of {chunk_bytes / 1e6:.0f} MB")

@@ -7,7 +7,6 @@ and renamed at the end, so a killed command leaves nothing that looks finished.
 import contextlib
 import errno
 import glob
-import json
 import logging
 import os
 import platform
@@ -17,15 +16,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neuromusic.core import plan
 from neuromusic.core.errors import InputError, ResourceError
 from neuromusic.core.files import sha256, write_text
 from neuromusic.core.records import (
     RECORD,
-    SAME,
     is_current,
-    read_plain_json,
     read_record,
     record,
+    why_other,
     write_record,
 )
 
@@ -46,9 +45,13 @@ class Step:
 
         check_target(out, "export")  # before the inputs are hashed, which takes time
         settings, places = arguments(network=network, lists=lists, formats=formats)
-        step = Step("export", out, settings, hash_inputs(files), places, function="export")
+        step = Step(
+            "export", out, settings, hash_inputs(files), places, function="export",
+            overwrite=overwrite, work=plan.Work("activations of 540 clips", seconds, n_bytes),
+        )
         if step.is_done():
             return out
+        ...  # check everything else here
         with step.directory() as directory:
             ...  # write into directory
 
@@ -70,11 +73,17 @@ class Step:
         Name of the public function that did it, so that `verify` can call it again.
     hashes : dict
         Known SHA-256 of outputs, by name; all other outputs are hashed at the end.
+    overwrite : bool
+        Replace an earlier output that was made with other settings, from other inputs or by another
+        version; without it that is an error.
+    work : Work, optional
+        What the step computes, for dry runs and the check of the disk.
 
     Raises
     ------
     InputError
-        If ``out`` holds anything but an earlier output of the same command.
+        If ``out`` holds anything but an earlier output of the same command, or one that differs and
+        ``overwrite`` is False.
     """
 
     command: str
@@ -85,9 +94,12 @@ class Step:
     device: str = "cpu"
     function: str = ""
     hashes: dict[str, str] = field(default_factory=dict)
+    overwrite: bool = False
+    work: plan.Work | None = None
 
     def __post_init__(self) -> None:
         check_target(self.out, self.command)
+        is_up_to_date(self.out, self.record(), overwrite=self.overwrite)
 
     def record(self) -> dict[str, Any]:
         """Return what goes into ``provenance.json``, without the hashes of the outputs."""
@@ -113,14 +125,18 @@ class Step:
         (`PLAN` says which), so that the caller can resume.
 
         Raises InputError if another process is writing ``out``; ResourceError, which is an
-        InputError too, if the disk is full.
+        InputError too, if the disk is full or too small for the work; `DryRun`, before
+        anything is written, in a dry run.
         """
         content = self.record()
+        kept = self.out.parent / f".{self.out.name}.partial"
+        inputs = plan.input_paths(self.inputs, self.places)
+        plan.begin(self.out, self.work, inputs, plan.size_of(kept))
         with locked(self.out) as exclusive:
             _remove_orphans(self.out, exclusive)
             check_target(self.out, self.command)
-            suffix = "" if keep else f"-{os.getpid()}"
-            part = self.out.parent / f".{self.out.name}.partial{suffix}"
+            is_up_to_date(self.out, content, overwrite=self.overwrite)
+            part = kept if keep else kept.with_name(f"{kept.name}-{os.getpid()}")
             _begin(part, content, keep)
             try:
                 with _naming_a_full_disk(self.out):
@@ -157,6 +173,48 @@ def check_target(directory: Path, command: str) -> None:
         )
 
 
+def is_up_to_date(
+    directory: Path, new: Mapping[str, Any], name: str = RECORD, overwrite: bool = False
+) -> bool:
+    """Return whether a directory holds what the record ``new`` describes.
+
+    ``name`` is that of the record on disk. Raises InputError, which names the differences, if it
+    describes something else and ``overwrite`` is False.
+    """
+    why = why_other(directory, new, name)
+    if why and not overwrite:
+        another = "choose another out, or " if name == RECORD else ""
+        raise InputError(
+            f"{directory}: {'' if name == RECORD else f'the files of {name} were '}{why}: "
+            f"{another}replace it with overwrite=True (--overwrite)"
+        )
+    return is_current(directory, new, name)
+
+
+def write_result(path: Path, text: str, overwrite: bool = False) -> None:
+    """Write a text file that a command adds somewhere.
+
+    Raises InputError if it exists, its content differs and ``overwrite`` is False.
+    """
+    if path.is_dir():
+        raise InputError(f"{path}: is a directory; out must name a file")
+    if path.exists() and not overwrite and path.read_bytes() != text.encode():
+        raise InputError(
+            f"{path}: exists, and its content differs: choose another out, or replace it with "
+            "overwrite=True (--overwrite)"
+        )
+    write_text(path, text)
+
+
+def remove_recorded(directory: Path, name: str) -> None:
+    """Remove the files of a record in a directory, and then the record itself."""
+    for file in (read_record(directory, name) or {}).get("outputs", {}):
+        path = directory / file
+        if path.resolve().is_relative_to(directory.resolve()):  # a record may come from others
+            path.unlink(missing_ok=True)
+    (directory / name).unlink(missing_ok=True)
+
+
 def _hash_outputs(directory: Path, known: Mapping[str, str]) -> dict[str, str]:
     """Return relative path -> SHA-256 for all files but the record; reads those not ``known``."""
     paths = (path for path in directory.rglob("*") if path.is_file())
@@ -170,15 +228,13 @@ def _hash_outputs(directory: Path, known: Mapping[str, str]) -> dict[str, str]:
 
 def _begin(part: Path, content: Mapping[str, Any], keep: bool) -> None:
     """Make the working directory, or keep the one left by an interrupted, identical step."""
-    # Through JSON, so that tuples and lists compare as they are on disk.
-    plan = json.loads(json.dumps({key: content[key] for key in SAME}))
-    if keep and read_plain_json(part / PLAN) == plan:
+    if keep and is_current(part, content, PLAN):
         (part / RECORD).unlink(missing_ok=True)
         return
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
     if keep:
-        write_text(part / PLAN, json.dumps(plan, indent=2, sort_keys=True) + "\n")
+        write_record(part, content, PLAN)
 
 
 def _move(part: Path, out: Path) -> None:
@@ -309,15 +365,11 @@ def _naming_a_full_disk(out: Path) -> Iterator[None]:
         cause = _full_disk_error(error)
         if cause is None:
             raise
-        free = shutil.disk_usage(_existing(out)).free / 2**20
+        free = shutil.disk_usage(plan.existing(out)).free / 2**20
         raise ResourceError(
             f"{cause.filename2 or cause.filename or out}: {cause.strerror} ({free:.0f} MiB "
             "free); make some space, or choose a location with more"
         ) from error
-
-
-def _existing(path: Path) -> Path:
-    return path if path.exists() else _existing(path.absolute().parent)
 
 
 def _full_disk_error(error: BaseException | None) -> OSError | None:

@@ -11,11 +11,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from neuromusic.core.errors import listed
 from neuromusic.core.files import reading, sha256, write_text
 from neuromusic.core.version import __version__
 
 RECORD = "provenance.json"
-SAME = ("command", "settings", "inputs", "code_version")  # equal in records of equal outputs
+MOST_NAMED = 5  # differences in a message
 PACKAGES = (
     "numpy", "scipy", "numba", "soundfile", "soxr", "torch", "torchaudio", "pandas",
 )  # fmt: skip
@@ -122,12 +123,93 @@ def record_hash(directory: Path) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def is_current(directory: Path, new: Mapping[str, Any]) -> bool:
-    """Return whether a directory came from the command, settings, inputs and version in ``new``."""
-    old = read_record(directory)
+def is_current(directory: Path, new: Mapping[str, Any], name: str = RECORD) -> bool:
+    """Return whether a directory holds what the record ``new`` describes, and all of its files."""
+    return read_record(directory, name) is not None and not why_other(directory, new, name)
+
+
+def why_other(directory: Path, new: Mapping[str, Any], name: str = RECORD) -> str:
+    """Return how the files of a record differ from those that ``new`` describes.
+
+    Command, settings, content of the inputs and version count; places do not, and neither do the
+    packages. The text, such as "made with other settings (seed was 1, now 2)", is empty if they are
+    the same, or if there is no record.
+    """
+    old = read_record(directory, name)
+    if old is None:
+        return ""
     # Through JSON, so that tuples and lists compare as they are on disk.
     plain = json.loads(json.dumps(dict(new)))
-    return old is not None and all(old.get(key) == plain[key] for key in SAME)
+    versions = [str(each.get("code_version")) for each in (old, plain)]
+    parts = {
+        "with other settings ({})": changed_settings(old.get("settings", {}), plain["settings"]),
+        "from other inputs ({})": _changed_inputs(old, plain),
+        f"by version {versions[0]}, not {versions[1]}": [""] * (versions[0] != versions[1]),
+        f"by 'neuromusic {old.get('command')}'": [""] * (old.get("command") != plain["command"]),
+    }
+    texts = [text.format(listed(changes, MOST_NAMED)) for text, changes in parts.items() if changes]
+    if texts:
+        return f"made {' and '.join(texts)}"
+    lost = [file for file in old.get("outputs", {}) if not (directory / file).exists()]
+    return f"lacks files that it had ({listed(lost, MOST_NAMED)})" if lost else ""
+
+
+def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    """Return how nested settings differ, such as ["train.epochs was 5, now 8"]."""
+    then, now = _flat(old), _flat(new)
+    keys = [key for key in {**now, **then} if then.get(key) != now.get(key)]
+    return [f"{key} was {_brief(then.get(key))}, now {_brief(now.get(key))}" for key in keys]
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return dotted name -> value for the leaves of nested settings."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        is_branch = isinstance(value, dict)
+        flat |= _flat(value, f"{prefix}{key}.") if is_branch else {f"{prefix}{key}": value}
+    return flat
+
+
+def _brief(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value).replace("null", "not set")
+    return text if 0 < len(text) <= 40 else f"{text[:37]}..." if text else "empty"
+
+
+def _changed_inputs(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+    then, now = _named_inputs(old), _named_inputs(new)
+    changes = []
+    for name in sorted(then.keys() | now.keys()):
+        if then.get(name) != now.get(name):
+            how = "is new" if name not in then else "is gone" if name not in now else "has changed"
+            changes.append(f"{name} {how}")
+    return changes
+
+
+def _named_inputs(content: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return name -> hashes of a record's inputs, by names that do not depend on their place.
+
+    The name of a file begins with that of the path argument that contains it, such as
+    "clips/blues/1.wav". Files outside of all of them keep the last two parts of their path.
+    """
+    places = {key: str(path) for key, path in content.get("places", {}).items()}
+    cwd = places.pop("cwd", "")
+    longest_first = sorted(places.items(), key=lambda item: -len(item[1]))
+    named: dict[str, list[str]] = {}
+    for key, digest in sorted(content.get("inputs", {}).items()):
+        named.setdefault(_input_name(key, cwd, longest_first), []).append(digest)
+    return named
+
+
+def _input_name(key: str, cwd: str, places: list[tuple[str, str]]) -> str:
+    if "/" not in key and any(key == name for name, _ in places):
+        return key  # the hash of a network or of a prepared set
+    path = os.path.normpath(os.path.join(cwd, key))
+    for name, place in places:
+        if path == place:
+            return name
+        if path.startswith(f"{place}{os.sep}"):
+            return f"{name}/{os.path.relpath(path, place)}"
+    return "/".join(Path(path).parts[-2:])
 
 
 def places_of(path: Path, near: Path) -> Iterator[Path]:

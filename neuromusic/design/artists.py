@@ -9,7 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from neuromusic.core.errors import InputError
-from neuromusic.core.files import read_table
+from neuromusic.core.folders import nfc
+from neuromusic.core.tables import read_table
 from neuromusic.stimuli.corpora.gtzan import TRACKS
 
 ARTIST_COLUMNS = ("track", "artist_group", "fault")
@@ -25,17 +26,12 @@ def read_artists(path: Path) -> pd.DataFrame:
     path = Path(path)
     columns = " ".join(ARTIST_COLUMNS)
     try:
-        table = read_table(path, as_text=True, remedy=f"expected a TSV with the columns {columns}")
+        table = read_table(path, columns=ARTIST_COLUMNS, as_text=True)
     except FileNotFoundError:
         raise InputError(
             f"{path}: no such file; expected a TSV with the columns {columns}"
         ) from None
-    missing = [name for name in ARTIST_COLUMNS if name not in table]
-    if missing:
-        raise InputError(
-            f"{path}: has no column {', '.join(missing)}; expected {columns}, separated by tabs"
-        )
-    table = table[list(ARTIST_COLUMNS)].apply(lambda column: column.str.strip())
+    table = table[list(ARTIST_COLUMNS)].apply(lambda column: column.map(nfc))
     _check_cells(table, path)
     return pd.DataFrame(
         {

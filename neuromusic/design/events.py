@@ -1,25 +1,32 @@
 """The events and images of a BIDS dataset, and whether they agree with an order."""
 
+import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
 
 from neuromusic.core.errors import InputError, did_you_mean
-from neuromusic.core.files import read_json, read_table, readable
+from neuromusic.core.files import read_json, readable
+from neuromusic.core.folders import check_present, find_files
+from neuromusic.core.tables import NO_VALUE, expected_number, read_table
 from neuromusic.design import grid
 from neuromusic.design.bids import parse_bids_name
 from neuromusic.design.orders import GENRES, TASK, Order, Split, presentations
 
+log = logging.getLogger(__name__)
+
 COLUMNS_IN_FILE = ("onset", "duration", "genre", "track", "start", "end")
 EVENTS_COLUMNS = ("onset_s", "duration_s", "genre", "track", "start_s", "end_s", "clip")
+MISSING = frozenset(NO_VALUE) - {""}
 MOST_BYTES = 32_000_000
 MOST_ROWS = 100_000  # a scanner run has a few dozen
 MOST_TRACK_S = 86_400.0
+REST_ROWS = "rest_rows"  # attribute of a table of events: the number of rows left out
 ONSET_TOLERANCE_S = 1e-3
 DURATION_TOLERANCE_S = 0.05
 HEADER_TOLERANCE = 1e-3  # of the TR in s, and of the number of volumes
@@ -55,7 +62,7 @@ def find_events(bids: Path) -> list[EventsFile]:
     """
     bids = Path(bids)
     files = []
-    for path in bids.glob("sub-*/**/func/*_events.tsv"):
+    for path in _events_paths(bids):
         name = parse_bids_name(path)
         if name is None or list(name.entities) != ["sub", "task", "run"] or not name.scanner_run:
             continue
@@ -69,60 +76,90 @@ def find_events(bids: Path) -> list[EventsFile]:
     )
 
 
+def _events_paths(bids: Path) -> list[Path]:
+    """Return sub-*/**/func/*_events.tsv, through links; raise InputError for a broken link."""
+
+    def is_events(name: str) -> bool:
+        return name.endswith("_events.tsv")
+
+    found = find_files(bids, is_events, "a BIDS dataset", top="sub-*")
+    # A link without a suffix may have led to the folder of a subject.
+    check_present(path for path in found.broken if is_events(path.name) or not path.suffix)
+    return [path for path in found.files if path.parent.name == "func"]
+
+
 # --- Reading --------------------------------------------------------------------------------------
 
 
 def read_events(path: Path) -> pd.DataFrame:
     """Read the events of a run in the format of ds003720.
 
-    Returns one row per presentation, including the dummy in the first row: onset_s, duration_s,
-    genre, track, start_s, end_s (seconds in the track), clip.
+    Returns one row per presentation, including the dummy in the first row: onset_s, duration_s
+    (NaN if the file has n/a), genre, track, start_s, end_s (seconds in the track), clip. Rows whose
+    genre and track are n/a are rest: they are left out, and ``attrs["rest_rows"]`` is their number.
 
     Raises InputError with the row, counted from 1 without the header.
     """
     path = Path(path)
     table = read_table(
-        path, as_text=True, most_bytes=MOST_BYTES, quoting=3, nrows=MOST_ROWS + 1,
+        path, columns=COLUMNS_IN_FILE, as_text=True, most_bytes=MOST_BYTES, most_rows=MOST_ROWS,
         remedy="expected the events of a run, separated by tabs",
     )  # fmt: skip
-    if len(table) > MOST_ROWS:
-        raise InputError(f"{path}: has over {MOST_ROWS} rows; expected one row per presentation")
-    missing = [column for column in COLUMNS_IN_FILE if column not in table]
-    if missing:
-        raise InputError(
-            f"{path}: has no column {', '.join(missing)}; expected {' '.join(COLUMNS_IN_FILE)}"
-        )
     if table.empty:
         raise InputError(f"{path}: has no rows; expected one row per presentation")
-    rows = [
-        _parse_event(row, f"{path}, row {number}")
+    numbered = [
+        (f"{path}, row {number}", row)
         for number, row in enumerate(
             table[list(COLUMNS_IN_FILE)].itertuples(index=False, name=None), start=1
         )
+        if not _is_rest(row)
     ]
-    return pd.DataFrame(rows, columns=list(EVENTS_COLUMNS))
+    if not numbered:
+        raise InputError(f"{path}: has only rest rows (n/a); expected one row per presentation")
+    rows = [_parse_event(row, where) for where, row in numbered]
+    events = pd.DataFrame(rows, columns=list(EVENTS_COLUMNS))
+    events.attrs[REST_ROWS] = len(table) - len(events)
+    return events
+
+
+def _is_rest(cells: tuple[str, ...]) -> bool:
+    """Return whether a row with COLUMNS_IN_FILE presents nothing."""
+    _, _, genre, track, _, _ = cells
+    return genre.strip("'") in MISSING and track in MISSING
+
+
+def _read_all(files: Iterable[EventsFile]) -> dict[Path, pd.DataFrame]:
+    """Return the events of each file; report how many rest rows were left out."""
+    events = {file.path: read_events(file.path) for file in files}
+    n_rest = sum(table.attrs[REST_ROWS] for table in events.values())
+    if n_rest:
+        log.info("left out %d rest rows (genre and track n/a) of the events", n_rest)
+    return events
 
 
 def _parse_event(cells: tuple[str, ...], where: str) -> tuple[float | str, ...]:
     """Return a row with the columns EVENTS_COLUMNS from one with COLUMNS_IN_FILE."""
     onset, duration, genre, track, start, end = cells
-    genre = genre.strip().strip("'\"")
+    genre = genre.strip("'\"").strip()
     if genre not in GENRES:
         raise InputError(
             f"{where}: unknown genre {genre!r}; expected one of {', '.join(GENRES)}"
             f"{did_you_mean(genre, GENRES)}"
         )
-    try:
-        onset_s, duration_s, start_s, end_s = map(float, (onset, duration, start, end))
-        if "_" in "".join(cells):  # Python reads 1_5 as 15
-            raise ValueError("'_' is not a digit")
-    except ValueError as error:
-        raise InputError(f"{where}: expected numbers ({error})") from None
-    track = track.strip()
-    if not re.fullmatch("[0-9]{1,5}", track):
+    onset_s, start_s, end_s = (
+        _seconds(text, f"{where}: expected numbers ({name}")
+        for name, text in (("onset", onset), ("start", start), ("end", end))
+    )
+    duration_s = np.nan
+    if duration not in MISSING:
+        duration_s = _seconds(duration, f"{where}: expected numbers (duration")
+        if not np.isfinite(duration_s):
+            raise InputError(f"{where}: expected numbers (duration {duration!r})")
+    if not re.fullmatch(r"[0-9]{1,5}(\.0+)?", track):
         raise InputError(f"{where}: expected numbers (track {track!r}, from 0 to 99999)")
+    track = track.split(".")[0]
     is_in_track = 0 <= start_s < end_s <= MOST_TRACK_S
-    if not (np.isfinite([onset_s, duration_s, start_s, end_s]).all() and is_in_track):
+    if not (np.isfinite([onset_s, start_s, end_s]).all() and is_in_track):
         raise InputError(
             f"{where}: start {start_s} and end {end_s} are not within a track; expected seconds "
             f"with 0 <= start < end <= {MOST_TRACK_S:g}"
@@ -130,6 +167,16 @@ def _parse_event(cells: tuple[str, ...], where: str) -> tuple[float | str, ...]:
     name = f"{genre}.{track:0>5}"
     clip = f"{name}_{round(end_s - start_s)}s.wav"
     return onset_s, duration_s, genre, name, start_s, end_s, clip
+
+
+def _seconds(text: str, where: str) -> float:
+    try:
+        if "_" in text:  # Python reads 1_5 as 15
+            raise ValueError
+        seconds = float(text)
+    except ValueError:
+        raise InputError(f"{where} {text!r}; write {expected_number(text)})") from None
+    return seconds
 
 
 # --- Orders and cuts ------------------------------------------------------------------------------
@@ -141,15 +188,19 @@ def orders_from_bids(bids: Path) -> tuple[Order, Order]:
     Raises InputError if runs are missing or two subjects were presented different clips.
     """
     files = find_events(bids)
-    return _rebuild_order(files, "train", bids), _rebuild_order(files, "test", bids)
+    events = _read_all(files)
+    train, test = (_rebuild_order(files, events, split, bids) for split in get_args(Split))
+    return train, test
 
 
-def _rebuild_order(files: Iterable[EventsFile], split: Split, bids: Path) -> Order:
+def _rebuild_order(
+    files: Iterable[EventsFile], events: Mapping[Path, pd.DataFrame], split: Split, bids: Path
+) -> Order:
     runs: dict[int, tuple[list[str], Path]] = {}
     for file in files:
         if file.split != split:
             continue
-        clips = read_events(file.path)["clip"].tolist()[1:]
+        clips = events[file.path]["clip"].tolist()[1:]
         if not clips:
             raise InputError(f"{file.path}: has one row; expected the dummy and trials")
         first_clips, first_path = runs.setdefault(file.run, (clips, file.path))
@@ -178,7 +229,7 @@ def cut_list(bids: Path) -> pd.DataFrame:
 
     One row per clip. Raises InputError if events cut the same clip at different places.
     """
-    rows = pd.concat([read_events(file.path) for file in find_events(bids)])
+    rows = pd.concat(_read_all(find_events(bids)).values())
     cuts = rows[["genre", "track", "start_s", "end_s", "clip"]].drop_duplicates()
     ambiguous = cuts["clip"][cuts["clip"].duplicated()]
     if len(ambiguous):
@@ -196,23 +247,27 @@ def check_dataset(orders: dict[Split, Order], bids: Path) -> tuple[list[str], li
     mismatch.
     """
     files = find_events(bids)
+    events = _read_all(files)
     agreements, mismatches = [], []
     for subject in sorted({file.subject for file in files}):
         subject_files = [file for file in files if file.subject == subject]
-        agreement, differences = _check_subject(orders, subject, subject_files)
+        agreement, differences = _check_subject(orders, subject, subject_files, events)
         agreements.append(agreement)
         mismatches += differences
     return agreements, mismatches
 
 
 def _check_subject(
-    orders: dict[Split, Order], subject: str, files: Sequence[EventsFile]
+    orders: dict[Split, Order],
+    subject: str,
+    files: Sequence[EventsFile],
+    events: Mapping[Path, pd.DataFrame],
 ) -> tuple[str, list[str]]:
     """Return the subject's line of agreement and their mismatches."""
     n_agreeing, compared = 0, {"TR": 0, "volumes": 0}
     mismatches: list[str] = []
     for file in files:
-        differences = check_events(orders[file.split], file)
+        differences = check_events(orders[file.split], file, events[file.path])
         image_differences, kinds = check_images(orders[file.split], file)
         for kind in kinds:
             compared[kind] += 1
@@ -230,11 +285,10 @@ def _check_subject(
     return agreement, mismatches
 
 
-def check_events(order: Order, file: EventsFile) -> list[str]:
+def check_events(order: Order, file: EventsFile, events: pd.DataFrame) -> list[str]:
     """Compare the events of a run with an order; return one line per mismatch."""
     if file.run > order.n_runs:
         return [f"{file.label}: the order file has only {order.n_runs} runs"]
-    events = read_events(file.path)
     expected = presentations(order).query("run == @file.run").reset_index(drop=True)
     mismatches = []
     if len(events) != len(expected):

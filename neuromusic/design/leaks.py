@@ -25,6 +25,7 @@ from neuromusic.core.progress import track
 from neuromusic.design.artists import gtzan_faults, read_artists, with_artists
 from neuromusic.design.splits import HeldOutRuns
 from neuromusic.stimuli import audio
+from neuromusic.stimuli.channels import Channel
 from neuromusic.stimuli.corpora.gtzan import TRACKS
 from neuromusic.stimuli.fingerprint import NEAR, fingerprint
 from neuromusic.stimuli.fingerprint import compare as compare_fingerprints
@@ -293,7 +294,9 @@ class SoundIdentity:
     bits: NDArray[np.int8]
 
 
-def identify_sounds(directory: Path, comparisons: list[Comparison]) -> dict[str, SoundIdentity]:
+def identify_sounds(
+    directory: Path, comparisons: list[Comparison], channel: Channel = "mix"
+) -> dict[str, SoundIdentity]:
     """Return path -> identity for all clips of the comparisons that are not missing.
 
     Raises InputError if a sound file cannot be used, or if all clips are missing.
@@ -306,7 +309,7 @@ def identify_sounds(directory: Path, comparisons: list[Comparison]) -> dict[str,
         )
     identities = {}
     for path in track(paths, "fingerprint", len(paths)):
-        wave = audio.read(directory / path)
+        wave = audio.read(directory / path, channel=channel)
         identities[path] = SoundIdentity(
             hashlib.sha256(wave.tobytes()).hexdigest(), fingerprint(wave)
         )

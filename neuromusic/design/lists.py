@@ -13,8 +13,10 @@ from typing import Literal
 import pandas as pd
 
 from neuromusic.core.errors import InputError
-from neuromusic.core.files import check_file_name, check_links, read_table
+from neuromusic.core.files import check_file_name, check_links
+from neuromusic.core.folders import actual_path, nfc
 from neuromusic.core.records import read_record
+from neuromusic.core.tables import read_table
 from neuromusic.design.orders import Order, presentations
 from neuromusic.stimuli.variants import VARIANTS, variant_file_name
 
@@ -93,8 +95,16 @@ def link_or_copy(source: Path, target: Path, link: Link) -> Link:
     """Link or copy a clip to its listed path; return the method that was used.
 
     If the file system refuses a hard link, for example across disks, the clip is copied.
+
+    Raises InputError if the listed path exists, because the file system of ``target`` takes two
+    names for the same: their upper and lower case, or their Unicode normalisation, differ.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
+    if os.path.lexists(target):
+        raise InputError(
+            f"{source}: has the same name, {target.name}, as another clip of its class on the disk "
+            "of out, which does not distinguish upper and lower case; rename it"
+        )
     if link == "sym":
         target.symlink_to(source.resolve())
         return "sym"
@@ -174,19 +184,19 @@ def read_lists(directory: Path) -> pd.DataFrame:
 def _read_list(path: Path) -> pd.DataFrame:
     as_text = dict.fromkeys(("path", "clip", "track", "genre"), str)  # a track may be called 000002
     table = read_table(
-        path, most_bytes=MOST_LIST_BYTES, remedy="make the lists again", na_values="n/a",
-        keep_default_na=False, dtype=as_text, index_col=False,
+        path, columns=LIST_COLUMNS, most_bytes=MOST_LIST_BYTES, remedy="make the lists again",
+        na_values="n/a", keep_default_na=False, dtype=as_text,
     )  # fmt: skip
-    missing = [column for column in LIST_COLUMNS if column not in table]
-    if missing:
-        raise InputError(f"{path}: has no column {', '.join(missing)}; make the lists again")
+    names = ["genre", "track", "clip"]
+    table[names] = table[names].map(nfc, na_action="ignore")
     for row, entry in enumerate(table["path"], start=1):
         if isinstance(entry, str) and (Path(entry).is_absolute() or ".." in Path(entry).parts):
             raise InputError(f"{path}, row {row}: {entry!r} points outside the list's directory")
     for column in ("genre", "clip"):
         for row, entry in enumerate(table[column], start=1):
             check_file_name(entry, f"{path}, row {row}, {column}")
-    return table
+    paths = table["path"].map(lambda entry: actual_path(path.parent, entry), na_action="ignore")
+    return table.assign(path=paths)
 
 
 def unique_clips(lists: pd.DataFrame) -> pd.DataFrame:

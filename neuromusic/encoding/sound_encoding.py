@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError
-from neuromusic.core.progress import track
+from neuromusic.core.progress import progress
 from neuromusic.encoding.ridge import fit_ridge
 from neuromusic.encoding.sound_responses import Floats, Halves
 
@@ -154,11 +154,14 @@ def stage_sets(
 def score_sets(sets: Sequence[FeatureSet], y: Floats, halves: Halves) -> list[ScoredSet]:
     """Score all sets; raise InputError, naming the set, if none of its features varies."""
     scored = []
-    for features in track(sets, "ridge", len(sets)):
-        try:
-            scored.append(ScoredSet(features, score(features.blocks, y, halves)))
-        except InputError as error:
-            raise InputError(f"{features.name} ({features.network}): {error}") from None
+    with progress("fitting", len(sets)) as bar:
+        for features in sets:
+            bar.label = f"fitting {features.label}"
+            try:
+                scored.append(ScoredSet(features, score(features.blocks, y, halves)))
+            except InputError as error:
+                raise InputError(f"{features.name} ({features.network}): {error}") from None
+            bar.advance()
     return scored
 
 

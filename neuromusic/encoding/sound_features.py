@@ -5,21 +5,19 @@ PLoS Biology 21, e3002366), who compare networks with their data: statistics of 
 activations over time.
 """
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from neuromusic.encoding.sound_responses import Statistics
 from neuromusic.features.frontends.mel import MelSpec, log_mel
 from neuromusic.features.frontends.modulation import ModulationSpec
 from neuromusic.features.windows import cut_windows
 from neuromusic.models.inference import BATCH
 from neuromusic.models.network import Network
 from neuromusic.training.trained import TrainedNetwork
-
-Statistics = Literal["mean", "mean+deviation"]
 
 LEVEL_STEPS = 3  # of `set_gain`: bands at the floor do not rise with the others
 LEAST_RISE_DB = 3.0  # of the input for 6 dB of sound, below which level has no effect
@@ -84,7 +82,7 @@ def _gain_db(trained: TrainedNetwork, waves: Sequence[Array]) -> float:
 
 @torch.inference_mode()
 def stage_features(
-    network: Network, inputs: Sequence[Array], hop: int, statistics: Statistics
+    network: Network, inputs: Iterable[Array], hop: int, statistics: Statistics
 ) -> dict[str, Floats]:
     """Return stage -> mean of each unit over time (n, units), or mean and deviation (n, 2 x units).
 

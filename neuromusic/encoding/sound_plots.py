@@ -2,52 +2,82 @@
 
 from collections.abc import Mapping, Sequence
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from neuromusic.core.plotting import COLOURS
+from neuromusic.core.figures import (
+    BLUE,
+    COLUMN_MM,
+    FONT_SIZE,
+    LIGHT_GREY,
+    PAGE_MM,
+    VERMILLION,
+    FigureStyle,
+    add_legend,
+    new_figure,
+    styled,
+    text_mm,
+    wrapped,
+)
 
 MOST_PANELS = 8  # targets that get a panel each; of more targets, the median is drawn
-MOST_COLUMNS = 4
-LINES = (  # network, what follows the stage's name, label, colour, width
-    ("trained", "+baseline", "trained, with the baseline", COLOURS[0], 2.0),
-    ("trained", "", "trained", COLOURS[1], 2.0),
-    ("random", "+baseline", "random weights, with the baseline", "0.45", 1.0),
-    ("random", "", "random weights", "0.65", 1.5),
+PANEL_MM = 58  # least width of a panel: less would be too narrow for four values per stage
+SHIFT = 0.2  # between the values of a stage
+SERIES = (  # network, what follows the stage's name, label, colour, marker, whether it is filled
+    ("trained", "", "trained", BLUE, "o", True),
+    ("trained", "+baseline", "trained, with the baseline", BLUE, "s", False),
+    ("random", "", "random weights", VERMILLION, "o", True),
+    ("random", "+baseline", "random weights, with the baseline", VERMILLION, "s", False),
 )
 
 
-def stages(targets: pd.DataFrame, voxels: pd.DataFrame | None, names: Sequence[str]) -> Figure:
+@styled
+def stages(
+    targets: pd.DataFrame, voxels: pd.DataFrame | None, names: Sequence[str], n_splits: int,
+    style: FigureStyle,
+) -> Figure:  # fmt: skip
     """Draw r2 of each stage, one panel per target and one for the voxels.
 
-    ``targets`` and ``voxels`` are `target_table` and `voxel_table`; ``names`` are the stages and
-    "all". Bars go from the smallest to the largest value of the splits.
+    Parameters
+    ----------
+    targets, voxels : pandas.DataFrame
+        The output of `target_table` and `voxel_table`.
+    names : sequence of str
+        The stages and "all".
+    n_splits : int
+        Number of splits; bars go from the smallest to the largest value of them.
+    style : FigureStyle
+        Width of the figure.
     """
     panels = _panels(targets, voxels)
-    n_columns = min(MOST_COLUMNS, len(panels))
-    n_rows = -(-len(panels) // n_columns)
-    figure, axes = plt.subplots(
-        n_rows, n_columns, figsize=(1.2 + 3.0 * n_columns, 1.0 + 2.6 * n_rows), sharex=True,
-        sharey=True, squeeze=False,
-    )  # fmt: skip
-    for axis, (title, table) in zip(axes.flat, panels.items(), strict=False):
-        _draw_panel(axis, table.set_index(["network", "features"]), names)
-        axis.set_title(title, fontsize=10)
-    for axis in axes[:, 0]:
-        axis.set_ylabel("$r^2$ on test sounds")
-    for index, axis in enumerate(axes.flat):
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.set_visible(index < len(panels))
-        if index + n_columns >= len(panels):
-            axis.tick_params(labelbottom=True)
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(
-        handles, labels, loc="upper center", bbox_to_anchor=(0.5, 0.0), ncols=3, frameon=False
+    width = style.width(PAGE_MM)
+    most = max(1, int(width // PANEL_MM))
+    n_rows = -(-len(panels) // most)
+    n_columns = -(-len(panels) // n_rows)
+    is_narrow = width < 1.4 * COLUMN_MM
+    title = (
+        f"Squared correlation on held-out sounds: mean of {n_splits} random splits into halves; "
+        "bars and grey band: smallest and largest split"
     )
-    figure.tight_layout()
+    title = wrapped(title, width)
+    legend_mm = 20 if is_narrow else 12
+    panel_mm = 36 + 0.75 * text_mm(list(names))
+    height = legend_mm + panel_mm * n_rows + 5 + 4 * title.count("\n")
+    figure = new_figure(width, height)
+    figure.suptitle(title)
+    axes = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
+    for axis, (name, table) in zip(axes.flat, panels.items(), strict=False):
+        _draw_panel(axis, table.set_index(["network", "features"]), names)
+        axis.set_title(name)
+        axis.tick_params(labelbottom=True)
+    axes[0, 0].set_ylim(min(0.0, _lowest(panels) - 0.02), 1)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("$r^2$")
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    add_legend(figure, axes.flat[0], width)
     return figure
 
 
@@ -65,20 +95,26 @@ def _panels(targets: pd.DataFrame, voxels: pd.DataFrame | None) -> Mapping[str, 
     return panels
 
 
+def _lowest(panels: Mapping[str, pd.DataFrame]) -> float:
+    return min(float(table["r2_min"].min()) for table in panels.values())
+
+
 def _draw_panel(axis: Axes, table: pd.DataFrame, names: Sequence[str]) -> None:
     """Draw one target; ``table`` is indexed by network and features."""
     x = np.arange(len(names))
     baseline = table.loc[("none", "baseline")]
-    axis.axhspan(baseline["r2_min"], baseline["r2_max"], color="0.93", lw=0)
-    axis.axhline(baseline["r2"], color="black", ls="--", lw=1, label="spectro-temporal baseline")
-    for shift, (network, suffix, label, colour, width) in enumerate(LINES):
+    axis.axhspan(baseline["r2_min"], baseline["r2_max"], color=LIGHT_GREY, lw=0)
+    axis.axhline(baseline["r2"], color="black", ls="--", lw=0.8, label="spectro-temporal baseline")
+    for number, (network, suffix, label, colour, marker, is_filled) in enumerate(SERIES):
         rows = table.loc[[(network, f"{name}{suffix}") for name in names]]
-        sides = [rows["r2"] - rows["r2_min"], rows["r2_max"] - rows["r2"]]
-        at = x + 0.08 * (shift - 1.5)
-        # "all" is not a further stage, so no line leads to it.
-        axis.plot(at[:-1], rows["r2"][:-1], color=colour, lw=width, label=label)
+        sides = np.stack([rows["r2"] - rows["r2_min"], rows["r2_max"] - rows["r2"]])
         axis.errorbar(
-            at, rows["r2"], np.clip(sides, 0, None), color=colour, fmt="o", ms=3, elinewidth=0.7
-        )
-    axis.set_xticks(x, names, rotation=45, ha="right", fontsize=8)
-    axis.set_ylim(min(0.0, float(table["r2_min"].min())), 1)
+            x + SHIFT * (number - 1.5), rows["r2"], np.maximum(sides, 0), color=colour, fmt=marker,
+            ms=3, lw=0.8, mfc=colour if is_filled else "white", mew=0.8, label=label,
+        )  # fmt: skip
+    for border in x[:-1] + 0.5:
+        axis.axvline(border, color=LIGHT_GREY, lw=0.5, zorder=0)
+    axis.set_xlim(-0.5, len(names) - 0.5)
+    axis.set_xticks(
+        x, names, rotation=45, ha="right", rotation_mode="anchor", fontsize=FONT_SIZE - 1
+    )

@@ -2,19 +2,25 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, NamedTuple
+from pathlib import Path, PurePath
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError, did_you_mean
-from neuromusic.core.files import read_npz, read_table
+from neuromusic.core.files import names_in, read_npz
+from neuromusic.core.folders import check_present, is_same_file, nfc
 from neuromusic.core.matlab import is_hdf5, read_arrays
+from neuromusic.core.matlab_names import text_of
+from neuromusic.core.tables import numbers, read_table
 from neuromusic.stimuli import audio
+from neuromusic.stimuli.clips import find_listed_sounds, is_sound
 
 Floats = NDArray[np.float64]
 Halves = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]  # training and test sounds, by split
+
+Statistics = Literal["mean", "mean+deviation"]  # summary of each unit over time
 
 LEAST_SOUNDS = 20
 NEGLIGIBLE = 1e-9  # share of the largest value below which a deviation is rounding error
@@ -49,19 +55,22 @@ def read_responses(path: Path) -> Responses:
     * .mat (MATLAB 5): ``R`` (sounds x targets), ``stim_names`` (cell), and optionally
       ``component_names`` (cell) and ``W`` (targets x voxels), as in the natural-sound set.
     * .npz: ``responses``, ``sounds``, and optionally ``targets`` and ``weights``.
-    * .tsv: names of sounds in the first column, and one column per target.
+    * .tsv or .csv: names of sounds in the first column, and one column per target.
 
     Raises InputError if something is missing, has another shape or is not a number.
     """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such file; expected responses as .mat, .npz or .tsv")
-    readers = {".mat": _read_mat, ".npz": _read_npz, ".tsv": _read_tsv}
-    if path.suffix not in readers:
+    tables = {".tsv": _read_tsv, ".csv": _read_tsv}
+    readers = {".mat": _read_mat, ".npz": _read_npz, **tables}
+    kind = path.suffix.lower()
+    if kind not in readers:
         raise InputError(
             f"{path}: is not a file of responses; expected one of {', '.join(readers)}"
         )
-    responses = readers[path.suffix](path)
+    responses = readers[kind](path)
+    responses = replace(responses, sounds=[nfc(name) for name in responses.sounds])
     _check(responses, path)
     return responses
 
@@ -108,20 +117,17 @@ def _from_variables(path: Path, variables: Mapping[str, Any], keys: _Keys) -> Re
 
 
 def _read_tsv(path: Path) -> Responses:
-    table = read_table(path, dtype={0: str})
+    table = read_table(path, as_text=True)
     if table.shape[1] < 2:
         raise InputError(
             f"{path}: has {table.shape[1]} columns; expected the sounds, and a column per target"
         )
-    values = table.iloc[:, 1:]
-    for name in values.columns:
-        if values[name].dtype.kind not in "fiu":
-            raise InputError(f"{path}: column {name!r} contains text; expected numbers")
-    if table.iloc[:, 0].isna().any():
-        row = int(np.flatnonzero(table.iloc[:, 0].isna())[0])
-        raise InputError(f"{path}: row {row + 2} has no name of a sound")
-    sounds = [str(name) for name in table.iloc[:, 0]]
-    return Responses(sounds, [str(n) for n in values.columns], values.to_numpy(np.float64))
+    column, *targets = table.columns
+    sounds = table[column].tolist()
+    if "" in sounds:
+        raise InputError(f"{path}: row {sounds.index('') + 2} has no name of a sound")
+    values = [numbers(table, target, path) for target in targets]
+    return Responses(sounds, targets, np.stack(values, axis=1))
 
 
 def _as_matrix(array: Any, where: str) -> Floats:
@@ -136,10 +142,9 @@ def _as_matrix(array: Any, where: str) -> Floats:
 
 def _as_names(array: Any, where: str) -> list[str]:
     names: list[str] = []
-    for entry in np.asarray(array).ravel():
-        # A MATLAB cell contains an array of one text.
-        text = entry.item() if isinstance(entry, np.ndarray) and entry.size == 1 else entry
-        if not isinstance(text, str):
+    for entry in names_in(np.asarray(array), where):
+        text = text_of(entry)
+        if text is None:
             raise InputError(f"{where}: entry {len(names) + 1} is not text; expected names")
         names.append(text.strip())
     return names
@@ -238,29 +243,38 @@ def _varies(values: Floats, halves: Halves) -> NDArray[np.bool_]:
 def find_sounds(names: Sequence[str], directory: Path, named_in: Path) -> list[Path]:
     """Return the file of each sound: the one below a directory with its name or stem.
 
-    ``named_in`` is the file of responses, for messages. Raises InputError for a sound without a
-    file, or with several.
+    Names are compared in Unicode's form NFC. ``named_in`` is the file of responses, for messages.
+    Raises InputError for a sound without a file, or with several.
     """
-    if not Path(directory).is_dir():
-        raise InputError(f"{directory}: no such directory; expected a folder of sound files")
     files: dict[str, list[Path]] = {}
-    for path in audio.sound_files(directory):
-        for key in (path.name, path.stem):
-            files.setdefault(key, []).append(path)
+    for path in find_listed_sounds(directory):
+        for key in (_key(path.name), nfc(path.stem)):
+            same_name = files.setdefault(key, [])
+            if not any(is_same_file(path, other) for other in same_name):
+                same_name.append(path)
     if not files:
         raise InputError(f"{directory}: contains no sound files ({', '.join(audio.SUFFIXES)})")
-    missing = [name for name in names if name not in files]
+    keys = [_key(name) for name in names]
+    missing = [name for name, key in zip(names, keys, strict=True) if key not in files]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InputError(
             f"{directory}: has no sound {missing[0]!r}{more}, named in {named_in}"
             f"{did_you_mean(missing[0], files)}"
         )
-    for name in names:
-        if len(files[name]) > 1:
-            first, second = files[name][:2]
+    for name, key in zip(names, keys, strict=True):
+        if len(files[key]) > 1:
+            first, second = files[key][:2]
             raise InputError(
                 f"{first}: has the same name as {second}, so {name!r} in {named_in} is ambiguous; "
                 "rename one of them"
             )
-    return [files[name][0] for name in names]
+    paths = [files[key][0] for key in keys]
+    check_present(paths)
+    return paths
+
+
+def _key(name: str) -> str:
+    """Return a name with its suffix in lower case, if that is the suffix of a sound."""
+    path = PurePath(nfc(name))
+    return f"{path.stem}{path.suffix.lower()}" if is_sound(name) else nfc(name)

@@ -5,13 +5,17 @@ The regressions use them in place of a stage's thousands of units.
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from neuromusic.core.progress import track
 from neuromusic.fmri.activations import clip_responses
 from neuromusic.fmri.components import fit_components
-from neuromusic.training.trained import TrainedNetwork, untrained_copy
+
+if TYPE_CHECKING:  # images are checked without torch, which takes seconds to import
+    from neuromusic.training.trained import TrainedNetwork
 
 RANDOM = "random-"  # before the name of a stage of the network with its weights before training
 
@@ -46,19 +50,23 @@ class StageComponents:
 
 
 def compute_components(
-    trained: TrainedNetwork, played: Iterable[str], training: Collection[str], n: int
+    trained: "TrainedNetwork", played: Iterable[str], training: Collection[str], n: int
 ) -> StageComponents:
     """Compute the responses to the ``played`` clips and reduce each stage to ``n`` components.
 
     The components are fitted on the clips in ``training``. Raises InputError if the network's
     prepared set contains none of the clips.
     """
+    from neuromusic.training.trained import untrained_copy
+
     played = list(played)
     stages, explained = {}, {}
     for prefix, network in (("", None), (RANDOM, untrained_copy(trained))):
-        responses = clip_responses(trained, played, network)
+        label = f"{'random' if prefix else 'trained'} network: computing activations"
+        responses = clip_responses(trained, played, network, label=label)
         is_training = np.array([clip in training for clip in responses.clips])
-        for name, block in responses.stages.items():
+        label = f"{'random' if prefix else 'trained'} network: principal components"
+        for name, block in track(responses.stages.items(), label, len(responses.stages)):
             key = prefix + name
             stages[key], explained[key] = components_of_stage(block, is_training, n)
     return StageComponents(responses.clips, responses.missing, stages, explained)

@@ -8,46 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError
-from neuromusic.encoding.rois import Areas, Rois, read_areas
+from neuromusic.encoding.inputs import SubjectInputs
+from neuromusic.encoding.options import DELAYS_TR, EncodingOptions
+from neuromusic.encoding.rois import Areas
 from neuromusic.encoding.stage_components import StageComponents
-from neuromusic.encoding.voxelwise import DELAYS_TR, HIGH_PASS_HZ, Encoding, encode_voxels
-from neuromusic.fmri.scans import CleanVoxels, Scans, clean_scans, stage_design
+from neuromusic.encoding.voxelwise import Encoding, encode_voxels
+from neuromusic.fmri.scans import Scans, clean_scans, stage_design
 
 log = logging.getLogger(__name__)
 
 EDGE_SHARE = 0.05  # of the voxels with the smallest penalty of the grid, above which we warn
-
-
-@dataclass(frozen=True)
-class EncodingOptions:
-    """How images are selected and cleaned, and voxels fitted.
-
-    Parameters
-    ----------
-    space : str, optional
-        Use only images with this ``space-`` entity in their names.
-    components : int
-        Number of principal components of each stage.
-    banded : bool
-        Also fit all stages together, with one penalty per stage (banded ridge).
-    high_pass_hz : float
-        Cutoff of the filter that removes slow drifts, in Hz. A test run of ds003720 repeats itself
-        every 150 s, so a cutoff of 1/128 Hz would remove signal.
-    seed : int
-        Seed of the bootstraps, permutations and searches.
-
-    Examples
-    --------
-    >>> import neuromusic as nm
-    >>> nm.EncodingOptions(components=20, banded=True).high_pass_hz
-    0.00390625
-    """
-
-    space: str | None = None
-    components: int = 100
-    banded: bool = False
-    high_pass_hz: float = HIGH_PASS_HZ
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -68,54 +38,40 @@ class SubjectEncoding:
 
 
 def encode_subject(
-    scans: Scans,
-    rois: Rois,
+    inputs: SubjectInputs,
     components: StageComponents,
     options: EncodingOptions,
     rng: np.random.Generator,
     scratch: Path,
+    label: str,
 ) -> SubjectEncoding:
     """Encode the voxels of one subject.
 
-    ``scratch`` is a file for the cleaned series, which is removed at the end. Raises InputError if
-    the regions cannot be read or none of their voxels can be used.
+    ``scratch`` is a file for the cleaned series, which is removed at the end; ``label`` begins the
+    texts of progress bars. Raises InputError if none of the voxels can be used.
     """
-    for line in scans.left_out:
-        log.warning("left out: %s", line)
-    all_areas = read_areas(rois, scans.space)
-    voxels = np.flatnonzero(all_areas.label)
-    clean = clean_scans(scans, voxels, scratch, options.high_pass_hz)
+    scans, voxels = inputs.scans, inputs.voxels
+    clean = clean_scans(scans, voxels, scratch, options.high_pass_hz, label)
     if not clean.usable.any():
         raise InputError(
             f"sub-{scans.subject}: none of the {len(voxels)} voxels varies in all runs"
         )
     used = voxels[clean.usable]
-    areas = all_areas.of_voxels(used)
+    areas = inputs.areas.of_voxels(used)
     left_out = [*clean.left_out, *_empty_areas(scans.subject, areas)]
     for line in left_out:
         log.warning("left out: %s", line)
-    result = _fit(scans, clean, areas, components, options, rng)
-    del clean  # closes the map of the file
-    scratch.unlink()
-    _warn_of_small_penalties(scans.subject, result, len(used))
-    n_left_out = len(voxels) - len(used)
-    return SubjectEncoding(scans, used, areas, result, [*scans.left_out, *left_out], n_left_out)
-
-
-def _fit(
-    scans: Scans,
-    clean: CleanVoxels,
-    areas: Areas,
-    components: StageComponents,
-    options: EncodingOptions,
-    rng: np.random.Generator,
-) -> Encoding:
     designs = {
         name: stage_design(scans, components.by_clip(name), DELAYS_TR, options.high_pass_hz)
         for name in components.stages
     }
     joined = components.trained if options.banded else []
-    return encode_voxels(clean.series, scans.rows, designs, areas, rng, joined)
+    result = encode_voxels(clean.series, scans.rows, designs, areas, rng, joined, label)
+    del clean  # closes the map of the file
+    scratch.unlink()
+    _warn_of_small_penalties(scans.subject, result, len(used))
+    n_left_out = len(voxels) - len(used)
+    return SubjectEncoding(scans, used, areas, result, [*scans.left_out, *left_out], n_left_out)
 
 
 def _empty_areas(subject: str, areas: Areas) -> list[str]:

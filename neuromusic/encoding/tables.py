@@ -1,5 +1,6 @@
 """Tables and maps of an encoding: the files of one subject, and those over all subjects."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,42 +9,39 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from neuromusic.core.figures import FigureStyle
 from neuromusic.core.files import write_json
-from neuromusic.encoding import plots
+from neuromusic.encoding.area_intervals import area_intervals
+from neuromusic.encoding.brain_plots import BrainMaps, save_brain, why_not_drawn
+from neuromusic.encoding.maps import BEST, MapNames, write_maps
 from neuromusic.encoding.rsa import similarity_table
 from neuromusic.encoding.stage_components import RANDOM, StageComponents
 from neuromusic.encoding.subjects import SubjectEncoding
 from neuromusic.encoding.voxelwise import Encoding
 
-MAPPED = ("explainable", "ceiling", "r", "rc", "q")  # first words of the columns that become maps
-MAPPED_OF_RANDOM = ("r",)  # the same for stages of the random network
+log = logging.getLogger(__name__)
 
 
 # --- One subject ----------------------------------------------------------------------------------
 
 
-def write_subject(directory: Path, encoded: SubjectEncoding, stages: Sequence[str]) -> None:
+def write_subject(
+    directory: Path, encoded: SubjectEncoding, stages: Sequence[str], style: FigureStyle
+) -> None:
     """Write the table of a subject's voxels, its maps, and what was left out.
 
     ``directory`` exists; ``stages`` are those of the trained network, among which the best is
-    chosen for each voxel.
+    chosen for each voxel; ``style`` is that of the figure.
     """
     stem = f"sub-{encoded.scans.subject}"
     table = encoded.result.voxels
     _voxel_table(encoded).to_csv(
         directory / f"{stem}_voxels.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g"
     )
-    for column in table.columns:
-        if column.split("_")[0] in (MAPPED_OF_RANDOM if RANDOM in column else MAPPED):
-            _write_map(directory, encoded, column.replace("_", "-"), table[column].to_numpy())
     best = best_stage_r(table, stages)
-    paths = _write_map(directory, encoded, "best", best)
-    if encoded.scans.space.kind == "volume" and np.isfinite(best).any():
-        plots.save_glass_brain(
-            paths[0],
-            f"{stem}: r of the best stage (q < .05)",
-            directory / f"{stem}_glass-brain.png",
-        )
+    names = MapNames(encoded.scans.subject, encoded.scans.space)
+    write_maps(directory / "func", names, encoded.voxels, table.assign(**{BEST: best}))
+    _draw_brain(directory / f"{stem}_brain", encoded, best, stages, style)
     write_json(directory / f"{stem}_encoding.json", _subject_summary(encoded))
 
 
@@ -56,13 +54,6 @@ def _voxel_table(encoded: SubjectEncoding) -> pd.DataFrame:
     return pd.DataFrame(place).join(encoded.result.voxels)
 
 
-def _write_map(
-    directory: Path, encoded: SubjectEncoding, name: str, values: NDArray[np.floating]
-) -> list[Path]:
-    stem = directory / f"sub-{encoded.scans.subject}_stat-{name}_map"
-    return encoded.scans.space.write_map(stem, encoded.voxels, values)
-
-
 def best_stage_r(voxels: pd.DataFrame, stages: Sequence[str]) -> NDArray[np.float64]:
     """Return the largest r of each voxel among ``stages``; NaN unless its q is below 0.05."""
     r = voxels[[f"r_{stage}" for stage in stages]].to_numpy()
@@ -70,6 +61,24 @@ def best_stage_r(voxels: pd.DataFrame, stages: Sequence[str]) -> NDArray[np.floa
     every = np.arange(len(voxels))
     best = np.nanargmax(np.nan_to_num(r, nan=-2), axis=1)
     return np.where(q[every, best] < 0.05, r[every, best], np.nan)
+
+
+def _draw_brain(
+    stem: Path, encoded: SubjectEncoding, best: NDArray[np.float64], stages: Sequence[str],
+    style: FigureStyle,
+) -> None:  # fmt: skip
+    """Draw r of each stage and of the best one where q < .05, or log why that is impossible."""
+    table, subject = encoded.result.voxels, encoded.scans.subject
+    values = {
+        stage: table[f"r_{stage}"].where(table[f"q_{stage}"] < 0.05).to_numpy() for stage in stages
+    }
+    maps = BrainMaps(encoded.scans.space, encoded.voxels, values | {"best stage": best})
+    reason = why_not_drawn(maps)
+    if reason:
+        log.info("sub-%s: no figure of the brain, because %s", subject, reason)
+        return
+    title = f"sub-{subject}: how well each stage predicts {len(encoded.voxels)} voxels"
+    save_brain(maps, title, "correlation r with the test clips' responses (q < .05)", stem, style)
 
 
 def _subject_summary(encoded: SubjectEncoding) -> dict[str, Any]:
@@ -104,6 +113,13 @@ def area_similarity(
     patterns = [result.patterns for result in results.values() if result.clips == clips]
     rng = np.random.default_rng([seed, 1, 0])
     return _with_network(similarity_table(components.clip_means(clips), patterns, rng))
+
+
+def area_r_intervals(
+    results: Mapping[str, Encoding], stages: Sequence[str], seed: int
+) -> pd.DataFrame:
+    """Return the `area_intervals` of all subjects, from a generator of their own."""
+    return area_intervals(results, stages, np.random.default_rng([seed, 2, 0]))
 
 
 def _with_network(table: pd.DataFrame) -> pd.DataFrame:

@@ -11,15 +11,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from neuromusic.core.progress import track
+from neuromusic.core.progress import Bar, progress
 from neuromusic.encoding import scoring
+from neuromusic.encoding.options import DELAYS_TR
 from neuromusic.encoding.ridge import fit_ridge
 from neuromusic.encoding.rois import Areas
 from neuromusic.fmri.scans import repeat_rows
 from neuromusic.stats import multiple, reliability, significance
 
-DELAYS_TR = (1, 2, 3, 4, 5, 6)
-HIGH_PASS_HZ = 1 / 256  # a test run repeats itself every 150 s: 1/128 Hz would remove signal
 VOXELS_AT_ONCE = 5000  # voxels whose series and weights are in memory
 CEILING_FLOOR = 0.3  # least noise ceiling of a reliable voxel; its r is divided by the ceiling
 PATTERN_FROM_TR = 4  # first volume of a clip's pattern: the response to the clip before has faded
@@ -49,6 +48,8 @@ class Encoding:
         Area -> the mean of each presentation's volumes from PATTERN_FROM_TR.
     clips : list of str
         The test clips, in the order of the patterns.
+    clip_r : dict of arrays (clips,)
+        (area, stage) -> what each clip contributes to the area's mean r, which is their sum.
     """
 
     voxels: pd.DataFrame
@@ -56,6 +57,7 @@ class Encoding:
     edges: dict[str, NDArray[np.int64]]
     patterns: dict[str, NDArray[np.float32]]
     clips: list[str]
+    clip_r: dict[tuple[str, str], NDArray[np.float64]]
 
 
 def encode_voxels(
@@ -65,6 +67,7 @@ def encode_voxels(
     areas: Areas,
     rng: np.random.Generator,
     joined: Sequence[str] = (),
+    label: str = "encoding",
 ) -> Encoding:
     """Fit each voxel by each stage on the training runs; score it on the mean of the test repeats.
 
@@ -84,6 +87,8 @@ def encode_voxels(
     joined : sequence of str
         Stages whose first JOINT_COMPONENTS components are also fitted together, with one penalty
         per stage (banded ridge).
+    label : str
+        Beginning of the text of the progress bar.
 
     Returns
     -------
@@ -99,23 +104,25 @@ def encode_voxels(
     edges = {name: np.zeros(2, np.int64) for name in models}
     tables, patterns = [], []
     starts = range(0, n_voxels, VOXELS_AT_ONCE)
-    for first in track(starts, "encode", len(starts)):
-        part = slice(first, first + VOXELS_AT_ONCE)
-        labels = Areas(areas.names, areas.label[part])
-        block_rng = np.random.default_rng([seed, first])
-        block = _encode_block(np.asarray(series[:, part]), used, models, labels, block_rng)
-        for key, total in matches.items():
-            total += block.matches[key]
-        for name, count in edges.items():
-            count += block.edges[name]
-        tables.append(block.voxels)
-        patterns.append(block.patterns)
+    with progress(f"{label}: fitting {n_voxels:,} voxels", len(starts) * len(models)) as bar:
+        for first in starts:
+            part = slice(first, first + VOXELS_AT_ONCE)
+            labels = Areas(areas.names, areas.label[part])
+            block_rng = np.random.default_rng([seed, first])
+            block = _encode_block(np.asarray(series[:, part]), used, models, labels, block_rng, bar)
+            for key, total in matches.items():
+                total += block.matches[key]
+            for name, count in edges.items():
+                count += block.edges[name]
+            tables.append(block.voxels)
+            patterns.append(block.patterns)
     voxels = _with_reliability(pd.concat(tables, ignore_index=True), list(models))
     table = area_table(voxels, areas, matches)
     joined_patterns = {
         area: np.concatenate([block[area] for block in patterns], axis=2) for area in areas.names
     }
-    return Encoding(voxels, table, edges, joined_patterns, used.clips)
+    contributions = clip_contributions(voxels, areas, matches)
+    return Encoding(voxels, table, edges, joined_patterns, used.clips, contributions)
 
 
 # --- Rows and models ------------------------------------------------------------------------------
@@ -182,8 +189,10 @@ def _encode_block(
     models: Mapping[str, _Model],
     areas: Areas,
     rng: np.random.Generator,
+    bar: Bar,
 ) -> _Block:
     """Fit and score the voxels of ``series`` (rows, voxels)."""
+    label = bar.label
     measured = series[used.test]  # (repeats, clips, volumes, voxels)
     mean = measured.mean(0)
     inside = {name: areas.label == number for number, name in enumerate(areas.names, start=1)}
@@ -193,6 +202,7 @@ def _encode_block(
     columns = _ceiling_columns(measured, rng) if len(measured) > 1 else {}
     matches, edges = {}, {}
     for name, model in models.items():
+        bar.label = f"{label}, {_stage_text(name)}"
         fit = fit_ridge(model.design[used.train], series[used.train], used.runs, bands=model.bands)
         repeats = fit.predict(model.design[used.test.ravel()]).reshape(measured.shape)
         scores, clip_matches = _score(repeats.mean(0), mean, rng)
@@ -201,7 +211,13 @@ def _encode_block(
         edges[name] = np.array([fit.lowest.sum(), fit.highest.sum()])
         for area, mask in inside.items():
             matches[area, name] = clip_matches[mask].sum(0)
+        bar.advance()
+    bar.label = label
     return _Block(pd.DataFrame(columns, dtype=np.float64), edges, patterns, matches)
+
+
+def _stage_text(name: str) -> str:
+    return name if name == JOINT else f"stage {name}"
 
 
 def _ceiling_columns(
@@ -240,7 +256,9 @@ def _with_reliability(voxels: pd.DataFrame, stages: Sequence[str]) -> pd.DataFra
     for name in stages:
         relative = voxels["r_" + name] / voxels["ceiling_r"]
         voxels[f"rc_{name}"] = relative.where(voxels["reliable"])
-        voxels[f"q_{name}"] = multiple.false_discovery(voxels[f"p_{name}"].to_numpy())
+        p = voxels[f"p_{name}"].to_numpy()
+        multiple.warn_if_nan(p, f"voxels of stage {name}")
+        voxels[f"q_{name}"] = multiple.false_discovery(p)
     return voxels
 
 
@@ -277,3 +295,16 @@ def area_table(voxels: pd.DataFrame, areas: Areas, matches: Matches) -> pd.DataF
             }
         )
     return pd.DataFrame(rows)
+
+
+def clip_contributions(
+    voxels: pd.DataFrame, areas: Areas, matches: Matches
+) -> dict[tuple[str, str], NDArray[np.float64]]:
+    """Return `Encoding.clip_r`; parameters as for `area_table`."""
+    contributions = {}
+    for (area, stage), match in matches.items():
+        inside = areas.label == areas.names.index(area) + 1
+        n_voxels = int(voxels.loc[inside, f"r_{stage}"].notna().sum())
+        if n_voxels:
+            contributions[area, stage] = np.diag(match).astype(np.float64) / n_voxels
+    return contributions

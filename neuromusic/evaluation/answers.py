@@ -1,19 +1,21 @@
 """Read the answers of a network, listeners and brain decoders as tables: subject, true, answer."""
 
 import difflib
-import re
 from pathlib import Path
 
 import pandas as pd
 
-from neuromusic.core.errors import InputError
-from neuromusic.core.files import read_table
-from neuromusic.evaluation.spreadsheet import read_first_sheet
+from neuromusic.core.errors import InputError, listed
+from neuromusic.core.folders import nfc
+from neuromusic.core.tables import read_table
+from neuromusic.evaluation.spreadsheet import read_sheets
 from neuromusic.training.trained import SCORES
 
 ANSWER = ["subject", "true", "answer"]
-TRIAL_NAME = r"Run\d+_\d+"  # Run13_1: the first trial of test run 1, counted after 12 training runs
-CORRECT = "Correct"  # the laboratory's column with the number of the true genre, from 1
+# Run13_1: the first trial of test run 1, counted after 12 training runs
+TRIAL_NAME = r"(?i:run)\d+_\d+"
+CORRECT = "correct"  # the laboratory's column with the number of the true genre, from 1
+SUFFIXES = (".xlsx", ".ods")
 
 
 def read_network(directory: Path) -> pd.DataFrame:
@@ -42,22 +44,19 @@ def read_decoding(path: Path, classes: list[str]) -> pd.DataFrame:
         if len(unknown):
             raise InputError(
                 f"{path}, row {unknown[0] + 2}: {column} is {table[column][unknown[0]]!r}; "
-                f"expected one of {', '.join(classes)}"
+                f"expected one of {listed(classes)}"
             )
     return table.set_axis(ANSWER, axis=1)
 
 
 def _read_columns(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     try:
-        table = read_table(path, as_text=True)
+        table = read_table(path, columns=columns, as_text=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected a TSV") from None
-    missing = [name for name in columns if name not in table]
-    if missing:
-        raise InputError(f"{path}: has no column {', '.join(missing)}")
     if table.empty:
         raise InputError(f"{path}: has no rows")
-    return table[list(columns)]
+    return table[list(columns)].map(nfc)
 
 
 # --- Listeners ------------------------------------------------------------------------------------
@@ -66,18 +65,18 @@ def _read_columns(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 def read_behaviour(directory: Path, classes: list[str]) -> tuple[pd.DataFrame, dict[str, str]]:
     """Return the answers of listeners, and header -> class for headers that are spelt differently.
 
-    There is one spreadsheet per subject, such as ``CategoryJudge_sub-001.xlsx``, in the
-    laboratory's form. Row 1 has one header per genre and ``Correct``. Each row below that begins
-    with a name like ``Run13_1`` is a presentation, with a 1 in the column of the listener's answer
-    and, under ``Correct``, the number of the true genre (from 1, in the order of the columns). A
-    header is taken for the class that it resembles most.
+    There is one spreadsheet (.xlsx or .ods) per subject, such as ``CategoryJudge_sub-001.xlsx``, in
+    the laboratory's form, on its only sheet with these headers. The first row has one header per
+    genre and ``Correct``. Each row below with a name like ``Run13_1`` is a presentation, with a 1
+    in the column of the listener's answer and, under ``Correct``, the number of the true genre
+    (from 1, in the order of the columns). A header is taken for the class that it resembles most.
 
     Raises InputError, with the file and the row, for anything else.
     """
     tables = []
     respelt: dict[str, str] = {}
     for path in spreadsheets(directory):
-        sheet = read_first_sheet(path)
+        sheet = _answer_sheet(path, classes)
         columns, differing = _genre_columns(path, sheet, classes)
         respelt |= differing
         tables.append(_listener_answers(path, sheet, columns))
@@ -85,26 +84,67 @@ def read_behaviour(directory: Path, classes: list[str]) -> tuple[pd.DataFrame, d
 
 
 def spreadsheets(directory: Path) -> list[Path]:
-    """Return the spreadsheets in a directory, sorted; raise InputError if there are none."""
-    paths = sorted(Path(directory).glob("[!~.]*.xlsx"))  # ~$x.xlsx: x is open in Excel
+    """Return the spreadsheets in a directory, sorted.
+
+    Raises InputError if there are none, or two of one subject.
+    """
+    paths = sorted(
+        path
+        for path in Path(directory).glob("[!~.]*")  # ~$x.xlsx: x is open in Excel
+        if path.suffix.lower() in SUFFIXES and path.is_file()
+    )
     if not paths:
-        raise InputError(f"{directory}: has no spreadsheets (.xlsx); expected one per subject")
+        raise InputError(
+            f"{directory}: has no spreadsheets ({', '.join(SUFFIXES)}); expected one per subject"
+        )
+    by_subject: dict[str, Path] = {}
+    for path in paths:
+        first = by_subject.setdefault(_subject(path), path)
+        if first is not path:
+            raise InputError(
+                f"{path}: is of {_subject(path)}, as {first.name} is; expected one per subject"
+            )
     return paths
+
+
+def _subject(path: Path) -> str:
+    return path.stem.split("_")[-1]
+
+
+def _answer_sheet(path: Path, classes: list[str]) -> pd.DataFrame:
+    """Return the only sheet with headers of genres, or the first if there is none."""
+    sheets = read_sheets(path)
+    with_headers = [
+        name
+        for name, sheet in sheets.items()
+        if _is_complete(_match_headers(_headers(sheet), classes)[0], classes)
+    ]
+    if len(with_headers) > 1:
+        raise InputError(
+            f"{path}: has several sheets of answers ({', '.join(with_headers)}); keep one of them"
+        )
+    return sheets[with_headers[0] if with_headers else next(iter(sheets))]
+
+
+def _header_row(sheet: pd.DataFrame) -> int:
+    """Return the number of the first row that is not empty."""
+    filled = sheet.index[(sheet != "").any(axis=1)]
+    return int(filled[0]) if len(filled) else 1
 
 
 def _headers(sheet: pd.DataFrame) -> dict[int, str]:
     """Return column -> header for the columns that have one."""
-    if sheet.empty or sheet.index[0] != 1:
+    if sheet.empty:
         return {}
-    return {int(column): text for column, text in sheet.iloc[0].items() if text}
+    row = sheet.loc[_header_row(sheet)]
+    return {int(column): text for column, text in row.items() if text.strip()}
 
 
-def _genre_columns(
-    path: Path, sheet: pd.DataFrame, classes: list[str]
+def _match_headers(
+    headers: dict[int, str], classes: list[str]
 ) -> tuple[dict[int, str], dict[str, str]]:
     """Return column -> class in the order of the sheet, and header -> class if they differ."""
     columns, differing = {}, {}
-    headers = _headers(sheet)
     for column, header in headers.items():
         name = header.strip().lower()
         near = difflib.get_close_matches(name, classes, n=1, cutoff=0.8)
@@ -112,34 +152,73 @@ def _genre_columns(
             columns[column] = near[0]
             if near[0] != name:
                 differing[header] = near[0]
-    if sorted(columns.values()) != sorted(classes):
+    return columns, differing
+
+
+def _is_complete(columns: dict[int, str], classes: list[str]) -> bool:
+    return sorted(columns.values()) == sorted(classes)
+
+
+def _genre_columns(
+    path: Path, sheet: pd.DataFrame, classes: list[str]
+) -> tuple[dict[int, str], dict[str, str]]:
+    """Return what `_match_headers` returns; raise InputError if a class has no column."""
+    headers = _headers(sheet)
+    columns, differing = _match_headers(headers, classes)
+    if not _is_complete(columns, classes):
         raise InputError(
-            f"{path}, row 1: has the headers {', '.join(headers.values()) or 'none'}; expected one "
-            f"column for each of {', '.join(classes)}"
+            f"{path}, row {_header_row(sheet)}: has the headers "
+            f"{', '.join(headers.values()) or 'none'}; expected one column for each of "
+            f"{', '.join(classes)}"
         )
     return columns, differing
 
 
 def _listener_answers(path: Path, sheet: pd.DataFrame, columns: dict[int, str]) -> pd.DataFrame:
-    correct = next((c for c, header in _headers(sheet).items() if header == CORRECT), None)
+    first = _header_row(sheet)
+    headers = _headers(sheet)
+    correct = next((c for c, header in headers.items() if header.strip().lower() == CORRECT), None)
     if correct is None:
-        raise InputError(f"{path}, row 1: has no column {CORRECT}, the number of the true genre")
-    subject, genres = path.stem.split("_")[-1], list(columns.values())
-    is_trial = sheet[0].str.fullmatch(TRIAL_NAME)  # the laboratory's sums follow below the trials
-    rows = []
-    for number, cells in sheet[is_trial & (sheet.index > 1)].iterrows():
-        where = f"{path}, row {number} ({cells[0]})"
-        answers = [genre for column, genre in columns.items() if cells[column] not in ("", "0")]
+        raise InputError(
+            f"{path}, row {first}: has no column Correct, the number of the true genre"
+        )
+    genres = list(columns.values())
+    is_name = sheet.apply(lambda column: column.str.strip().str.fullmatch(TRIAL_NAME))
+    names = sheet[is_name.any().idxmax()].str.strip()
+    rows: list[tuple[str, str, str]] = []
+    places: dict[str, int] = {}
+    # The laboratory's sums follow below the trials.
+    for number, cells in sheet[is_name.any(axis=1) & (sheet.index > first)].iterrows():
+        name = names[number]
+        where = f"{path}, row {number} ({name})"
+        if places.setdefault(name, number) != number:
+            raise InputError(f"{where}: is already in row {places[name]}")
+        answers = [genre for column, genre in columns.items() if _is_marked(cells[column])]
         if len(answers) != 1:
             raise InputError(f"{where}: has {len(answers)} answers; expected one")
-        rows.append((subject, genres[_true_index(where, cells[correct], len(genres))], answers[0]))
+        true = genres[_true_index(where, cells[correct], len(genres))]
+        rows.append((_subject(path), true, answers[0]))
     if not rows:
         raise InputError(f"{path}: has no row such as Run13_1 in its first column")
     return pd.DataFrame(rows, columns=ANSWER)
 
 
+def _is_marked(cell: str) -> bool:
+    """Return whether a cell is marked: by a number other than 0, or by any text."""
+    return bool(cell.strip()) and _number(cell) != 0
+
+
+def _number(cell: str) -> float | None:
+    """Return the number in a cell, which may be text such as 1.0 or 1,0; None for other text."""
+    try:
+        return float(cell.strip().replace(",", "."))
+    except ValueError:
+        return None
+
+
 def _true_index(where: str, text: str, n_genres: int) -> int:
     """Return the index (from 0) of the true genre, whose number (from 1) is in a cell."""
-    if not re.fullmatch(r"[0-9]+", text) or not 1 <= int(text) <= n_genres:
-        raise InputError(f"{where}: {CORRECT} is {text!r}; expected a number from 1 to {n_genres}")
-    return int(text) - 1
+    number = _number(text)
+    if number is None or number not in range(1, n_genres + 1):
+        raise InputError(f"{where}: Correct is {text!r}; expected a number from 1 to {n_genres}")
+    return int(number) - 1

@@ -33,6 +33,12 @@ COLUMNS: Columns = {
     "published": ("published", "{:.4g}"),
     "published_what": ("source", "{}"),
 }
+SHORT = (
+    "rank", "run", "n_seeds", "accuracy", "accuracy_low", "accuracy_high", "macro_f1", "n",
+    "accuracy_clean", "random_weights", "parameters",
+)  # fmt: skip
+# What a message shows: all columns are too wide for a terminal.
+SHORT_COLUMNS: Columns = {name: COLUMNS[name] for name in SHORT}
 PAIR_FORMATS = (
     ("first", "{}"),
     ("second", "{}"),

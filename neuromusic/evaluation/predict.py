@@ -28,7 +28,7 @@ def sound_blocks(path: Path, trained: TrainedNetwork) -> Iterator[NDArray[np.flo
     window = round(spec.n_frames * spec.frame_s * audio.RATE_HZ)
     waiting = np.zeros(0, np.float32)
     has_sound = False
-    for block in audio.blocks(path, BLOCK_S):
+    for block in audio.blocks(path, BLOCK_S, trained.meta.channel):
         if not np.isfinite(block).all():
             raise InputError(f"{path}: contains NaN or infinite samples; write it again")
         has_sound = has_sound or bool(block.any())
@@ -47,6 +47,14 @@ def predict_files(paths: Sequence[Path], trained: TrainedNetwork) -> NDArray[np.
 
     They are pooled over all windows of a file that contain sound. Raises InputError for a file
     without sound, and if the network does not take sound.
+    """
+    return np.stack([pool_windows(log_p) for log_p in predict_windows(paths, trained)])
+
+
+def predict_windows(paths: Sequence[Path], trained: TrainedNetwork) -> list[NDArray[np.float64]]:
+    """Return the log-probabilities (windows, classes) of the windows of each file that have sound.
+
+    Raises InputError as `predict_files` does.
     """
     trained.network.to(best_device())
     empty = np.zeros((0, len(trained.classes)))
@@ -75,7 +83,7 @@ def predict_files(paths: Sequence[Path], trained: TrainedNetwork) -> NDArray[np.
     for path, log_p in zip(paths, per_window, strict=True):
         if len(log_p) == 0:
             raise InputError(f"{path}: is so quiet that it counts as silence; expected sound")
-    return np.stack([pool_windows(log_p) for log_p in per_window])
+    return per_window
 
 
 def prediction_table(

@@ -83,6 +83,26 @@ def scored_rows(trained: TrainedNetwork, data: PreparedSet) -> NDArray[np.int64]
     return rows
 
 
+def check_scoring(trained: TrainedNetwork, data: PreparedSet, artists: Path | None) -> int:
+    """Return the number of rows to score; raise InputError if `score_network` would.
+
+    Nothing is computed with the network.
+    """
+    inputs = as_input_of(trained, data)
+    labels(inputs, trained.classes)
+    rows = scored_rows(trained, inputs)
+    if artists:
+        table = inputs.rows.iloc[rows][["clip", "track"]]
+        mark_shared(table, _trained_on(trained, data), trained.config, artists)
+    return len(rows)
+
+
+def _trained_on(trained: TrainedNetwork, data: PreparedSet) -> PreparedSet:
+    """Return the set that a network was trained on, as its input."""
+    used = data if trained.is_trained_on(data) else training_set(trained)
+    return as_input_of(trained, used)
+
+
 # --- Scores ---------------------------------------------------------------------------------------
 
 
@@ -128,8 +148,8 @@ def score_network(
     }
     table = prediction_table(clips, log_p, trained.classes)
     if artists:
-        used = data if trained.is_trained_on(data) else training_set(trained)
-        table, trained_on = mark_shared(table, as_input_of(trained, used), trained.config, artists)
+        used = _trained_on(trained, data)
+        table, trained_on = mark_shared(table, used, trained.config, artists)
         scores["clean"] = score_clean(table, trained.classes) | trained_on
     return Evaluation(scores, table, confusion)
 

@@ -29,7 +29,7 @@ class Index:
     The key of a clip is the SHA-256 of its file, so a file that was moved is not computed again.
     """
 
-    weights: str  # SHA-256 of model.safetensors
+    weights: str  # SHA-256 of model.safetensors, and the channel if it is not the mix
     stage: str
     vectors: dict[str, NDArray[np.float32]] = field(default_factory=dict)  # SHA-256 -> (units,)
     names: dict[str, str] = field(default_factory=dict)  # SHA-256 -> last known path

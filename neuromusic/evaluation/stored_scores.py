@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from neuromusic.core.errors import InputError
-from neuromusic.core.files import read_json, read_table, readable
+from neuromusic.core.errors import InputError, listed
+from neuromusic.core.files import read_json, readable
 from neuromusic.core.records import read_record
+from neuromusic.core.tables import read_table
 from neuromusic.models.summary import multiply_adds
 from neuromusic.training.trained import SCORES, SECONDS, TrainedNetwork, load_network
 
@@ -47,7 +48,10 @@ def read_scores(directory: Path) -> StoredScores:
     if missing:
         raise InputError(f"{missing[0]}: does not exist; type 'neuromusic evaluate {directory}'")
     scores = read_json(files[0], REMEDY)
-    table = read_table(files[1], remedy=REMEDY, dtype={"clip": str, "genre": str, "track": str})
+    as_text = dict.fromkeys(("clip", "genre", "track"), str)
+    table = read_table(
+        files[1], remedy=REMEDY, dtype=as_text, na_values="n/a", keep_default_na=False
+    )
     folds = sorted(directory.glob("fold-*"))
     directories = folds or [directory]
     with readable(directory, "set of scores", REMEDY):
@@ -147,7 +151,7 @@ def group_by_setting(
             settings.append(sorted(group, key=lambda scores: scores.seed))
             continue
         settings += [[scores] for scores in group]
-        names = ", ".join(f"{scores.directory} (seed {scores.seed})" for scores in group)
+        names = listed(f"{scores.directory} (seed {scores.seed})" for scores in group)
         warnings.append(
             f"the same settings with the same seed occur more than once: {names}; they do not "
             "count as repeats"

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,18 +17,28 @@ from neuromusic.features import PRELOAD, prepared
 from neuromusic.features.frontends.base import FrontEnd
 from neuromusic.features.meta import SetMeta
 from neuromusic.features.worker import BATCH, ClipTask, WorkerSettings, prepare_batch, prepare_clip
-from neuromusic.features.writer import Journal, Row
+from neuromusic.features.writer import Journal, Row, Shape
 from neuromusic.stimuli import audio
+from neuromusic.stimuli.channels import Channel
 from neuromusic.stimuli.variants import VARIANTS
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How sounds become features: front end, whether samples are kept, seed, channel."""
+
+    front_end: FrontEnd
+    keep_waves: bool
+    seed: int
+    channel: Channel
+
+
 def prepare_audio(
-    lists: Path, directory: Path, spec: FrontEnd, keep_waves: bool, seed: int,
-    checksums: Mapping[Path, int], machine: Machine,
-) -> tuple[list[str], dict[str, str]]:  # fmt: skip
+    lists: Path, directory: Path, recipe: Recipe, checksums: Mapping[Path, int], machine: Machine
+) -> tuple[list[str], dict[str, str]]:
     """Write the features of every clip in stimulus lists, training clips in ten variants.
 
-    With ``keep_waves``, their samples are written too. Each sound file is read once, and no sound
+    If samples are kept, they are written too. Each sound file is read once, and no sound
     file is written.
     Clips that an interrupted call completed in ``directory`` are kept; see `writer.Journal`. Clips
     marked as missing in the lists (path n/a) are left out. The ``checksums`` of the sound files
@@ -36,16 +47,15 @@ def prepare_audio(
     Returns the names of silent variants, which are stored but never used for training, and the
     hashes of the arrays. Raises InputError if a sound file cannot be used.
     """
+    spec, keep_waves = recipe.front_end, recipe.keep_waves
     table = read_lists(lists)
-    clips = unique_clips(table[table["path"].notna()])
-    if clips.empty:
-        raise InputError(f"{lists}: none of the listed clips exists; make the lists again")
-    longest_s = max(audio.duration_s(lists / path) for path in clips["path"])
-    n_samples = int(np.ceil(longest_s * audio.RATE_HZ))
-    n_rows = int(clips["split"].map(_n_variants).sum())
-    shape = (n_rows, spec.n_channels * spec.n_bands, spec.n_frames(n_samples))
+    clips = _clips(lists, table)
+    shape, n_samples = set_shape(lists, spec)
+    n_rows = shape[0]
     with Journal(directory, shape, (n_rows, n_samples) if keep_waves else None) as journal:
-        settings = WorkerSettings(spec, keep_waves, seed, machine.device, n_samples, journal.files)
+        settings = WorkerSettings(
+            spec, keep_waves, recipe.seed, machine.device, n_samples, journal.files, recipe.channel
+        )
         # Dask workers may have another working directory.
         root = lists.absolute() if machine.dask else lists
         tasks = _tasks(clips, root, [checksums[lists / path] for path in clips["path"]])
@@ -67,11 +77,28 @@ def prepare_audio(
     prepared.write_tables(
         directory,
         pd.DataFrame(set_rows).reset_index(names="row"),
-        SetMeta.of_front_end("audio", spec, sorted(set(clips["genre"]))),
+        SetMeta.of_front_end("audio", spec, sorted(set(clips["genre"])), recipe.channel),
         _presentations(table),
     )
     silent = [f"{row['clip']} ({row['name']})" for row in set_rows if row["silent"]]
     return silent, journal.hashes
+
+
+def set_shape(lists: Path, spec: FrontEnd) -> tuple[Shape, int]:
+    """Return the shape of the features of all listed clips, and the samples of the longest clip."""
+    clips = _clips(lists, read_lists(lists))
+    longest_s = max(audio.duration_s(lists / path) for path in clips["path"])
+    n_samples = int(np.ceil(longest_s * audio.RATE_HZ))
+    n_rows = int(clips["split"].map(_n_variants).sum())
+    return (n_rows, spec.n_channels * spec.n_bands, spec.n_frames(n_samples)), n_samples
+
+
+def _clips(lists: Path, table: pd.DataFrame) -> pd.DataFrame:
+    """Return one row per clip; raise InputError if none of them exists."""
+    clips = unique_clips(table[table["path"].notna()])
+    if clips.empty:
+        raise InputError(f"{lists}: none of the listed clips exists; make the lists again")
+    return clips
 
 
 def _n_variants(split: str) -> int:

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self, cast
 from neuromusic.core.errors import InputError
 from neuromusic.core.files import check_file_name
 from neuromusic.features.frontends.base import FrontEnd, describe
+from neuromusic.stimuli.channels import CHANNELS, Channel
 
 Source = Literal["audio", "features"]  # computed from sound, or precomputed log-mel
 
@@ -30,11 +31,15 @@ class SetMeta:
     n_channels: int
     n_bands: int
     classes: list[str]  # in the order of the labels
+    channel: Channel = "mix"  # of the sounds
 
     @classmethod
-    def of_front_end(cls, source: Source, spec: FrontEnd, classes: list[str]) -> Self:
+    def of_front_end(
+        cls, source: Source, spec: FrontEnd, classes: list[str], channel: Channel = "mix"
+    ) -> Self:
         """Return the metadata of features that a front end computes."""
-        return cls(source, describe(spec), spec.frame_s, spec.n_channels, spec.n_bands, classes)
+        sizes = spec.frame_s, spec.n_channels, spec.n_bands
+        return cls(source, describe(spec), *sizes, classes, channel)
 
     @classmethod
     def from_json(cls, content: object, where: str, remedy: str) -> Self:
@@ -58,7 +63,10 @@ class SetMeta:
             )
         if "name" not in content["front_end"]:
             raise InputError(f"{where}: front_end has no name; {remedy}")
-        return cls(**{key: content[key] for key in TYPES})
+        channel = content.get("channel", "mix")  # older sets have none
+        if channel not in CHANNELS:
+            raise InputError(f"{where}: channel is not one of {', '.join(CHANNELS)}; {remedy}")
+        return cls(**{key: content[key] for key in TYPES}, channel=channel)
 
     def to_json(self) -> dict[str, Any]:
         """Return the content of ``prepared.json``."""

@@ -1,5 +1,6 @@
 """Build a prepared set from log-mel features that were computed elsewhere (.npz files)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError
-from neuromusic.core.files import check_file_name, read_npz
+from neuromusic.core.files import check_file_name, names_in, read_npz
+from neuromusic.core.folders import nfc
 from neuromusic.core.progress import track
 from neuromusic.design.orders import Order, presentations
 from neuromusic.features import prepared
 from neuromusic.features.frontends.mel import MelSpec
 from neuromusic.features.frontends.modulation import ModulationSpec
 from neuromusic.features.meta import SetMeta
-from neuromusic.features.writer import Row, new_array
+from neuromusic.features.writer import Row, Shape, new_array
 
 REQUIRED = ("features", "clip", "genre", "frame_s")
 OPTIONAL = ("run", "trial")
@@ -50,22 +52,17 @@ class LogMel:
         }
 
 
-def prepare_features(train: Path, test: Path | None, directory: Path, front_end: str) -> None:
+def prepare_features(parts: Mapping[str, LogMel], directory: Path, front_end: str) -> None:
     """Write precomputed log-mel features as a prepared set without variants.
 
-    With the front end "logmel" they are stored unchanged; with "modulation", their spectro-temporal
-    modulation is stored. No other front end can be computed from log-mel.
-
-    Raises InputError for another front end, or for files that `read_log_mel` refuses.
+    ``parts`` holds the features of each split, as `read_parts` returns them. With the front end
+    "logmel" they are stored unchanged; with "modulation", their spectro-temporal modulation is
+    stored. No other front end can be computed from log-mel: it is an InputError.
     """
-    parts = _read_parts(train, test)
     modulation = _modulation(front_end, parts["train"])
     meta = _meta(modulation, parts["train"])
-    n_frames = parts["train"].features.shape[2]
-    if modulation:
-        n_frames = modulation.n_frames_of_mel(n_frames)
-    n_rows = sum(len(part.clip) for part in parts.values())
-    shape = (n_rows, meta.n_channels * meta.n_bands, n_frames)
+    shape = set_shape(parts, front_end)
+    n_frames = shape[2]
     features = new_array(directory / prepared.FEATURES, np.float16, shape)
     rows: list[Row] = []
     for split, part in parts.items():
@@ -74,6 +71,17 @@ def prepare_features(train: Path, test: Path | None, directory: Path, front_end:
             rows.append({"row": len(rows), "frames": n_frames, **part.row(index, split)})
     table = pd.DataFrame(rows).astype({"run": "Int64", "trial": "Int64"})
     prepared.write_tables(directory, table, meta, _presentations(table))
+
+
+def set_shape(parts: Mapping[str, LogMel], front_end: str) -> Shape:
+    """Return the shape of the features of a prepared set."""
+    modulation = _modulation(front_end, parts["train"])
+    meta = _meta(modulation, parts["train"])
+    n_frames = parts["train"].features.shape[2]
+    if modulation:
+        n_frames = modulation.n_frames_of_mel(n_frames)
+    n_rows = sum(len(part.clip) for part in parts.values())
+    return n_rows, meta.n_channels * meta.n_bands, n_frames
 
 
 def _modulation(front_end: str, part: LogMel) -> ModulationSpec | None:
@@ -95,7 +103,7 @@ def _meta(modulation: ModulationSpec | None, train: LogMel) -> SetMeta:
     return SetMeta("features", {"name": MelSpec.name}, train.frame_s, 1, n_mels, classes)
 
 
-def _read_parts(train: Path, test: Path | None) -> dict[str, LogMel]:
+def read_parts(train: Path, test: Path | None) -> dict[str, LogMel]:
     """Return the features of each split; raise InputError if the files do not fit together."""
     first = read_log_mel(train)
     if test is None:
@@ -139,8 +147,8 @@ def read_log_mel(path: Path) -> LogMel:
         )
     _check_arrays(path, arrays)
     clip, genre = (
-        [check_file_name(name, f"{path}, {key}") for name in arrays[key].tolist()]
-        for key in ("clip", "genre")
+        [nfc(check_file_name(name, where)) for name in names_in(arrays[key], where)]
+        for key, where in (("clip", f"{path}, clip"), ("genre", f"{path}, genre"))
     )
     frame_s = arrays["frame_s"]
     if frame_s.size != 1 or not float(frame_s) > 0:

@@ -22,9 +22,9 @@ from neuromusic.core.files import (
     check_reachable,
     open_array,
     read_json,
-    read_table,
 )
 from neuromusic.core.records import read_record
+from neuromusic.core.tables import read_table
 from neuromusic.features.frontends.base import frames_with_sound, front_end
 from neuromusic.features.meta import SetMeta
 from neuromusic.stimuli.audio import RATE_HZ
@@ -254,14 +254,12 @@ def open_prepared(directory: Path | str) -> PreparedSet:
 def _read_rows(path: Path) -> pd.DataFrame:
     rows = read_table(
         path,
+        columns=ROW_COLUMNS,
         remedy=REMEDY,
         na_values="n/a",
         keep_default_na=False,
         dtype={"run": "Int64", "trial": "Int64", "clip": str, "genre": str, "track": str},
     )
-    missing = [column for column in ROW_COLUMNS if column not in rows]
-    if missing:
-        raise InputError(f"{path}: has no column {', '.join(missing)}; {REMEDY}")
     for name in rows["clip"].unique():
         check_file_name(name, f"{path}, clip")
     return rows

@@ -15,6 +15,7 @@ from neuromusic.core.files import checksum
 from neuromusic.features.frontends.base import FrontEnd, compute_batch
 from neuromusic.features.writer import Row, RowFile
 from neuromusic.stimuli import audio
+from neuromusic.stimuli.channels import Channel
 from neuromusic.stimuli.variants import VARIANTS
 
 if TYPE_CHECKING:  # the main process imports this module, but computes nothing and needs no torch
@@ -37,6 +38,7 @@ class WorkerSettings:
     device: str
     n_samples: int  # of the longest clip
     files: list[RowFile]  # of the features and, if they are kept, the waves
+    channel: Channel = "mix"
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ def prepare_clip(task: ClipTask, settings: WorkerSettings) -> tuple[list[int], l
     waves = np.zeros((task.n_variants, settings.n_samples if settings.keep_waves else 0), np.int16)
     rows: list[Row] = []
     original: Tensor | None = None
-    variants = variant_waves(task.path, task.clip, task.n_variants, settings.seed)
+    sound = audio.read(task.path, channel=settings.channel)
+    variants = variant_waves(sound, task.clip, task.n_variants, settings.seed)
     for variant, (wave, parameters) in enumerate(variants):
         computed = _compute(settings.front_end, wave, variant, parameters, original)
         original = computed if original is None else original
@@ -88,7 +91,7 @@ def prepare_batch(
 
     from neuromusic.features import augment, batch
 
-    sounds = [audio.read(task.path) for task in tasks]
+    sounds = [audio.read(task.path, channel=settings.channel) for task in tasks]
     groups: dict[tuple[int, int], list[int]] = {}
     for index, (task, wave) in enumerate(zip(tasks, sounds, strict=True)):
         groups.setdefault((len(wave), task.n_variants), []).append(index)
@@ -188,9 +191,9 @@ def _write(
 
 
 def variant_waves(
-    path: Path, clip: str, n_variants: int, seed: int
+    sound: NDArray[np.float32], clip: str, n_variants: int, seed: int
 ) -> Iterator[tuple["Tensor", "Parameters"]]:
-    """Yield (wave, parameters) of the first ``n_variants`` variants of a clip.
+    """Yield (wave, parameters) of the first ``n_variants`` variants of a clip's sound (samples,).
 
     Sets torch to one thread, permanently: the work is distributed over clips, not within them.
     """
@@ -199,7 +202,7 @@ def variant_waves(
     from neuromusic.features import augment
 
     torch.set_num_threads(1)
-    source = augment.Source(audio.read(path))
+    source = augment.Source(sound)
     for variant in range(n_variants):
         parameters = augment.draw(seed, clip, variant)
         yield augment.apply(source, variant, parameters), parameters

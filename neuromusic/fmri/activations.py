@@ -4,11 +4,12 @@
 lay the responses on the volumes during which the clips were played.
 """
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -21,10 +22,11 @@ from neuromusic.design import grid
 from neuromusic.design.events import EventsFile, read_events
 from neuromusic.features.prepared import open_prepared
 from neuromusic.fmri.volumes import check_binning, clip_volumes
-from neuromusic.models.inference import in_threads
-from neuromusic.models.network import Network
 from neuromusic.stimuli import audio
-from neuromusic.training.trained import TrainedNetwork, best_device
+
+if TYPE_CHECKING:  # images are checked without torch, which takes seconds to import
+    from neuromusic.models.network import Network
+    from neuromusic.training.trained import TrainedNetwork
 
 PROBABILITY = "probability"  # of each class; a key beside the names of the stages
 ONSET_TOLERANCE_S = 0.05  # between an onset and the start of a volume
@@ -149,8 +151,18 @@ class ClipInputs:
     source: Path
     remedy: str
 
+    def present(self, clips: Collection[str]) -> list[str]:
+        """Return those of ``clips`` that have an input; raise InputError if none has."""
+        present = [clip for clip in clips if clip in self.clips]
+        if not present:
+            raise InputError(
+                f"{self.source}: contains none of the {len(clips)} clips that were played; "
+                f"{self.remedy}"
+            )
+        return present
 
-def inputs_from_prepared(trained: TrainedNetwork) -> ClipInputs:
+
+def inputs_from_prepared(trained: "TrainedNetwork") -> ClipInputs:
     """Return the inputs of the clips in the prepared set that a network was trained on."""
     data = open_prepared(trained.prepared).as_input(
         trained.input_kind, normalise_clips=trained.normalise_clips
@@ -165,7 +177,7 @@ def inputs_from_prepared(trained: TrainedNetwork) -> ClipInputs:
     )
 
 
-def inputs_from_sound(trained: TrainedNetwork, lists: Path, clips: pd.DataFrame) -> ClipInputs:
+def inputs_from_sound(trained: "TrainedNetwork", lists: Path, clips: pd.DataFrame) -> ClipInputs:
     """Return the inputs of listed clips, computed from their sound when they are read.
 
     ``clips`` has clip and path (relative to ``lists``, missing if there is no such file).
@@ -174,12 +186,13 @@ def inputs_from_sound(trained: TrainedNetwork, lists: Path, clips: pd.DataFrame)
     path_of = dict(zip(present["clip"], present["path"], strict=True))
 
     def read(clip: str) -> Array:
-        return trained.features_of(audio.read(lists / path_of[clip], grid.CLIP_S))[0]
+        wave = audio.read(lists / path_of[clip], grid.CLIP_S, trained.meta.channel)
+        return trained.features_of(wave)[0]
 
     return ClipInputs(path_of, read, lists, "make the lists again with their clips")
 
 
-def clip_inputs(trained: TrainedNetwork, lists: Path, clips: pd.DataFrame) -> ClipInputs:
+def clip_inputs(trained: "TrainedNetwork", lists: Path, clips: pd.DataFrame) -> ClipInputs:
     """Return the inputs of listed clips: from sound if the network was trained on sound.
 
     Networks that were trained on precomputed features get them from their prepared set.
@@ -190,6 +203,16 @@ def clip_inputs(trained: TrainedNetwork, lists: Path, clips: pd.DataFrame) -> Cl
 
 
 # --- Responses ------------------------------------------------------------------------------------
+
+
+def stage_units(network: "Network") -> dict[str, int]:
+    """Return the number of units of each stage, as `clip_responses` lays them out."""
+    import torch
+
+    spec = network.spec
+    with torch.inference_mode():
+        active = network.activations(network.band_mean.new_zeros(1, spec.n_rows, spec.n_frames))
+    return {name: math.prod(block.shape[1:-1]) for name, block in active.items()}
 
 
 class ArrayFiles(Mapping[str, Array]):
@@ -241,13 +264,14 @@ class ClipResponses:
 
 
 def clip_responses(
-    trained: TrainedNetwork,
+    trained: "TrainedNetwork",
     clips: Iterable[str],
-    network: Network | None = None,
+    network: "Network | None" = None,
     *,
     inputs: ClipInputs | None = None,
     binning: str = "mean",
     directory: Path | None = None,
+    label: str = "computing activations",
 ) -> ClipResponses:
     """Compute the responses to clips, each once.
 
@@ -266,18 +290,18 @@ def clip_responses(
     directory : Path, optional
         Directory for files with the responses, so that memory does not grow with the number of
         clips; in memory by default.
+    label : str
+        What the progress bar says.
 
     Raises InputError if none of the clips has an input.
     """
+    from neuromusic.models.inference import in_threads
+    from neuromusic.training.trained import best_device
+
     check_binning(binning)
     inputs = inputs or inputs_from_prepared(trained)
     unique = list(dict.fromkeys(clips))
-    present = [clip for clip in unique if clip in inputs.clips]
-    if not present:
-        raise InputError(
-            f"{inputs.source}: contains none of the {len(unique)} clips that were played; "
-            f"{inputs.remedy}"
-        )
+    present = inputs.present(unique)
     on_device = (network or trained.network).to(best_device())
 
     def respond(clip: str) -> dict[str, Array]:
@@ -285,7 +309,7 @@ def clip_responses(
         probability, stages = clip_volumes(on_device, features, trained.hop_frames, binning)
         return {PROBABILITY: probability.astype(np.float32), **stages}
 
-    responses = track(in_threads(respond, present), "compute responses", len(present))
+    responses = track(in_threads(respond, present), label, len(present))
     missing = [clip for clip in unique if clip not in inputs.clips]
     if directory is None:
         blocks = _stacked(responses, len(present))

@@ -15,14 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuromusic.core.errors import InputError
-from neuromusic.core.files import open_array, readable
+from neuromusic.core.errors import InputError, listed
+from neuromusic.core.files import open_array, read_json, readable
+from neuromusic.core.folders import check_present, find_files, is_same_file, why_no_file
 from neuromusic.design import grid
 from neuromusic.design.bids import parse_bids_name
 from neuromusic.design.events import run_label
 from neuromusic.design.orders import Split
 from neuromusic.fmri.voxel_space import (
     VoxelSpace,
+    check_complete,
     file_kind,
     read_gifti,
     read_image,
@@ -32,6 +34,7 @@ from neuromusic.fmri.voxel_space import (
 
 EXTENSIONS = (".nii", ".nii.gz", ".func.gii", ".npy")
 TR_TOLERANCE_S = 1e-3
+FIRST_VOLUMES = 4  # read before the work begins
 
 RunKey = tuple[Split, int]
 RunFiles = dict[RunKey, tuple[Path, ...]]
@@ -48,21 +51,32 @@ def find_bold(directory: Path, subject: str, space: str | None = None) -> RunFil
 
     Raises InputError if there is no image, or several for a run.
     """
+    found = find_files(
+        Path(directory), lambda name: name.startswith(f"sub-{subject}_"), "a folder of images"
+    )
     runs: dict[RunKey, list[Path]] = {}
-    for path in sorted(Path(directory).glob(f"**/sub-{subject}_*bold*")):
+    for path in sorted([*found.files, *found.broken]):
         key = _run_of(path)
         if key is not None and (not space or f"_space-{space}_" in path.name):
-            runs.setdefault(key, []).append(path)
+            of_run = runs.setdefault(key, [])
+            if not any(is_same_file(path, other) for other in of_run):
+                of_run.append(path)
     if not runs:
         in_space = f" in space {space!r}" if space else ""
         raise InputError(
             f"{directory}: contains no images of sub-{subject}{in_space}; expected "
             f"sub-{subject}/func/sub-{subject}_task-Training_run-01_..._bold.nii.gz (or .nii, "
-            ".func.gii, .npy)"
+            f".func.gii, .npy){_hint(found.broken)}"
         )
     for key, paths in runs.items():
+        check_present(paths)
         _check_one_image(run_label(subject, *key), paths)
     return {key: tuple(runs[key]) for key in sorted(runs, key=lambda k: (k[0] != "train", k[1]))}
+
+
+def _hint(broken: Sequence[Path]) -> str:
+    """Return the first link that leads nowhere, which may have led to a folder of images."""
+    return f"; {broken[0]} {why_no_file(broken[0])}" if broken else ""
 
 
 def _run_of(path: Path) -> RunKey | None:
@@ -77,7 +91,7 @@ def _check_one_image(label: str, paths: Sequence[Path]) -> None:
     sides = sorted(re.findall(r"_hemi-([LR])_", "".join(path.name for path in paths)))
     if len(paths) > 1 and not (len(paths) == 2 and sides == ["L", "R"]):
         raise InputError(
-            f"{label} has {len(paths)} images ({', '.join(path.name for path in paths)}); choose "
+            f"{label} has {len(paths)} images ({listed(path.name for path in paths)}); choose "
             "one with space, or move the others away"
         )
 
@@ -132,6 +146,7 @@ def _open_volume_run(files: Sequence[Path]) -> RunImage:
     image = read_image(files[0])
     if len(image.shape) != 4:
         raise InputError(f"{files[0]}: has the shape {image.shape}; expected a 4-D image")
+    check_complete(image, files[0])
     with readable(files[0], "image"):
         tr_s = _tr_s(image.header)
     return RunImage(volume_space(image, files), image.shape[3], tr_s)
@@ -143,24 +158,70 @@ def _tr_s(header: Any) -> float | None:
     return float(header.get_zooms()[3]) * unit_s or None
 
 
+def find_sidecar(path: Path) -> Path | None:
+    """Return the JSON file with the metadata of an image: the closest one, as BIDS inherits them.
+
+    It is beside the image or in one of the three folders above, and has no entity in its name that
+    the image's name does not have.
+    """
+    entities = set(path.name.split("_")[:-1])
+    for folder in (path.parent, *list(path.absolute().parents)[1:4]):
+        candidates = [
+            each
+            for each in sorted(folder.glob("*bold.json"))
+            if set(each.name.split("_")[:-1]) <= entities
+        ]
+        if candidates:
+            return max(candidates, key=lambda each: len(each.name))
+    return None
+
+
 def check_run(files: Sequence[Path], expected: VoxelSpace, n_volumes: int) -> str | None:
     """Return why a run cannot be used with the others, or None if it can.
 
     The reason names the file without its directory, so that a record of it does not depend on where
     the images are. ``n_volumes`` is the number that the run's events need.
     """
-    name = files[0].name
+    name, sidecar = files[0].name, find_sidecar(files[0])
     try:
         image = open_run(files)
+        tr_of = {name: image.tr_s}
+        if sidecar is not None:
+            tr_of[sidecar.name] = _sidecar_tr_s(sidecar)
     except InputError as error:
-        return str(error).replace(str(files[0]), name)
+        text = str(error).replace(str(files[0]), name)
+        return text.replace(str(sidecar), sidecar.name) if sidecar is not None else text
     if image.n_volumes != n_volumes:
         return f"{name}: has {image.n_volumes} volumes; its events need {n_volumes}"
-    if image.tr_s is not None and abs(image.tr_s - grid.TR_S) > TR_TOLERANCE_S:
-        return f"{name}: has a TR of {image.tr_s:g} s; expected {grid.TR_S:g} s"
+    for source, tr_s in tr_of.items():
+        if tr_s is not None and abs(tr_s - grid.TR_S) > TR_TOLERANCE_S:
+            return f"{source}: has a TR of {tr_s:g} s; expected {grid.TR_S:g} s"
     if not image.space.matches(expected):
         return f"{name}: differs in space or grid from {expected.files[0].name}"
     return None
+
+
+def _sidecar_tr_s(path: Path) -> float | None:
+    content = read_json(path)
+    tr_s = content.get("RepetitionTime") if isinstance(content, dict) else None
+    if tr_s is not None and (isinstance(tr_s, bool) or not isinstance(tr_s, int | float)):
+        raise InputError(f"{path}: RepetitionTime is {tr_s!r}; expected seconds")
+    return tr_s
+
+
+def varying_at_start(files: Sequence[Path], voxels: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which voxels (n,) of a run are finite and vary between its first volumes.
+
+    This reads FIRST_VOLUMES volumes of an image or array, and all of a surface.
+    """
+    if file_kind(files[0]) == "volume":
+        image = read_image(files[0])
+        with readable(files[0], "image"):
+            start = np.asanyarray(image.dataobj[..., :FIRST_VOLUMES])
+        series = start.reshape(-1, start.shape[3])[voxels].T
+    else:
+        series = read_voxels(files, voxels)[:FIRST_VOLUMES]
+    return np.asarray(np.isfinite(series).all(0) & (np.ptp(series, axis=0) > 0))
 
 
 def read_voxels(files: Sequence[Path], voxels: NDArray[np.int64]) -> NDArray[np.float32]:

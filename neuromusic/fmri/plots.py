@@ -1,37 +1,53 @@
 """Figure of one scanner run: predicted genre probabilities over time and what was played."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
-from neuromusic.core.plotting import COLOURS
+from neuromusic.core.figures import (
+    GREY,
+    PAGE_MM,
+    VERMILLION,
+    FigureStyle,
+    new_figure,
+    styled,
+    wrapped,
+)
 from neuromusic.design import grid
 
 
+@styled
 def timeline(
-    probability: NDArray[np.float32], trials: pd.DataFrame, classes: list[str], title: str
-) -> Figure:
+    probability: NDArray[np.float32], trials: pd.DataFrame, classes: list[str], title: str,
+    style: FigureStyle,
+) -> Figure:  # fmt: skip
     """Draw genre probabilities (n_volumes, classes) over a run, with a box around the true genre.
 
     ``trials`` are the presentations of the run with trial, onset_s and genre, the dummy included.
     """
     n_volumes = len(probability)
     end_s = n_volumes * grid.TR_S
-    figure, axis = plt.subplots(figsize=(14, 3.6))
+    width = style.width(PAGE_MM)
+    figure = new_figure(width, 20 + 4 * len(classes))
+    axis = figure.add_subplot()
     image = axis.imshow(
         probability.T, aspect="auto", cmap="Greys", vmin=0, vmax=1, interpolation="nearest",
         extent=(0, end_s, len(classes) - 0.5, -0.5),
     )  # fmt: skip
     _draw_presentations(axis, trials, classes)
-    axis.axvline(grid.CLIP_S, color="0.3", lw=0.8, ls="--")
-    axis.text(grid.CLIP_S / 2, -0.7, "dummy", ha="center", va="bottom", fontsize=8)
     axis.set_yticks(range(len(classes)), classes)
     axis.set(xlabel=f"time (s); {n_volumes} volumes of {grid.TR_S} s", xlim=(0, end_s))
-    axis.set_title(f"{title}: grey = predicted probability, boxes = what was played", pad=14)
-    figure.colorbar(image, ax=axis, label="probability", pad=0.01)
+    axis.spines[["top", "right"]].set_visible(True)
+    clips = trials["clip"].nunique()
+    text = f"{title}: {len(trials)} presentations of {clips} clips. Boxes: what was played"
+    if (trials["trial"] == 0).any():
+        axis.axvline(grid.CLIP_S, color=GREY, lw=0.8, ls="--")
+        text += " (dotted: dummy, not scored)"
+    figure.suptitle(wrapped(text, width))
+    figure.colorbar(image, ax=axis, label="predicted probability", pad=0.01, aspect=15)
     return figure
 
 
@@ -39,8 +55,8 @@ def _draw_presentations(axis: Axes, trials: pd.DataFrame, classes: list[str]) ->
     """Draw a box for each presentation in the row of its genre; dotted for the dummy."""
     for row in trials.itertuples():
         label = classes.index(row.genre)
-        box = plt.Rectangle(
-            (row.onset_s, label - 0.5), grid.CLIP_S, 1, fill=False, lw=1.6,
-            ec=COLOURS[label % 10], ls=":" if row.trial == 0 else "-",
+        box = Rectangle(
+            (row.onset_s, label - 0.5), grid.CLIP_S, 1, fill=False, lw=0.9, ec=VERMILLION,
+            ls=":" if row.trial == 0 else "-",
         )  # fmt: skip
         axis.add_patch(box)

@@ -4,7 +4,7 @@
 stage's components on the same rows, and `repeat_rows` finds the repeats of each test clip.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -86,7 +86,7 @@ def open_scans(events: Sequence[EventsFile], images: Path, space: str | None = N
     left_out = [
         f"{run_label(subject, *key)}: has events but no image" for key in files if key not in found
     ]
-    voxel_space, trials, unusable = _usable_runs(found, files)
+    trials, unusable, voxel_space = _usable_runs(found, files)
     left_out += unusable
     n_train = sum(split == "train" for split, _ in trials)
     if voxel_space is None or n_train < LEAST_TRAINING_RUNS or n_train == len(trials):
@@ -109,31 +109,30 @@ def _check_events(found: RunFiles, files: Mapping[RunKey, EventsFile]) -> None:
 
 def _usable_runs(
     found: RunFiles, files: Mapping[RunKey, EventsFile]
-) -> tuple[VoxelSpace | None, dict[RunKey, pd.DataFrame], list[str]]:
-    """Return the voxel space of the first readable image, and the trials of the runs that fit it.
+) -> tuple[dict[RunKey, pd.DataFrame], list[str], VoxelSpace | None]:
+    """Return the trials of the runs that can be used, one line for each that cannot, and the space.
 
-    The third value is one line for each run that does not, with the reason.
+    The voxel space is that of most of the readable images; None if there are none.
     """
-    space: VoxelSpace | None = None
-    trials: dict[RunKey, pd.DataFrame] = {}
-    left_out = []
+    spaces = []
+    reasons: dict[RunKey, str | None] = {}
     for key, paths in found.items():
-        table = run_trials(files[key])
-        space = space or _space_if_readable(paths)
-        reason = check_run(paths, space, grid.n_volumes(len(table) - 1)) if space else None
-        if space is None or reason:
-            reason = reason or f"{paths[0].name}: is not a readable image"
-            left_out.append(f"{files[key].label}: {reason}")
-        else:
-            trials[key] = table
-    return space, trials, left_out
+        try:
+            spaces.append(open_run(paths).space)
+        except InputError as error:
+            reasons[key] = str(error).replace(str(paths[0]), paths[0].name)
+    space = _most_common(spaces)
+    tables = {key: run_trials(files[key]) for key in found}
+    for key, paths in found.items():
+        if space is not None and key not in reasons:
+            reasons[key] = check_run(paths, space, grid.n_volumes(len(tables[key]) - 1))
+    left_out = [f"{files[key].label}: {reasons[key]}" for key in found if reasons[key]]
+    return {key: tables[key] for key in found if not reasons[key]}, left_out, space
 
 
-def _space_if_readable(files: Sequence[Path]) -> VoxelSpace | None:
-    try:
-        return open_run(files).space
-    except InputError:
-        return None
+def _most_common(spaces: Sequence[VoxelSpace]) -> VoxelSpace | None:
+    """Return the space that most others match, the first of several; None if there are none."""
+    return max(spaces, key=lambda space: sum(map(space.matches, spaces)), default=None)
 
 
 # --- Rows -----------------------------------------------------------------------------------------
@@ -196,16 +195,17 @@ class CleanVoxels:
 
 
 def clean_scans(
-    scans: Scans, voxels: NDArray[np.int64], scratch: Path, high_pass_hz: float
+    scans: Scans, voxels: NDArray[np.int64], scratch: Path, high_pass_hz: float, label: str
 ) -> CleanVoxels:
     """Read and clean all runs into the file ``scratch``, one run in memory at a time.
 
-    ``voxels`` are indices into the voxel space; ``high_pass_hz`` is the cutoff of the filter.
+    ``voxels`` are indices into the voxel space; ``high_pass_hz`` is the cutoff of the filter;
+    ``label`` begins the text of the progress bar.
     """
     series = new_array(scratch, np.float32, (len(scans.rows), len(voxels)))
     usable = np.ones(len(voxels), np.bool_)
     left_out = []
-    for key, paths in track(scans.images.items(), f"read sub-{scans.subject}", len(scans.images)):
+    for key, paths in track(scans.images.items(), f"{label}: reading images", len(scans.images)):
         in_run = (scans.rows["split"] == key[0]) & (scans.rows["run"] == key[1])
         numbers = np.flatnonzero(in_run)
         volumes = scans.rows["volume"].to_numpy()[numbers]
@@ -220,6 +220,19 @@ def clean_scans(
             block = slice(first, first + ROWS_AT_ONCE)
             series[block, :n_usable] = series[block][:, usable]
     return CleanVoxels(series[:, :n_usable], usable, left_out)
+
+
+def usable_rows(
+    scans: Scans, clips: Collection[str], delays_tr: Sequence[int]
+) -> NDArray[np.bool_]:
+    """Return which rows of the scans (n_rows,) have a design if only ``clips`` have components."""
+    components = {clip: np.zeros((grid.VOLUMES_PER_CLIP, 1)) for clip in clips}
+    parts = []
+    for table in scans.trials.values():
+        laid = on_grid(table, components, grid.n_volumes(len(table) - 1), fill=0.0)
+        design = delayed(laid, delays_tr)[table["volume"].iat[1] :]
+        parts.append(np.isfinite(design).all(1))
+    return np.concatenate(parts)
 
 
 def stage_design(

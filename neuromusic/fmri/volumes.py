@@ -1,18 +1,20 @@
 """From the frames of a network to the scanner's volumes: binning, delays, convolution."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from neuromusic.core.errors import InputError, did_you_mean
 from neuromusic.design import grid
 from neuromusic.design.grid import TR_S
 from neuromusic.features.windows import cut_windows
-from neuromusic.models.inference import BATCH
-from neuromusic.models.network import Network, Stage
+
+if TYPE_CHECKING:  # images are checked without torch, which takes seconds to import
+    from torch import Tensor
+
+    from neuromusic.models.network import Network, Stage
 
 # --- Weights of frames in volumes -----------------------------------------------------------------
 
@@ -72,9 +74,8 @@ def check_binning(name: str) -> None:
 # --- One clip -------------------------------------------------------------------------------------
 
 
-@torch.inference_mode()
 def clip_volumes(
-    network: Network,
+    network: "Network",
     features: NDArray[np.float32],
     hop_frames: int,
     binning: str = "mean",
@@ -107,8 +108,38 @@ def clip_volumes(
     Both are NaN in volumes that begin (with "lanczos", have their middle) after the end of the
     clip.
     """
+    import torch
+
     spec = network.spec
     windows, starts = cut_windows(features, spec.n_frames, hop_frames)
+    with torch.inference_mode():
+        totals, weight_sums, log_p = _sum_windows(network, windows, starts, binning, n_volumes)
+    if binning == "lanczos":  # beyond the end of the clip only the tails of the kernel have weight
+        middle_s = np.arange(n_volumes) * TR_S + TR_S / 2
+        beyond = middle_s > features.shape[1] * spec.frame_s
+        weight_sums = {name: np.where(beyond, np.nan, n) for name, n in weight_sums.items()}
+    overlap_s = _window_overlap_s(
+        np.array(starts) * spec.frame_s, spec.n_frames * spec.frame_s, n_volumes
+    )
+    return _weighted_probability(overlap_s, log_p), _weighted_means(totals, weight_sums)
+
+
+def _sum_windows(
+    network: "Network",
+    windows: NDArray[np.float32],
+    starts: Sequence[int],
+    binning: str,
+    n_volumes: int,
+) -> tuple[dict[str, "Tensor"], dict[str, NDArray[np.float64]], NDArray[np.float64]]:
+    """Apply a network to the windows of a clip.
+
+    Returns, for each stage, the weighted sum of its frames (n_volumes, units) and the sum of their
+    weights (n_volumes,); and the log-probabilities (windows, classes).
+    """
+    import torch
+
+    from neuromusic.models.inference import BATCH
+
     start_frames = np.array(starts)
     device = network.band_mean.device
     totals: dict[str, Tensor] = {}
@@ -121,24 +152,16 @@ def clip_volumes(
         for stage in network.stages:
             frames = active[stage.name].movedim(-1, 1)  # (windows, time, ...)
             centres = _frame_centres(start_frames[batch], stage, frames.shape[1])
-            weights = BINNINGS[binning](centres * spec.frame_s, n_volumes)
+            weights = BINNINGS[binning](centres * network.spec.frame_s, n_volumes)
             units = frames.to(torch.float64, memory_format=torch.contiguous_format).flatten(2)
             total = torch.from_numpy(weights).to(device) @ units.flatten(0, 1)
             totals[stage.name] = totals[stage.name] + total if first else total
             weight_sums[stage.name] += weights.sum(1)
-    if binning == "lanczos":  # beyond the end of the clip only the tails of the kernel have weight
-        middle_s = np.arange(n_volumes) * TR_S + TR_S / 2
-        beyond = middle_s > features.shape[1] * spec.frame_s
-        weight_sums = {name: np.where(beyond, np.nan, n) for name, n in weight_sums.items()}
-    overlap_s = _window_overlap_s(
-        start_frames * spec.frame_s, spec.n_frames * spec.frame_s, n_volumes
-    )
-    log_p = torch.cat(window_log_p).cpu().numpy()
-    return _weighted_probability(overlap_s, log_p), _weighted_means(totals, weight_sums)
+    return totals, weight_sums, torch.cat(window_log_p).cpu().numpy()
 
 
 def _frame_centres(
-    start_frames: NDArray[np.int64], stage: Stage, n_frames: int
+    start_frames: NDArray[np.int64], stage: "Stage", n_frames: int
 ) -> NDArray[np.floating]:
     """Return the centres of a stage's frames in windows, in input frames from the clip's start."""
     within = np.arange(n_frames) * stage.pool + stage.centre
@@ -165,7 +188,7 @@ def _weighted_probability(
 
 
 def _weighted_means(
-    totals: Mapping[str, Tensor], weight_sums: Mapping[str, NDArray[np.float64]]
+    totals: Mapping[str, "Tensor"], weight_sums: Mapping[str, NDArray[np.float64]]
 ) -> dict[str, NDArray[np.float32]]:
     """Divide weighted sums of frames by the sums of their weights; NaN if these are 0."""
     with np.errstate(invalid="ignore"):

@@ -5,6 +5,9 @@ or the columns of a plain array (.npy). Voxels of a volume are counted in C orde
 hemisphere after the other.
 """
 
+import gzip
+import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,47 +64,51 @@ class VoxelSpace:
         """
         return np.concatenate([_varies(read_volumes(path)) for path in self.files])
 
-    def write_map(
-        self, stem: Path, voxels: NDArray[np.integer], values: NDArray[np.floating]
-    ) -> list[Path]:
-        """Write a value for some voxels, NaN for the others; return the files.
+    @property
+    def sides(self) -> tuple[str, ...]:
+        """The hemisphere of each file, "L" or "R"; "" for volumes and arrays."""
+        if self.kind != "surface":
+            return ("",)
+        return tuple("L" if "_hemi-L_" in path.name else "R" for path in self.files)
 
-        ``voxels`` (n,) are indices, ``values`` (n,). The names are ``stem``.nii.gz for volumes,
-        ``stem``_hemi-L.func.gii and ``stem``_hemi-R.func.gii for surfaces, ``stem``.npy for arrays.
+    @property
+    def extension(self) -> str:
+        """The end of the names of maps."""
+        return {"volume": ".nii.gz", "surface": ".func.gii", "array": ".npy"}[self.kind]
+
+    def write_map(
+        self, paths: Sequence[Path], voxels: NDArray[np.integer], values: NDArray[np.floating]
+    ) -> None:
+        """Write a value for some voxels, NaN for the others.
+
+        ``voxels`` (n,) are indices, ``values`` (n,). ``paths`` are one file per side.
         """
         whole = np.full(self.n_voxels, np.nan, np.float32)
         whole[voxels] = values
         if self.kind == "volume":
-            return [self._write_volume(stem, whole)]
-        if self.kind == "surface":
-            return self._write_surfaces(stem, whole)
-        path = Path(f"{stem}.npy")
-        np.save(path, whole)
-        return [path]
+            self._write_volume(paths[0], whole)
+        elif self.kind == "surface":
+            self._write_surfaces(paths, whole)
+        else:
+            np.save(paths[0], whole)
 
-    def _write_volume(self, stem: Path, values: NDArray[np.float32]) -> Path:
+    def _write_volume(self, path: Path, values: NDArray[np.float32]) -> None:
         import nibabel
 
-        path = Path(f"{stem}.nii.gz")
         image = nibabel.Nifti1Image(values.reshape(self.shape), self.affine)
         header = nibabel.load(self.files[0]).header
         image.set_sform(self.affine, int(header["sform_code"]) or 1)
         image.set_qform(self.affine, int(header["qform_code"]) or 1)
+        image.header.set_xyzt_units("mm")
         nibabel.save(image, path)
-        return path
 
-    def _write_surfaces(self, stem: Path, values: NDArray[np.float32]) -> list[Path]:
+    def _write_surfaces(self, paths: Sequence[Path], values: NDArray[np.float32]) -> None:
         import nibabel
 
-        paths = []
         borders = np.cumsum(self.shape)[:-1]
-        for example, part in zip(self.files, np.split(values, borders), strict=True):
-            side = "L" if "_hemi-L_" in example.name else "R"
-            path = stem.with_name(f"{stem.name}_hemi-{side}.func.gii")
+        for path, part in zip(paths, np.split(values, borders), strict=True):
             array = nibabel.gifti.GiftiDataArray(part, intent="NIFTI_INTENT_NONE")
             nibabel.save(nibabel.gifti.GiftiImage(darrays=[array]), path)
-            paths.append(path)
-        return paths
 
 
 def open_space(files: Sequence[Path]) -> VoxelSpace:
@@ -141,6 +148,43 @@ def read_image(path: Path) -> Any:
         if len(image.shape) < 3:
             raise ValueError(f"its shape is {image.shape}; expected three dimensions or more")
     return image
+
+
+def check_complete(image: Any, path: Path) -> None:
+    """Raise InputError if a file has fewer bytes than the header of its image declares.
+
+    The size of a compressed file is the one at its end; only if that differs is the file unpacked.
+    Formats other than NIfTI and Analyze are not checked.
+    """
+    file = Path(image.file_map["image"].filename or path) if "image" in image.file_map else path
+    offset = getattr(image.dataobj, "offset", None)
+    if offset is None or file.suffix not in (".gz", ".nii", ".img"):
+        return
+    needed = offset + math.prod(image.shape) * image.dataobj.dtype.itemsize
+    with readable(path, "image", "copy it again"):
+        if file.suffix != ".gz":
+            size = file.stat().st_size
+        elif _size_at_end(file) == needed % 2**32:
+            return
+        else:
+            size = _unpacked_bytes(file)
+        if size < needed:
+            raise ValueError(f"it has {size} bytes, but its header declares {needed}")
+
+
+def _size_at_end(path: Path) -> int:
+    """Return the size that a gzip file declares in its last four bytes, modulo 2**32."""
+    with open(path, "rb") as file:
+        file.seek(-4, os.SEEK_END)
+        return int.from_bytes(file.read(4), "little")
+
+
+def _unpacked_bytes(path: Path) -> int:
+    total = 0
+    with gzip.open(path) as file:
+        while block := file.read(1 << 20):
+            total += len(block)
+    return total
 
 
 def read_gifti(path: Path) -> Any:

@@ -4,6 +4,7 @@ Music_Genre_Classification_Pytorch, its fMRI adaptation, and SENet (Xu and Zhou 
 """
 
 import itertools
+import warnings
 from collections.abc import Callable, Sequence
 
 from torch import Tensor, nn
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 from neuromusic.models.network import Chain, InputSpec, MaxAndMeanOverTime, Network, dense
 from neuromusic.models.receptive_field import Geometry, SeesAll
 from neuromusic.models.registry import register_model
+
+# Kernels of an even length are padded by one more frame at the end, as intended.
+warnings.filterwarnings("ignore", message="Using padding='same' with even kernel lengths")
 
 WIDTHS = (64, 128, 256, 512)
 Pools = list[tuple[int, int]]  # bands, frames

@@ -3,7 +3,7 @@
 After CORnet (Kubilius et al. 2018, bioRxiv 408385; 2019, arXiv 1909.06161), with areas of auditory
 cortex instead of V1, V2, V4 and IT. The four networks differ in the processing inside and between
 areas; they share the areas' sizes, the GRU and the readout. Every stage keeps a time axis.
-`cortical_areas` lists the cortical area that each stage stands for.
+`design.cortical_areas` lists the cortical area that each stage stands for.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from neuromusic.core.errors import InputError, did_you_mean
-from neuromusic.models.cortical_areas import AREAS
+from neuromusic.design.cortical_areas import AREAS
 from neuromusic.models.network import InputSpec, Network
 from neuromusic.models.registry import register_model
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from neuromusic.core.errors import InputError, did_you_mean
+from neuromusic.core.errors import InputError, did_you_mean, listed
 from neuromusic.models.network import Builder, Input, InputSpec, Network
 
 ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
@@ -108,7 +108,8 @@ def model_entry(name: str) -> ModelEntry:
     """Return the registry's entry of a network; raise InputError for an unknown name."""
     if name not in _REGISTRY:
         raise InputError(
-            f"unknown model {name!r}; known: {', '.join(list_models())}"
+            f"unknown model {name!r}; known: {listed(list_models())} ('neuromusic models' lists "
+            "them)"
             f"{did_you_mean(name, list_models())}"
         )
     return _REGISTRY[name]

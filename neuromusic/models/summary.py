@@ -1,23 +1,34 @@
 """Tables of the networks: parameters, multiply-adds, shapes and receptive fields."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from neuromusic.core.files import write_text
 from neuromusic.core.progress import track
 from neuromusic.features.frontends.mel import MelSpec, mel_hz
 from neuromusic.models.network import InputSpec, Network
 from neuromusic.models.registry import create_model, list_models, model_entry
 from neuromusic.stimuli.audio import RATE_HZ
 
-# Windows for which every registered network can be built.
+# The same 10 s of sound for every network: 430 frames of 128 mel bands, or 220 500 samples.
 SPECS = {
     "bands": InputSpec(n_bands=128, n_frames=430, frame_s=MelSpec().frame_s, n_classes=10),
-    "wave": InputSpec(n_bands=1, n_frames=5 * RATE_HZ, frame_s=1 / RATE_HZ, n_classes=10),
+    "wave": InputSpec(n_bands=1, n_frames=10 * RATE_HZ, frame_s=1 / RATE_HZ, n_classes=10),
 }
+# Module of a network -> its family, in the order in which they are listed.
+FAMILIES = {
+    "cortex": "built like auditory cortex",
+    "cnn": "convolutions, some with a GRU",
+    "vision": "from image recognition",
+    "wave": "on samples",
+    "fragments": "from the study of 5-s fragments",
+}
+TABLE = Path(__file__).with_name("networks.tsv")
 CENTRE_HZ = 1000.0  # where a width in mel bands is converted to octaves
 
 
@@ -63,35 +74,45 @@ def octaves(bands: float) -> float:
     return float(np.log2(high / low))
 
 
-def _field_text(network: Network, stage: str) -> tuple[str, str]:
+def _field(network: Network, stage: str) -> tuple[str, str]:
+    """Return a stage's receptive field in seconds and in octaves, or "all"."""
     bands, frames = network.geometry(stage).field
     spec = network.spec
-    seconds = frames * spec.frame_s
-    time = f"{seconds:.2f} s" if frames < spec.n_frames else "window"
-    return time, f"{octaves(bands):.1f} oct" if bands < spec.n_bands else "all"
+    seconds = f"{frames * spec.frame_s:.2f}" if frames < spec.n_frames else "all"
+    return seconds, f"{octaves(bands):.1f}" if bands < spec.n_bands else "all"
 
 
-def model_rows(names: list[str] | None = None) -> list[dict[str, str]]:
-    """Return one row per registered network, for its input in SPECS."""
-    rows = []
-    names = names or list_models()
-    for name in track(names, "build", len(names)):
-        kind = model_entry(name).input
-        network = create_model(name, SPECS[kind], seed=0)
-        last = [stage.name for stage in network.stages if stage.name != "GRU"][-1]
-        time, width = _field_text(network, last)
-        rows.append(
-            {
-                "name": name,
-                "input": kind,
-                "parameters": f"{sum(p.numel() for p in network.parameters()):,}",
-                "multiply-adds": f"{multiply_adds(network) / 1e6:,.0f} M",
-                "receptive field": time,
-                "at 1 kHz": width,
-                "stages": ", ".join(stage.name for stage in network.stages),
-            }
-        )
-    return rows
+def network_row(name: str) -> dict[str, str]:
+    """Return the row of a network in networks.tsv: its sizes for its input in SPECS.
+
+    The receptive field is that of the last stage without a recurrent layer, in seconds and in
+    octaves at 1 kHz; "all" if it covers the whole window or all bands.
+    """
+    entry = model_entry(name)
+    network = create_model(name, SPECS[entry.input], seed=0)
+    last = [stage.name for stage in network.stages if stage.name != "GRU"][-1]
+    seconds, width = _field(network, last)
+    return {
+        "family": FAMILIES[entry.build.__module__.rpartition(".")[2]],
+        "name": name,
+        "input": entry.input,
+        "window_s": "10",
+        "parameters": str(sum(p.numel() for p in network.parameters())),
+        "multiply_adds": str(multiply_adds(network)),
+        "receptive_field_s": seconds,
+        "receptive_field_octaves": width,
+        "stages": ",".join(stage.name for stage in network.stages),
+    }
+
+
+def write_network_table() -> None:
+    """Write networks.tsv, which `neuromusic models` shows: building all networks takes a while."""
+    order = list(FAMILIES.values())
+    names = list_models()
+    rows = [network_row(name) for name in track(names, "build networks", len(names))]
+    rows.sort(key=lambda row: order.index(row["family"]))
+    lines = [list(rows[0]), *(list(row.values()) for row in rows)]
+    write_text(TABLE, "".join("\t".join(line) + "\n" for line in lines))
 
 
 def stage_rows(name: str) -> list[dict[str, str]]:
@@ -107,7 +128,7 @@ def stage_rows(name: str) -> list[dict[str, str]]:
     rows = []
     n_left, adds_left = sum(p.numel() for p in network.parameters()), sum(counts.values())
     for stage in network.stages:
-        time, width = _field_text(network, stage.name)
+        seconds, width = _field(network, stage.name)
         layers = [layer for part in network.part(stage.name) for layer in part.modules()]
         n = sum(p.numel() for layer in layers for p in layer.parameters(recurse=False))
         adds = sum(counts.get(layer, 0) for layer in layers)
@@ -121,8 +142,8 @@ def stage_rows(name: str) -> list[dict[str, str]]:
                 "frame": f"{stage.pool * spec.frame_s:.3f} s",
                 "parameters": f"{n:,}",
                 "multiply-adds": f"{adds / 1e6:,.1f} M",
-                "receptive field": time,
-                "at 1 kHz": width,
+                "field (s)": seconds,
+                "field (octaves)": width,
             }
         )
     readout = {
@@ -132,3 +153,7 @@ def stage_rows(name: str) -> list[dict[str, str]]:
         "multiply-adds": f"{adds_left / 1e6:,.1f} M",
     }
     return [*rows, dict.fromkeys(rows[0], "-") | readout]
+
+
+if __name__ == "__main__":
+    write_network_table()

@@ -7,10 +7,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from neuromusic.core.errors import InputError
+from neuromusic.core.errors import InputError, listed
+from neuromusic.core.files import as_path
 from neuromusic.design.grid import n_volumes
 from neuromusic.design.lists import read_lists, unique_clips
 from neuromusic.fmri.activations import clip_inputs, clip_responses, list_runs
+from neuromusic.stimuli.channels import Channel
 from neuromusic.training.trained import TrainedNetwork, as_network
 
 log = logging.getLogger(__name__)
@@ -22,6 +24,7 @@ def activations(
     *,
     run: tuple[str, int] = ("train", 1),
     binning: str = "mean",
+    channel: Channel | None = None,
 ) -> dict[str, NDArray[np.float32]]:
     """Return a network's responses in every volume of one scanner run.
 
@@ -38,6 +41,8 @@ def activations(
         Split ("train" or "test") and number of the run, from 1.
     binning : {"mean", "lanczos"}
         A volume is the mean of the frames inside it, or their anti-aliased value in its middle.
+    channel : {"mix", "left", "right"}, optional
+        Which channel of the sounds the network hears; by default the one it was trained on.
 
     Returns
     -------
@@ -59,7 +64,7 @@ def activations(
     >>> responses["probability"].shape  # ten trials and the dummy, ten volumes each
     (110, 10)
     """
-    trained, lists = as_network(network), Path(lists)
+    trained, lists = as_network(network, channel), as_path(lists)
     table = read_lists(lists)
     trials = _trials_of_run(table, lists, run)
     clips = unique_clips(table)
@@ -70,7 +75,7 @@ def activations(
         log.warning(
             "%d clips are missing; their volumes are NaN: %s",
             len(responses.missing),
-            ", ".join(responses.missing),
+            listed(responses.missing),
         )
     return responses.on_volumes(trials, n_volumes(len(trials) - 1))
 
@@ -80,6 +85,6 @@ def _trials_of_run(table: pd.DataFrame, lists: Path, run: tuple[str, int]) -> pd
     runs = list_runs(table, lists)
     split, number = run
     if (split, number) not in runs:
-        known = ", ".join(f"{name} {index}" for name, index in runs)
+        known = listed(f"{name} {index}" for name, index in runs)
         raise InputError(f"{lists}: has no run {split} {number}; its runs are {known}")
     return runs[split, number]

@@ -9,23 +9,33 @@ from typing import Any
 import pandas as pd
 
 from neuromusic.core.errors import InputError
-from neuromusic.core.files import sha256, write_text
-from neuromusic.core.outputs import add_resume_note, locked
+from neuromusic.core.files import as_path, sha256, write_text
+from neuromusic.core.outputs import add_resume_note, is_up_to_date, locked, remove_recorded
 from neuromusic.core.parallel import Machine, available_cores, run_calls
+from neuromusic.core.plan import Work, begin
 from neuromusic.core.progress import track
 from neuromusic.core.records import arguments, hash_inputs, record, write_record
 from neuromusic.design.lists import LIST_FILES, read_lists, unique_clips
 from neuromusic.features import PRELOAD
 from neuromusic.stimuli import audio
+from neuromusic.stimuli.channels import Channel, channel_setting, check_channel
 from neuromusic.stimuli.variants import VARIANTS, variant_file_name
 
 log = logging.getLogger(__name__)
 
 TABLE = "variants.tsv"
+SECONDS_PER_VARIANT = 0.1  # of a clip of 15 s, on one core
 RECORD = "variants.provenance.json"
 
 
-def augment(lists: str | Path, *, seed: int = 0, machine: Machine | None = None) -> Path:
+def augment(
+    lists: str | Path,
+    *,
+    seed: int = 0,
+    channel: Channel = "mix",
+    machine: Machine | None = None,
+    overwrite: bool = False,
+) -> Path:
     """Write the nine variants of every training clip as wav files next to the clip.
 
     They are listed in ``variants.tsv``, with the parameters of each. `prepare` does not need them:
@@ -38,8 +48,12 @@ def augment(lists: str | Path, *, seed: int = 0, machine: Machine | None = None)
     seed : int
         Seed of the variants. Each is drawn from (seed, clip, variant), so the result does not
         depend on the number of workers.
+    channel : {"mix", "left", "right"}
+        Which channel of the sounds is used: their mean, or the first or second one.
     machine : Machine, optional
         Processes or Dask cluster, always on the CPU; one process per available core by default.
+    overwrite : bool
+        Replace variants that were made with another seed or from other lists.
 
     Returns
     -------
@@ -49,7 +63,8 @@ def augment(lists: str | Path, *, seed: int = 0, machine: Machine | None = None)
     Raises
     ------
     InputError
-        If ``lists`` contains no stimulus lists or no training clips, or a sound cannot be used.
+        If ``lists`` contains no stimulus lists or no training clips, a sound cannot be used, or
+        there are other variants and ``overwrite`` is False.
 
     Examples
     --------
@@ -58,30 +73,48 @@ def augment(lists: str | Path, *, seed: int = 0, machine: Machine | None = None)
     >>> len(list(lists.glob("*/*_v3-stretch.wav")))
     20
     """
-    lists = Path(lists)
+    lists = as_path(lists)
     machine = machine or Machine(available_cores())
+    check_channel(channel)
     clips = _training_clips(lists)
+    settings, places = arguments(lists=lists, seed=seed)
+    settings |= channel_setting(channel)
+    inputs = hash_inputs([lists / LIST_FILES["train"]])
+    content = record("augment", settings, inputs, places=places) | {"function": "augment"}
+    if is_up_to_date(lists, content, RECORD, overwrite):
+        log.info("%s is up to date: the lists and the settings are unchanged", lists / TABLE)
+        return lists
+    files = [lists / path for path in clips["path"]]
+    begin(lists / TABLE, _work(files, machine), files)
     root = lists.absolute() if machine.dask else lists  # workers may have another directory
-    calls = ((root / row.path, row.clip, seed) for row in clips.itertuples())
+    calls = ((root / row.path, row.clip, seed, channel) for row in clips.itertuples())
     target = lists / TABLE
     note = f"{target} is missing until all variants are written; the same command writes all again"
     with locked(target), add_resume_note(lists, lists, note):
         target.unlink(missing_ok=True)
+        remove_recorded(lists, RECORD)
         results = run_calls(_write_clip_variants, calls, machine, PRELOAD)
         drawn = list(track(results, "augment", len(clips)))
         table = _variant_table(clips, drawn, seed)
         text = table.to_csv(sep="\t", index=False)
         outputs = {path: sha256(lists / path) for path in table["path"]}
         outputs[TABLE] = hashlib.sha256(text.encode()).hexdigest()
-        settings, places = arguments(lists=lists, seed=seed)
-        inputs = hash_inputs([lists / LIST_FILES["train"]])
-        content = record("augment", settings, inputs, places=places)
-        write_record(lists, content | {"function": "augment", "outputs": outputs}, RECORD)
-        write_text(target, text)  # last: if the table exists, all variants do
+        write_text(target, text)  # if the table exists, all variants do
+        write_record(lists, content | {"outputs": outputs}, RECORD)
     log.info(
         "wrote %d variants of %d clips into %s, listed in %s", len(table), len(clips), lists, TABLE
     )
     return lists
+
+
+def _work(files: list[Path], machine: Machine) -> Work:
+    n = len(files) * (len(VARIANTS) - 1)
+    durations_s = sum(audio.duration_s(path) for path in files)
+    return Work(
+        f"{n} variants of {len(files)} clips",
+        n * SECONDS_PER_VARIANT / machine.workers,
+        round(durations_s * 2 * audio.RATE_HZ * (len(VARIANTS) - 1)),
+    )
 
 
 def _training_clips(lists: Path) -> pd.DataFrame:
@@ -94,12 +127,15 @@ def _training_clips(lists: Path) -> pd.DataFrame:
     return clips
 
 
-def _write_clip_variants(path: Path, clip: str, seed: int) -> list[dict[str, Any]]:
+def _write_clip_variants(
+    path: Path, clip: str, seed: int, channel: Channel
+) -> list[dict[str, Any]]:  # fmt: skip
     """Write the variants of one clip next to it; return the parameters of each."""
     from neuromusic.features.worker import variant_waves
 
     drawn = []
-    for variant, (wave, parameters) in enumerate(variant_waves(path, clip, len(VARIANTS), seed)):
+    variants = variant_waves(audio.read(path, channel=channel), clip, len(VARIANTS), seed)
+    for variant, (wave, parameters) in enumerate(variants):
         if variant == 0:
             continue
         target = path.with_name(variant_file_name(path.name, variant))

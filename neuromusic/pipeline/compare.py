@@ -7,15 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from neuromusic.core import plotting
-from neuromusic.core.files import write_json
-from neuromusic.core.outputs import Step, check_target
+from neuromusic.core import plan
+from neuromusic.core.figures import FigureStyle, save
+from neuromusic.core.files import as_path, write_json
+from neuromusic.core.outputs import Step
 from neuromusic.core.records import arguments, hash_inputs
 from neuromusic.evaluation import plots
 from neuromusic.evaluation.comparison import Comparison, compare_networks
 from neuromusic.evaluation.comparison_text import (
     COLUMNS,
     PAIR_COLUMNS,
+    SHORT_COLUMNS,
     as_markdown,
     as_text,
     pairs_text,
@@ -25,6 +27,8 @@ from neuromusic.training.trained import SCORES, TrainedNetwork
 
 log = logging.getLogger(__name__)
 
+DISK_BYTES = 1_000_000  # of tables and a figure
+
 
 def compare(
     networks: Sequence[TrainedNetwork | Path | str],
@@ -32,6 +36,8 @@ def compare(
     out: Path | str | None = None,
     top: int | None = None,
     artists: Path | str | None = None,
+    overwrite: bool = False,
+    figures: FigureStyle = FigureStyle(),  # noqa: B008  # immutable
 ) -> Comparison:
     """Rank networks and cross-validations by accuracy, and test each pair on the same clips.
 
@@ -50,6 +56,10 @@ def compare(
     artists : str or Path, optional
         Artist table: a TSV with the columns track, artist_group and fault. With it, intervals are
         over artists instead of clips, and the pairs are tested with sign flips over artists.
+    overwrite : bool
+        Replace another comparison in ``out``.
+    figures : FigureStyle
+        Formats and width of the figure.
 
     Returns
     -------
@@ -59,8 +69,8 @@ def compare(
     Raises
     ------
     InputError
-        If a directory was not evaluated, its scores are damaged, or two of them disagree on the
-        genre of a clip.
+        If a directory was not evaluated, its scores are damaged, two of them disagree on the genre
+        of a clip, or ``out`` contains something else.
 
     References
     ----------
@@ -76,31 +86,36 @@ def compare(
     [[1, 'network', 'cortex-z', 20]]
     """
     directories = [scored_directory(network) for network in networks]
-    out = None if out is None else Path(out)
-    artists = None if artists is None else Path(artists)
+    out = None if out is None else as_path(out)
+    artists = None if artists is None else as_path(artists)
+    files = [directory / name for directory in directories for name in SCORES]
+    files += [artists] if artists else []
+    settings, places = arguments(top=top, artists=artists, figures=figures)
+    work = plan.Work(f"comparison of {len(directories)} networks", len(directories), DISK_BYTES)
+    step, is_done = None, False
     if out is not None:
-        check_target(out, "compare")
+        inputs = hash_inputs(files)
+        step = Step("compare", out, settings, inputs, places, overwrite=overwrite, work=work)
+        is_done = step.is_done()
+    if not is_done:
+        plan.begin(out, work, files)
     comparison = compare_networks(directories, artists)
     shown = _best(comparison, top)
     over = "artists" if artists else "clips"
     if (shown.table["n_seeds"] > 1).any():
         over += " and seeds"
-    log.info("%s", as_text(shown.table))
+    log.info("%s", as_text(shown.table, SHORT_COLUMNS))
     log.info("from, to: 95 %% interval over %s", over)
     if len(shown.pairs):
         log.info("\n%s", pairs_text(shown.pairs, str(shown.table["run"][0]), over))
     for warning in shown.warnings:
         log.warning("%s", warning)
-    if out is None:
+    if step is None or is_done:
         return shown
-    files = [directory / name for directory in directories for name in SCORES]
-    settings, places = arguments(top=top, artists=artists)
-    step = Step(
-        "compare", out, settings, hash_inputs([*files, *([artists] if artists else [])]), places
-    )
     with step.directory() as part:
-        _write(part, shown, over, n_pairs=len(comparison.pairs))
-    log.info("wrote %s: table and pairs as .tsv and .md, compare.json and table.png", out)
+        _write(part, shown, over, len(comparison.pairs), figures)
+    names = ", ".join(figures.names("table"))
+    log.info("wrote %s: table and pairs as .tsv and .md, compare.json and %s", out, names)
     return shown
 
 
@@ -112,7 +127,9 @@ def _best(comparison: Comparison, top: int | None) -> Comparison:
     return replace(comparison, table=table, pairs=pairs[among])
 
 
-def _write(directory: Path, shown: Comparison, over: str, n_pairs: int) -> None:
+def _write(
+    directory: Path, shown: Comparison, over: str, n_pairs: int, figures: FigureStyle
+) -> None:
     """Write both tables, JSON and a figure; p values were corrected for ``n_pairs``."""
     table, pairs = shown.table, shown.pairs
     form: dict[str, Any] = {"sep": "\t", "index": False, "na_rep": "n/a", "float_format": "%.6g"}
@@ -128,4 +145,4 @@ def _write(directory: Path, shown: Comparison, over: str, n_pairs: int) -> None:
         "warnings": shown.warnings,
     }
     write_json(directory / "compare.json", content)
-    plotting.save(plots.comparison(table), directory / "table.png")
+    save(plots.comparison(table, over, figures), directory / "table", figures)

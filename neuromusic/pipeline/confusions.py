@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from neuromusic.core import plotting
+from neuromusic.core import plan
+from neuromusic.core.figures import FigureStyle, percent, save
+from neuromusic.core.files import as_path
 from neuromusic.core.outputs import Step, check_target
 from neuromusic.core.records import arguments, hash_inputs
 from neuromusic.evaluation import plots
@@ -21,6 +23,8 @@ from neuromusic.training.trained import SCORES, TrainedNetwork
 
 log = logging.getLogger(__name__)
 
+DISK_BYTES = 1_000_000  # of tables and a figure
+
 
 def confusions(
     network: TrainedNetwork | Path | str,
@@ -29,6 +33,8 @@ def confusions(
     decoding: Path | str,
     out: Path | str,
     seed: int = 0,
+    overwrite: bool = False,
+    figures: FigureStyle = FigureStyle(),  # noqa: B008  # immutable
 ) -> pd.DataFrame:
     """Compare the confusions of a network with those of listeners and of brain decoders.
 
@@ -48,6 +54,10 @@ def confusions(
         Output directory.
     seed : int
         Seed of the permutations.
+    overwrite : bool
+        Replace an earlier result in ``out`` that was made with other settings or inputs.
+    figures : FigureStyle
+        Formats and width of the figure.
 
     Returns
     -------
@@ -58,8 +68,8 @@ def confusions(
     Raises
     ------
     InputError
-        If the network was not evaluated, a file is not in the expected form, or one of the three
-        has no answer to a genre of the network's test.
+        If the network was not evaluated, a file is not in the expected form, one of the three has
+        no answer to a genre of the network's test, or ``out`` contains something else.
 
     References
     ----------
@@ -77,7 +87,7 @@ def confusions(
     [['network', 'listeners', 90], ['network', 'brain', 90], ['listeners', 'brain', 90]]
     """
     directory = scored_directory(network)
-    behaviour, decoding, out = Path(behaviour), Path(decoding), Path(out)
+    behaviour, decoding, out = as_path(behaviour), as_path(decoding), as_path(out)
     check_target(out, "confusions")
     of_network = read_network(directory)
     classes = sorted({*of_network["true"], *of_network["answer"]})
@@ -85,27 +95,40 @@ def confusions(
     of_brain = read_decoding(decoding, classes)
     answers = {"network": of_network, "listeners": of_listeners, "brain": of_brain}
     counts = count_all(answers, classes)
-    correlations = correlate(counts, seed)
     settings, places = arguments(
-        network=directory, behaviour=behaviour, decoding=decoding, seed=seed
+        network=directory,
+        behaviour=behaviour,
+        decoding=decoding,
+        seed=seed,
+        figures=figures,
     )
     inputs = hash_inputs([directory / SCORES[1], decoding, *spreadsheets(behaviour)])
-    step = Step("confusions", out, settings, inputs, places, function="confusions")
+    step = Step(
+        "confusions", out, settings, inputs, places, function="confusions", overwrite=overwrite,
+        work=plan.Work("three rank correlations with permutations", 10.0, DISK_BYTES),
+    )  # fmt: skip
+    is_done = step.is_done()
+    if not is_done:
+        plan.begin(out, step.work, [directory / SCORES[1], decoding, behaviour])
+    correlations = correlate(counts, seed)
     titles = {name: _title(name, table) for name, table in answers.items()}
-    with step.directory() as part:
-        form = {"sep": "\t", "index": False, "float_format": "%.6g"}
-        long_table(counts, classes).to_csv(part / "confusions.tsv", **form)
-        correlations.to_csv(part / "correlations.tsv", na_rep="n/a", **form)
-        matrices = {titles[name]: shares(matrix) for name, matrix in counts.items()}
-        figure = plots.confusions(matrices, classes, _notes(correlations))
-        plotting.save(figure, part / "confusions.png")
+    if not is_done:
+        with step.directory() as part:
+            form = {"sep": "\t", "index": False, "float_format": "%.6g"}
+            long_table(counts, classes).to_csv(part / "confusions.tsv", **form)
+            correlations.to_csv(part / "correlations.tsv", na_rep="n/a", **form)
+            matrices = {titles[name]: shares(matrix) for name, matrix in counts.items()}
+            figure = plots.confusions(matrices, classes, _notes(correlations), figures)
+            save(figure, part / "confusions", figures)
     for header, genre in respelt.items():
         log.info("the header %r in %s was read as %s", header, behaviour, genre)
     for title in titles.values():
         log.info("%s", title.replace("\n", ": "))
     for note, n_cells in zip(_notes(correlations), correlations["cells"], strict=True):
         log.info("%s, %d cells", note, n_cells)
-    log.info("wrote %s: confusions.tsv, correlations.tsv and confusions.png", out)
+    if not is_done:
+        names = ", ".join(figures.names("confusions"))
+        log.info("wrote %s: confusions.tsv, correlations.tsv and %s", out, names)
     return correlations
 
 
@@ -114,7 +137,7 @@ def _title(name: str, answers: pd.DataFrame) -> str:
     n_subjects = answers["subject"].nunique()
     n = len(answers) // n_subjects
     size = f"{n_subjects} subjects x {n} clips" if n_subjects > 1 else f"{n} clips"
-    return f"{name}\n{accuracy:.1%} correct, {size}"
+    return f"{name}\n{percent(accuracy)} correct, {size}"
 
 
 def _notes(correlations: pd.DataFrame) -> list[str]:

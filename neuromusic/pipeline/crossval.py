@@ -1,25 +1,42 @@
 """Run-wise cross-validation of a network."""
 
 import logging
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from neuromusic.core import plotting
-from neuromusic.core.records import RECORD, arguments, hash_inputs, record, record_hash
-from neuromusic.evaluation import plots
-from neuromusic.evaluation.clean import read_predictions
-from neuromusic.evaluation.crossval import cross_validate
-from neuromusic.evaluation.metrics import reliability
+from neuromusic.core import plan
+from neuromusic.core.errors import InputError, listed
+from neuromusic.core.figures import FigureStyle, save
+from neuromusic.core.files import as_path, read_json
+from neuromusic.core.outputs import is_up_to_date
+from neuromusic.core.records import (
+    RECORD,
+    arguments,
+    hash_inputs,
+    read_record,
+    record,
+    record_hash,
+)
+from neuromusic.design.artists import read_artists, with_artists
+from neuromusic.evaluation.crossval import cross_validate, fold_runs
 from neuromusic.evaluation.reports import crossval_report
 from neuromusic.evaluation.scores import Evaluation
 from neuromusic.features.prepared import PreparedSet, as_prepared
 from neuromusic.pipeline.evaluate import write_evaluation
+from neuromusic.pipeline.network_figures import calibration_of, confusion
 from neuromusic.pipeline.train import train
-from neuromusic.training.build import check_one_device
+from neuromusic.training.build import build_network, check_one_device
 from neuromusic.training.config import Config, as_config
-from neuromusic.training.trained import TrainedNetwork
+from neuromusic.training.devices import check_devices
+from neuromusic.training.estimates import training_work
+from neuromusic.training.resume import clear
+from neuromusic.training.selection import select
+from neuromusic.training.trained import SCORES, WEIGHTS, TrainedNetwork
 
 log = logging.getLogger(__name__)
+
+OWN_FILES = ("fold-*", *SCORES, RECORD, "confusion.*", "reliability.*")
 
 
 def crossval(
@@ -29,6 +46,8 @@ def crossval(
     out: Path | str,
     folds: int = 4,
     artists: Path | str | None = None,
+    overwrite: bool = False,
+    figures: FigureStyle = FigureStyle(),  # noqa: B008  # immutable
 ) -> dict[str, Any]:
     """Score every training run by a network that was trained without it.
 
@@ -50,6 +69,10 @@ def crossval(
         Artist table: a TSV with the columns track, artist_group and fault. With it, the clips whose
         artist is not in the training of their fold are also scored separately ("clean"), and
         intervals are over artists instead of clips.
+    overwrite : bool
+        Replace everything in ``out`` that was made with other settings.
+    figures : FigureStyle
+        Formats and width of the figures.
 
     Returns
     -------
@@ -60,8 +83,8 @@ def crossval(
     Raises
     ------
     InputError
-        If the set has fewer training runs than folds, the settings name several devices, or a
-        track is missing from the artist table.
+        If the set has fewer training runs than folds, the settings name several devices, a track is
+        missing from the artist table, or ``out`` contains something else.
 
     Examples
     --------
@@ -73,32 +96,107 @@ def crossval(
     >>> scores["clip"]["n"], len(scores["folds"])
     (30, 3)
     """
-    config, data, out = as_config(config), as_prepared(prepared), Path(out)
-    artists = None if artists is None else Path(artists)
+    config, out = as_config(config), as_path(out)
+    artists = None if artists is None else as_path(artists)
     check_one_device(config, "crossval")
+    check_devices(config.train)
+    data = as_prepared(prepared)
+    content = _record(config, data, folds, artists, figures)
+    if is_up_to_date(out, content, overwrite=overwrite):
+        log.info("%s is up to date: its inputs and settings are unchanged", out)
+        scores: dict[str, Any] = read_json(out / SCORES[0], "call again with overwrite=True")
+        return scores
+    work = _work(config, data, folds, artists)
+    _check_target(out, folds, overwrite)
+    plan.begin(out, work, [data.directory], plan.size_of(out))
+    _clear_others(out, folds)
 
     def train_fold(fold_config: Config, fold: int) -> TrainedNetwork:
-        return train(fold_config, data, out=out / f"fold-{fold}", resume=True)
+        directory = out / f"fold-{fold}"
+        return train(fold_config, data, out=directory, resume=True, overwrite=overwrite)
 
     evaluation = cross_validate(config, data, folds, train_fold, artists)
     title = f"{config.model.name}, {folds} folds"
-    figures = _draw_figures(evaluation, data.classes, title, out)
-    inputs = {"prepared": record_hash(data.directory)}
-    inputs |= hash_inputs([artists] if artists else [])
-    settings, places = arguments(prepared=data.directory, folds=folds, artists=artists)
-    content = record("crossval", settings | config.of_training(), inputs, places=places)
-    write_evaluation(out, evaluation, content, figures, RECORD)
+    drawn = _draw_figures(evaluation, data.classes, title, out, figures)
+    # The weights too, so that `verify` notices when the scores are not those of these networks.
+    weights = [out / f"fold-{fold}" / WEIGHTS for fold in range(1, folds + 1)]
+    write_evaluation(out, evaluation, content, [*drawn, *weights], RECORD)
     log.info("%s", crossval_report(evaluation.scores))
-    log.info("wrote %s: evaluation.json, predictions.tsv, confusion.png and reliability.png", out)
+    names = ", ".join(path.name for path in drawn)
+    log.info("wrote %s: evaluation.json, predictions.tsv, %s", out, names)
     return evaluation.scores
 
 
-def _draw_figures(evaluation: Evaluation, classes: list[str], title: str, out: Path) -> list[Path]:
-    clip = evaluation.scores["clip"]
-    title = f"{title}: {clip['accuracy']:.1%} of {clip['n']} clips"
-    bins = reliability(*read_predictions(evaluation.predictions, classes))
-    calibration = plots.reliability(bins, evaluation.scores["calibration"])
+def _record(
+    config: Config, data: PreparedSet, folds: int, artists: Path | None, figures: FigureStyle
+) -> dict[str, Any]:
+    inputs = {"prepared": record_hash(data.directory)}
+    inputs |= hash_inputs([artists] if artists else [])
+    settings, places = arguments(
+        prepared=data.directory, folds=folds, artists=artists, figures=figures
+    )
+    return record("crossval", settings | config.of_training(), inputs, places=places)
+
+
+def _work(config: Config, data: PreparedSet, folds: int, artists: Path | None) -> plan.Work:
+    """Check the settings and the artist table; return the work of all folds."""
+    held_out = fold_runs(data, folds)
+    inputs, network = build_network(config, data)
+    inputs.check_readable()
+    for runs in held_out:
+        select(inputs, config.data.model_copy(update={"test_runs": runs}))
+    if artists:
+        used = data.rows[data.rows["split"].isin(["train", "valid"])]
+        with_artists(used[["clip", "track"]], read_artists(artists), artists)
+    one = training_work(config, network)
+    assert one.seconds is not None
+    return plan.Work(
+        f"{folds} folds of {one.computes}", folds * one.seconds, folds * one.disk_bytes
+    )
+
+
+def _check_target(out: Path, folds: int, overwrite: bool) -> None:
+    """Raise InputError if ``out`` contains anything but a cross-validation of these folds."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out}: is a file; out must name a directory")
+    if not out.is_dir():
+        return
+    command = (read_record(out) or {}).get("command", "crossval")
+    names = [path.name for path in out.iterdir() if not path.name.startswith(".")]
+    others = [name for name in names if not any(fnmatch(name, own) for own in OWN_FILES)]
+    if others or command != "crossval":
+        raise InputError(
+            f"{out}: contains something else; choose another directory for out, or move that one "
+            "away"
+        )
+    more = [name for name in _more_folds(out, folds) if not overwrite]
+    if more:
+        raise InputError(
+            f"{out}: contains {listed(more)} of a cross-validation with more folds: choose another "
+            "out, or replace it with overwrite=True (--overwrite)"
+        )
+
+
+def _more_folds(out: Path, folds: int) -> list[str]:
+    """Return the folds in ``out`` that a cross-validation with ``folds`` folds does not have."""
+    own = {f"fold-{fold}" for fold in range(1, folds + 1)}
+    return sorted({path.name for path in out.glob("fold-*")} - own)
+
+
+def _clear_others(out: Path, folds: int) -> None:
+    """Remove other scores, which may be overwritten, and folds that are too many."""
+    if not (out / RECORD).is_file():
+        for name in _more_folds(out, folds):
+            clear(out / name)
+            (out / name).rmdir()
+    else:
+        clear(out)
+
+
+def _draw_figures(
+    evaluation: Evaluation, classes: list[str], title: str, out: Path, style: FigureStyle
+) -> list[Path]:
     return [
-        plotting.save(plots.confusion(evaluation.confusion, classes, title), out / "confusion.png"),
-        plotting.save(calibration, out / "reliability.png"),
+        *save(confusion(evaluation, classes, title, style), out / "confusion", style),
+        *save(calibration_of(evaluation, classes, title, style), out / "reliability", style),
     ]

@@ -6,19 +6,28 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from neuromusic.core.errors import InputError
+from neuromusic.core.errors import InputError, listed
+from neuromusic.core.files import as_path
+from neuromusic.core.folders import check_present
 from neuromusic.core.outputs import Step, check_target
+from neuromusic.core.plan import Work
 from neuromusic.core.progress import track
 from neuromusic.core.records import arguments, hash_inputs
 from neuromusic.design import events
 from neuromusic.stimuli import audio, clips
+from neuromusic.stimuli.channels import Channel, channel_setting, check_channel
 
 log = logging.getLogger(__name__)
 
 COMMAND = "stimuli cut"
+CLIPS_PER_S = 50
+BYTES_PER_S = 2 * audio.RATE_HZ  # of 16-bit sound
 
 
-def cut_clips(*, tracks: str | Path, bids: str | Path, out: str | Path) -> Path:
+def cut_clips(
+    *, tracks: str | Path, bids: str | Path, out: str | Path, channel: Channel = "mix",
+    overwrite: bool = False,
+) -> Path:  # fmt: skip
     """Cut all clips that the events of a BIDS dataset name out of their tracks.
 
     Clips get quarter-sine fades of 2 s and are scaled to the mean RMS of the set. They are written
@@ -27,11 +36,15 @@ def cut_clips(*, tracks: str | Path, bids: str | Path, out: str | Path) -> Path:
     Parameters
     ----------
     tracks : str or Path
-        Folder of the tracks (wav, au, flac, mp3 or ogg), at any depth.
+        Folder of the tracks, at any depth.
     bids : str or Path
         BIDS dataset whose events give the track, start and end of each clip.
     out : str or Path
         Output directory.
+    channel : {"mix", "left", "right"}
+        Which channel of the sounds is used: their mean, or the first or second one.
+    overwrite : bool
+        Replace clips in ``out`` that were cut with other settings or from other files.
 
     Returns
     -------
@@ -59,25 +72,32 @@ def cut_clips(*, tracks: str | Path, bids: str | Path, out: str | Path) -> Path:
     >>> len(list(cut.rglob("*.wav")))  # ten trials and the dummy
     11
     """
-    tracks, bids, out = Path(tracks), Path(bids), Path(out)
+    tracks, bids, out = as_path(tracks), as_path(bids), as_path(out)
     check_target(out, COMMAND)
+    check_channel(channel)
     cuts = events.cut_list(bids)
     files = clips.find_tracks(tracks)
     missing = sorted(set(cuts["track"]) - set(files))
     if missing:
         raise InputError(
             f"{tracks}: {len(missing)} of {cuts['track'].nunique()} tracks are missing: "
-            f"{', '.join(missing)}; add them"
+            f"{listed(missing)}; add them"
         )
     settings, places = arguments(tracks=tracks, bids=bids)
+    settings |= channel_setting(channel)
     sources = {files[name] for name in cuts["track"]}
+    check_present(sorted(sources))
     inputs = hash_inputs([*sources, *(file.path for file in events.find_events(bids))])
-    step = Step(COMMAND, out, settings, inputs, places, function="cut_clips")
+    played_s = float((cuts["end_s"] - cuts["start_s"]).sum())
+    step = Step(
+        COMMAND, out, settings, inputs, places, function="cut_clips", overwrite=overwrite,
+        work=Work(f"{len(cuts)} clips", len(cuts) / CLIPS_PER_S, round(played_s * BYTES_PER_S)),
+    )  # fmt: skip
     if step.is_done():
         return out
     with step.directory() as directory:
         waves = {
-            row.clip: clips.cut_clip(files[row.track], row.start_s, row.end_s)
+            row.clip: clips.cut_clip(files[row.track], row.start_s, row.end_s, channel)
             for row in track(cuts.itertuples(), "cut", len(cuts))
         }
         rms = float(np.mean([np.sqrt(np.mean(wave**2)) for wave in waves.values()]))
@@ -87,7 +107,7 @@ def cut_clips(*, tracks: str | Path, bids: str | Path, out: str | Path) -> Path:
         log.warning(
             "%d clips are quieter than that, because their peaks would clip: %s",
             len(limited),
-            ", ".join(limited),
+            listed(limited),
         )
     return out
 

@@ -2,26 +2,41 @@
 
 import logging
 import tomllib
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from neuromusic.core.figures import FigureStyle
+from neuromusic.core.files import as_path
 from neuromusic.core.outputs import Step
 from neuromusic.core.parallel import Machine, available_cores, run_calls
+from neuromusic.core.plan import Work, begin, size_of
 from neuromusic.core.progress import track
 from neuromusic.design import orders
 from neuromusic.features import PRELOAD
 from neuromusic.pipeline.run import run
 from neuromusic.stimuli import audio, synthetic
+from neuromusic.training import library
 from neuromusic.training.config import make_config
 
 log = logging.getLogger(__name__)
 
 # 12 + 2, in the published proportion of training and test clips: three training and two test runs.
 CLIPS_PER_GENRE = 14
+WORK = Work(
+    "140 synthetic clips, their orders, lists, features, a small network, scores and an export",
+    120.0,
+    500_000_000,
+)
 
 
-def demo(out: str | Path, *, seed: int = 0, workers: int | None = None) -> dict[str, Any]:
+def demo(
+    out: str | Path,
+    *,
+    seed: int = 0,
+    workers: int | None = None,
+    overwrite: bool = False,
+    figures: FigureStyle = FigureStyle(),  # noqa: B008  # immutable
+) -> dict[str, Any]:
     """Run the whole pipeline on a small synthetic corpus, in about two minutes.
 
     Parameters
@@ -33,6 +48,10 @@ def demo(out: str | Path, *, seed: int = 0, workers: int | None = None) -> dict[
         Seed of the clips, the orders and the training.
     workers : int, optional
         Number of processes; one per available core by default.
+    overwrite : bool
+        Replace a demo that was made with another seed or by another version.
+    figures : FigureStyle
+        Formats and width of the figures.
 
     Returns
     -------
@@ -42,7 +61,7 @@ def demo(out: str | Path, *, seed: int = 0, workers: int | None = None) -> dict[
     Raises
     ------
     InputError
-        If ``out`` contains something else.
+        If ``out`` contains something else, or another demo.
 
     Examples
     --------
@@ -51,11 +70,12 @@ def demo(out: str | Path, *, seed: int = 0, workers: int | None = None) -> dict[
     >>> scores["clip"]["n"]  # doctest: +SKIP
     20
     """
-    out = Path(out)
+    out = as_path(out)
     workers = workers or available_cores()
-    clips = _write_clips(out / "clips", seed, workers)
-    files = _write_orders(out / "orders", seed)
-    settings = tomllib.loads(resources.files("neuromusic").joinpath("demo.toml").read_text("utf-8"))
+    begin(out, WORK, present_bytes=size_of(out))
+    clips = _write_clips(out / "clips", seed, workers, overwrite)
+    files = _write_orders(out / "orders", seed, overwrite)
+    settings = tomllib.loads(library.settings_text("demo"))
     settings["paths"] = {
         "train_order": str(files["train"]),
         "test_order": str(files["test"]),
@@ -63,7 +83,8 @@ def demo(out: str | Path, *, seed: int = 0, workers: int | None = None) -> dict[
         "out": str(out),
     }
     settings["train"]["seed"] = seed
-    return run(make_config(settings, "demo.toml"), workers=workers)
+    config = make_config(settings, "demo.toml")
+    return run(config, workers=workers, overwrite=overwrite, figures=figures)
 
 
 def _clips() -> list[tuple[str, int]]:
@@ -71,9 +92,9 @@ def _clips() -> list[tuple[str, int]]:
     return [(genre, number) for genre in synthetic.FAMILIES for number in range(CLIPS_PER_GENRE)]
 
 
-def _write_clips(out: Path, seed: int, workers: int) -> Path:
+def _write_clips(out: Path, seed: int, workers: int, overwrite: bool) -> Path:
     clips = _clips()
-    step = Step("demo clips", out, {"seed": seed}, {})
+    step = Step("demo clips", out, {"seed": seed}, {}, overwrite=overwrite)
     if step.is_done():
         return out
     with step.directory() as directory:
@@ -90,14 +111,10 @@ def _write_clip(directory: Path, genre: str, number: int, seed: int) -> None:
     audio.write(directory / synthetic.clip_name(genre, number), wave)
 
 
-def _write_orders(out: Path, seed: int) -> dict[orders.Split, Path]:
-    """Write the order files once; return them by split.
-
-    A .mat file contains the time at which it was written, so a second one would look like a
-    different order.
-    """
+def _write_orders(out: Path, seed: int, overwrite: bool) -> dict[orders.Split, Path]:
+    """Write the order files; return them by split."""
     files = {split: out / name for split, name in orders.ORDER_FILES.items()}
-    step = Step("demo orders", out, {"seed": seed}, {})
+    step = Step("demo orders", out, {"seed": seed}, {}, overwrite=overwrite)
     if step.is_done():
         return files
     pair = orders.design_orders([synthetic.clip_name(*clip) for clip in _clips()], seed)

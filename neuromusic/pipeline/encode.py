@@ -3,35 +3,55 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from neuromusic.core.errors import InputError, did_you_mean, need_package
-from neuromusic.core.files import sha256, write_json
+from neuromusic.core.errors import InputError, did_you_mean, listed, need_package
+from neuromusic.core.files import as_path, sha256, write_json
 from neuromusic.core.outputs import Step, check_target
+from neuromusic.core.parallel import available_cores
+from neuromusic.core.plan import Work
+from neuromusic.core.progress import working
 from neuromusic.core.records import arguments, hash_inputs
 from neuromusic.design.events import EventsFile, find_events
-from neuromusic.encoding import plots, tables
+from neuromusic.design.grid import CLIP_S
+from neuromusic.encoding.atlas import TALAIRACH_ABOUT
+from neuromusic.encoding.inputs import SubjectInputs, check_trained, open_subjects
+from neuromusic.encoding.options import DELAYS_TR, EncodingOptions
 from neuromusic.encoding.rois import Rois
-from neuromusic.encoding.stage_components import StageComponents, compute_components
-from neuromusic.encoding.subjects import EncodingOptions, encode_subject
-from neuromusic.encoding.voxelwise import CEILING_FLOOR, DELAYS_TR, PATTERN_FROM_TR, Encoding
-from neuromusic.fmri.activations import run_trials
-from neuromusic.fmri.bold import find_bold
-from neuromusic.fmri.scans import open_scans
-from neuromusic.training.trained import WEIGHTS, TrainedNetwork, as_network
+from neuromusic.fmri.activations import inputs_from_prepared, run_trials
+from neuromusic.fmri.scans import repeat_rows, usable_rows
+
+if TYPE_CHECKING:  # images are checked without torch and SciPy, which take seconds to import
+    from neuromusic.encoding.stage_components import StageComponents
+    from neuromusic.encoding.voxelwise import Encoding
+    from neuromusic.training.trained import TrainedNetwork
 
 log = logging.getLogger(__name__)
 
 COMMAND = "encode"
+IGNORED_BY_BIDS = (
+    "figures", "areas.tsv", "similarity.tsv", "encoding.json", "*_voxels.tsv", "*_encoding.json",
+    "*_brain.*",
+)  # fmt: skip
+README = """How well each stage of a network predicts the responses of each voxel: maps of the
+correlation r with the responses to test clips, of r relative to the noise ceiling (rc), of q values
+and of the noise ceiling, in the space of the images. The JSON file beside each map describes it.
+`areas.tsv` has the means of each area, `encoding.json` the method."""
+# For the estimates of a dry run, on one core.
+SECONDS_PER_CLIP = 0.03  # besides the network
+SECONDS_PER_FIT = 8.0  # of one stage to a block of voxels, with 100 components and 12 runs
+SECONDS_PER_VOXEL = 2e-3  # per stage
+BYTES_PER_CELL = 8  # of a table, as text
+BYTES_PER_VOXEL = 5  # of a map
 
 SubjectEvents = dict[str, list[EventsFile]]  # subject -> the events of its runs
 
 
 def encode(
-    network: TrainedNetwork | Path | str,
+    network: "TrainedNetwork | Path | str",
     *,
     bids: str | Path,
     out: str | Path,
@@ -39,6 +59,7 @@ def encode(
     subjects: str | Sequence[str] = "all",
     rois: Rois = Rois(),  # noqa: B008  # immutable
     options: EncodingOptions = EncodingOptions(),  # noqa: B008  # immutable
+    overwrite: bool = False,
 ) -> Path:
     """Predict subjects' fMRI responses from the stages of a network, by ridge regression.
 
@@ -66,7 +87,9 @@ def encode(
     rois : Rois
         Which voxels to encode, and how they are grouped into areas.
     options : EncodingOptions
-        Selection and filtering of the images, number of components, seed.
+        Selection and filtering of the images, number of components, seed, figures.
+    overwrite : bool
+        Replace an earlier encoding that was made with other settings or from other inputs.
 
     Returns
     -------
@@ -98,34 +121,47 @@ def encode(
     Computational Neuroscience 10, 10.
     """
     need_package("himalaya", "fmri")
-    trained, bids, out = as_network(network), Path(bids), Path(out)
-    images = Path(images) if images is not None else bids
-    events = _events_of(bids, subjects)
+    need_package("nilearn", "fmri")
+    bids, out = as_path(bids), as_path(out)
+    images = as_path(images) if images is not None else bids
     check_target(out, COMMAND)
-    files = _input_files(events, images, rois, options)
+    check_trained(network)
+    events = _events_of(bids, subjects)
+    opened = open_subjects(events, images, rois, options.space)
+    from neuromusic.training.trained import WEIGHTS, as_network
+
+    trained = as_network(network)
+    available = inputs_from_prepared(trained)
+    played = _played_clips(events)
+    present = available.present(played)
+    for each in opened.values():
+        repeat_rows(each.scans.rows, usable_rows(each.scans, available.clips, DELAYS_TR))
     settings, places = arguments(
         network=trained.directory, bids=bids, images=images, subjects=list(events), rois=rois,
         options=options,
     )  # fmt: skip
-    inputs = {"network": sha256(trained.directory / WEIGHTS), **hash_inputs(files)}
-    step = Step(COMMAND, out, settings, inputs, places, function="encode")
+    files = {path for each in opened.values() for path in each.files()}
+    files |= {file.path for of_subject in events.values() for file in of_subject}
+    inputs = {"network": sha256(trained.directory / WEIGHTS)}
+    with working("computing checksums of the images"):
+        inputs |= hash_inputs([*files, *rois.files()])
+    step = Step(
+        COMMAND, out, settings, inputs, places, function="encode", overwrite=overwrite,
+        work=_work(trained, len(present), opened, options),
+    )  # fmt: skip
     if step.is_done():
         return out
-    components = _components(trained, events, options.components)
     with step.directory() as directory:
-        results = _encode_subjects(directory, events, images, rois, components, options)
-        areas = tables.area_scores(results)
-        similarity = tables.area_similarity(results, components, options.seed)
-        tables.write_tables(directory, areas, similarity)
-        plots.save_figures(directory / "figures", areas, similarity, components.trained)
-        summary = _summary(trained.config.model.name, components, options)
-        write_json(directory / "encoding.json", summary)
-    _log_scores(areas, len(results))
+        areas = _encode(directory, trained, events, opened, rois, options)
+    _log_scores(areas, len(opened))
     log.info(
         "wrote %s: areas.tsv, similarity.tsv, figures, and for each subject voxels.tsv and maps",
         out,
     )
     return out
+
+
+# --- Checks ---------------------------------------------------------------------------------------
 
 
 def _events_of(bids: Path, subjects: str | Sequence[str]) -> SubjectEvents:
@@ -140,59 +176,121 @@ def _events_of(bids: Path, subjects: str | Sequence[str]) -> SubjectEvents:
     for subject in chosen:
         if subject not in events:
             raise InputError(
-                f"{bids}: has no events of sub-{subject}; its subjects are {', '.join(events)}"
+                f"{bids}: has no events of sub-{subject}; its subjects are {listed(events)}"
                 f"{did_you_mean(subject, events)}"
             )
     return {subject: events[subject] for subject in chosen}
 
 
-def _input_files(
-    events: SubjectEvents, images: Path, rois: Rois, options: EncodingOptions
-) -> list[Path]:
-    files = [file.path for of_subject in events.values() for file in of_subject]
-    for subject in events:
-        runs = find_bold(images, subject, options.space)
-        files += [path for paths in runs.values() for path in paths]
-    return files + rois.files()
-
-
-def _components(trained: TrainedNetwork, events: SubjectEvents, n: int) -> StageComponents:
-    """Return the components of all clips that were played; warn of those that are missing."""
+def _played_clips(events: SubjectEvents) -> list[str]:
+    """Return the names of all clips that were played, each once."""
     files = [file for of_subject in events.values() for file in of_subject]
-    clips = {file.path: run_trials(file)["clip"] for file in files}
-    played = pd.concat(clips.values()).unique()
-    training = {clip for file in files if file.split == "train" for clip in clips[file.path]}
+    return list(pd.concat([run_trials(file)["clip"] for file in files]).unique())
+
+
+def _work(
+    trained: "TrainedNetwork", n_clips: int, opened: Mapping[str, SubjectInputs],
+    options: EncodingOptions,
+) -> Work:  # fmt: skip
+    """Return the work of an encoding of ``n_clips`` clips."""
+    from neuromusic.encoding.voxelwise import VOXELS_AT_ONCE
+    from neuromusic.training.estimates import scoring_s
+
+    network = trained.network
+    n_frames = round(CLIP_S / network.spec.frame_s)
+    clips_s = scoring_s(network, n_clips, n_frames, trained.hop_frames)
+    clips_s += SECONDS_PER_CLIP * n_clips / available_cores()
+    n_stages = 2 * len(network.stages) + int(options.banded)
+    n_voxels = [len(each.voxels) for each in opened.values()]
+    n_rows = max(len(each.scans.rows) for each in opened.values())
+    n_fits = n_stages * len(opened)
+    n_blocks = n_stages * sum(-(-n // VOXELS_AT_ONCE) for n in n_voxels)
+    fits_s = SECONDS_PER_FIT * (options.components / 100) ** 2 * n_blocks
+    fits_s += SECONDS_PER_VOXEL * n_stages * sum(n_voxels)
+    seconds = 2 * clips_s + fits_s / available_cores()
+    n_columns = 6 * n_stages
+    space = max(each.scans.space.n_voxels for each in opened.values())
+    written = sum(n_voxels) * n_columns * (BYTES_PER_CELL + BYTES_PER_VOXEL)
+    written += n_columns * len(opened) * space // 100  # what is not a number compresses well
+    return Work(
+        f"activations of {n_clips} clips, with trained and with random weights; {n_fits} ridge "
+        f"regressions of {len(opened)} subjects with {sum(n_voxels):,} voxels",
+        seconds, written + 4 * n_rows * max(n_voxels),
+    )  # fmt: skip
+
+
+# --- Work -----------------------------------------------------------------------------------------
+
+
+def _encode(
+    directory: Path, trained: "TrainedNetwork", events: SubjectEvents,
+    opened: Mapping[str, SubjectInputs], rois: Rois, options: EncodingOptions,
+) -> pd.DataFrame:  # fmt: skip
+    """Encode all subjects and write all files; return the table of areas."""
+    from neuromusic.encoding import maps, plots, tables
+    from neuromusic.fmri.export.bids_dataset import write_dataset_files
+
+    components = _components(trained, events, options.components)
+    results = _encode_subjects(directory, opened, components, options)
+    areas = tables.area_scores(results)
+    similarity = tables.area_similarity(results, components, options.seed)
+    tables.write_tables(directory, areas, similarity)
+    intervals = tables.area_r_intervals(results, components.trained, options.seed)
+    plots.save_figures(
+        directory / "figures", areas, intervals, similarity, components.trained, options.figures
+    )
+    model = trained.config.model.name
+    write_json(directory / "encoding.json", _summary(model, components, rois, options))
+    write_dataset_files(
+        directory, f"Encoding of responses by the stages of {model}", model, README,
+        ignored=(*IGNORED_BY_BIDS, *maps.IGNORED),
+    )  # fmt: skip
+    return areas
+
+
+def _components(trained: "TrainedNetwork", events: SubjectEvents, n: int) -> "StageComponents":
+    """Return the components of all clips that were played; warn of those that are missing."""
+    from neuromusic.encoding.stage_components import compute_components
+
+    files = [file for of_subject in events.values() for file in of_subject]
+    played = _played_clips(events)
+    training = {c for file in files if file.split == "train" for c in run_trials(file)["clip"]}
     components = compute_components(trained, played, training, n)
     if components.missing:
         log.warning(
             "%s: does not contain %d of the %d clips that were played; their volumes are left out: "
             "%s",
-            trained.prepared, len(components.missing), len(played), ", ".join(components.missing),
+            trained.prepared, len(components.missing), len(played), listed(components.missing),
         )  # fmt: skip
     return components
 
 
 def _encode_subjects(
-    directory: Path, events: SubjectEvents, images: Path, rois: Rois, components: StageComponents,
+    directory: Path, opened: Mapping[str, SubjectInputs], components: "StageComponents",
     options: EncodingOptions,
-) -> dict[str, Encoding]:  # fmt: skip
+) -> "dict[str, Encoding]":  # fmt: skip
     """Encode all subjects and write the files of each; return subject -> result."""
+    from neuromusic.encoding import tables
+    from neuromusic.encoding.subjects import encode_subject
+
     results = {}
-    for number, (subject, files) in enumerate(events.items()):
-        scans = open_scans(files, images, options.space)
+    for number, (subject, inputs) in enumerate(opened.items()):
         rng = np.random.default_rng([options.seed, number])
-        scratch = directory / "scratch.npy"
-        encoded = encode_subject(scans, rois, components, options, rng, scratch)
+        label = f"subject {number + 1} of {len(opened)}"
+        encoded = encode_subject(inputs, components, options, rng, directory / "scratch.npy", label)
         folder = directory / f"sub-{subject}"
         folder.mkdir()
-        tables.write_subject(folder, encoded, components.trained)
+        tables.write_subject(folder, encoded, components.trained, options.figures)
         results[subject] = encoded.result
     return results
 
 
 def _summary(
-    model: str, components: StageComponents, options: EncodingOptions
+    model: str, components: "StageComponents", rois: Rois, options: EncodingOptions
 ) -> Mapping[str, Any]:
+    from neuromusic.encoding.voxelwise import CEILING_FLOOR, PATTERN_FROM_TR
+
+    atlas = {"Atlas": TALAIRACH_ABOUT} if rois.uses_default_atlas else {}
     return {
         "Model": model,
         "Stages": components.trained,
@@ -202,10 +300,13 @@ def _summary(
         "CeilingFloor": CEILING_FLOOR,
         "PatternFromVolume": PATTERN_FROM_TR,
         "Columns": "docs/encoding.md",
+        **atlas,
     }
 
 
 def _log_scores(areas: pd.DataFrame, n_subjects: int) -> None:
+    from neuromusic.encoding import plots
+
     measure, label = plots.best_measure(areas)
     mean = areas[areas["network"] == "trained"].pivot_table(
         index="area", columns="stage", values=measure, sort=False, dropna=False

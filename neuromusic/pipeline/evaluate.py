@@ -6,12 +6,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from neuromusic.core.files import sha256, write_text
+from neuromusic.core import plan
+from neuromusic.core.figures import FigureStyle
+from neuromusic.core.files import as_path, read_json, sha256, write_text
+from neuromusic.core.outputs import is_up_to_date, remove_recorded
 from neuromusic.core.records import arguments, hash_inputs, record, record_hash, write_record
 from neuromusic.evaluation.reports import clean_report, score_report
-from neuromusic.evaluation.scores import Evaluation, as_input_of, score_network, training_set
+from neuromusic.evaluation.scores import (
+    Evaluation,
+    as_input_of,
+    check_scoring,
+    score_network,
+    training_set,
+)
 from neuromusic.features.prepared import PreparedSet, as_prepared
 from neuromusic.pipeline.network_figures import draw_figures
+from neuromusic.training.estimates import scoring_s
 from neuromusic.training.trained import (
     SCORES,
     SCORES_RECORD,
@@ -23,12 +33,17 @@ from neuromusic.training.trained import (
 
 log = logging.getLogger(__name__)
 
+DRAWING_S = 5.0  # to draw the figures
+DISK_BYTES = 3_000_000  # of scores and figures
+
 
 def evaluate(
     network: TrainedNetwork | Path | str,
     *,
     prepared: PreparedSet | Path | str | None = None,
     artists: Path | str | None = None,
+    overwrite: bool = False,
+    figures: FigureStyle = FigureStyle(),  # noqa: B008  # immutable
 ) -> dict[str, Any]:
     """Score a network on test clips, next to the same network with random weights.
 
@@ -45,6 +60,10 @@ def evaluate(
         Artist table: a TSV with the columns track, artist_group and fault. With it, the clips whose
         artist is not in the training are also scored separately ("clean"), and intervals are over
         artists instead of clips.
+    overwrite : bool
+        Replace scores that were made with other settings, or of other weights or clips.
+    figures : FigureStyle
+        Formats and width of the figures.
 
     Returns
     -------
@@ -56,8 +75,8 @@ def evaluate(
     Raises
     ------
     InputError
-        If the set has no test clips, does not fit the network or no longer exists, or a track
-        is missing from the artist table.
+        If the set has no test clips, does not fit the network or no longer exists, a track is
+        missing from the artist table, or there are other scores and ``overwrite`` is False.
 
     Examples
     --------
@@ -70,20 +89,39 @@ def evaluate(
     """
     trained = as_network(network)
     data = training_set(trained) if prepared is None else as_prepared(prepared)
-    artists = None if artists is None else Path(artists)
+    artists = None if artists is None else as_path(artists)
+    content = _record(trained, data, artists, figures)
+    file = trained.directory / SCORES[0]
+    if is_up_to_date(trained.directory, content, SCORES_RECORD, overwrite):
+        log.info("%s is up to date: network, clips and settings are unchanged", file)
+        stored: dict[str, Any] = read_json(file, "evaluate again with overwrite=True (--overwrite)")
+        return stored
+    plan.begin(file, _work(trained, data, artists), [trained.directory, data.directory])
     evaluation = score_network(trained, data, artists)
-    figures, skipped = draw_figures(trained, as_input_of(trained, data), evaluation)
-    content = _record(trained, data, artists)
-    write_evaluation(trained.directory, evaluation, content, figures, SCORES_RECORD)
+    remove_recorded(trained.directory, SCORES_RECORD)
+    drawn, skipped = draw_figures(trained, as_input_of(trained, data), evaluation, figures)
+    write_evaluation(trained.directory, evaluation, content, drawn, SCORES_RECORD)
     log.info("%s", score_report(evaluation.scores))
     if artists:
         log.info("%s", clean_report(evaluation.scores["clean"]))
     log.info("wrote %s and %s", *(trained.directory / name for name in SCORES))
-    for path in figures:
+    for path in drawn:
         log.info("wrote %s", path)
     for reason in skipped:
         log.info("not drawn: %s", reason)
     return evaluation.scores
+
+
+def _work(trained: TrainedNetwork, data: PreparedSet, artists: Path | None) -> plan.Work:
+    """Check that the network can be scored; return the work, figures included."""
+    n_rows = check_scoring(trained, data, artists)
+    n_frames = as_input_of(trained, data).features.shape[2]
+    seconds = scoring_s(trained.network, n_rows, n_frames, trained.hop_frames)
+    return plan.Work(
+        f"scores of {n_rows} clips, by the trained network and with random weights",
+        DRAWING_S + 2 * seconds,
+        DISK_BYTES,
+    )
 
 
 def write_evaluation(
@@ -106,7 +144,9 @@ def write_evaluation(
     write_record(directory, {**content, "outputs": outputs}, record_name)
 
 
-def _record(trained: TrainedNetwork, data: PreparedSet, artists: Path | None) -> dict[str, Any]:
+def _record(
+    trained: TrainedNetwork, data: PreparedSet, artists: Path | None, figures: FigureStyle
+) -> dict[str, Any]:
     """Return the record of an evaluation: which weights were scored on which set."""
     inputs = {
         "network": sha256(trained.directory / WEIGHTS),
@@ -114,7 +154,7 @@ def _record(trained: TrainedNetwork, data: PreparedSet, artists: Path | None) ->
         **hash_inputs([artists] if artists else []),
     }
     settings, places = arguments(
-        network=trained.directory, prepared=data.directory, artists=artists
+        network=trained.directory, prepared=data.directory, artists=artists, figures=figures
     )
     content = record("evaluate", settings, inputs, str(best_device()), places)
     return content | {"function": "evaluate"}

@@ -4,19 +4,37 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from neuromusic.core.errors import InputError
-from neuromusic.core.files import sha256
+import pandas as pd
+
+from neuromusic.core.errors import InputError, listed
+from neuromusic.core.files import as_path, sha256
 from neuromusic.core.outputs import Step, check_target
+from neuromusic.core.parallel import available_cores
+from neuromusic.core.plan import Work
 from neuromusic.core.records import arguments, hash_inputs
-from neuromusic.design.lists import listed_files, read_lists
-from neuromusic.fmri.export.derivative import write_derivative
-from neuromusic.fmri.export.formats import Regressors, check_formats, write_formats
+from neuromusic.design.grid import CLIP_S, VOLUMES_PER_CLIP, n_volumes
+from neuromusic.design.lists import listed_files, read_lists, unique_clips
+from neuromusic.fmri.activations import ClipInputs, clip_inputs, list_runs, stage_units
+from neuromusic.fmri.export.derivative import DIRECTORY, write_activations
+from neuromusic.fmri.export.formats import (
+    BIDS,
+    WITH_REGRESSORS,
+    Regressors,
+    check_designs,
+    check_formats,
+    export_bytes,
+    write_formats,
+)
+from neuromusic.fmri.export.scanner_run import ScannerRun
 from neuromusic.fmri.volumes import check_binning
+from neuromusic.stimuli.channels import channel_setting
+from neuromusic.training.estimates import scoring_s
 from neuromusic.training.trained import WEIGHTS, TrainedNetwork, as_network
 
 log = logging.getLogger(__name__)
 
 COMMAND = "export"
+SECONDS_PER_CLIP = 0.03  # on one core, besides the network: reading, front end, writing
 
 
 def export(
@@ -27,12 +45,15 @@ def export(
     formats: Sequence[str] = (),
     regressors: Regressors = Regressors(),  # noqa: B008  # immutable
     binning: str = "mean",
+    overwrite: bool = False,
 ) -> Path:
     """Write a network's responses in every volume of every scanner run.
 
-    For each run: the class probabilities as a BIDS ``_stim.tsv.gz``, the activations of each stage
-    as a ``.npy`` file (n_volumes, units), and ``_volumes.tsv`` with the clip of each volume;
-    ``activations.mat`` contains the same for all runs. Volumes of missing clips are NaN.
+    The directory is a BIDS derivative. For each run, the class probabilities are in a
+    ``_stim.tsv.gz``, and what the network answers to each clip is in a ``_beh.tsv``.
+    ``activations`` contains a ``.npy`` file (n_volumes, units) for each run and stage,
+    ``_volumes.tsv`` with the clip of each volume, and ``activations.mat`` with the same for all
+    runs. Volumes of missing clips are NaN.
 
     Parameters
     ----------
@@ -44,11 +65,14 @@ def export(
     out : str or Path
         Output directory.
     formats : sequence of {"bids", "spm", "fsl", "afni", "nilearn", "hdf5", "npz", "mat"}
-        Additional formats, each in a directory of its name.
+        Additional formats, each in a directory of its name; "bids" adds events, and components to
+        the signals.
     regressors : Regressors
         Components and stages that become regressors in these formats, and their response.
     binning : {"mean", "lanczos"}
         A volume is the mean of the frames inside it, or their anti-aliased value in its middle.
+    overwrite : bool
+        Replace an earlier export that was made with other settings or from other inputs.
 
     Returns
     -------
@@ -59,24 +83,26 @@ def export(
     ------
     InputError
         If the lists have no scanner runs, no clip is available, the network has no such stages, a
-        design would have too many regressors for its volumes, or ``out`` contains something else.
+        design would have too many regressors for its volumes, the disk is too small, or ``out``
+        contains something else.
 
     Examples
     --------
     >>> import numpy as np
     >>> import neuromusic as nm
     >>> out = nm.export("network", "npz_lists", out="exported", formats=["npz"])
-    >>> np.load(out / "task-Training_run-01_stage-A1_activations.npy").shape
+    >>> np.load(out / "activations/task-Training_run-01_stage-A1_activations.npy").shape
     (110, 128)
     """
-    trained, lists, out = as_network(network), Path(lists), Path(out)
+    lists, out = as_path(lists), as_path(out)
     formats = tuple(dict.fromkeys([formats] if isinstance(formats, str) else formats))
-    table = read_lists(lists)
     check_target(out, COMMAND)
     check_formats(formats)
     check_binning(binning)
-    stages = [stage.name for stage in trained.network.stages]
-    regressors.check(stages)
+    table = read_lists(lists)
+    runs_of_lists = list_runs(table, lists)
+    trained = as_network(network)
+    regressors.check([stage.name for stage in trained.network.stages])
     settings, places = arguments(
         network=trained.directory,
         lists=lists,
@@ -84,27 +110,61 @@ def export(
         regressors=regressors if formats else Regressors(),  # without formats they have no effect
         binning=binning,
     )
+    settings |= channel_setting(trained.meta.channel)
     inputs = {"network": sha256(trained.directory / WEIGHTS), **hash_inputs(listed_files(lists))}
-    step = Step(COMMAND, out, settings, inputs, places, function="export")
+    clips = unique_clips(table)
+    units = stage_units(trained.network)
+    volumes = [n_volumes(len(trials) - 1) for trials in runs_of_lists.values()]
+    step = Step(
+        COMMAND, out, settings, inputs, places, function="export", overwrite=overwrite,
+        work=_work(trained, units, len(clips), volumes, formats, regressors),
+    )  # fmt: skip
     if step.is_done():
         return out
+    check_designs(formats, regressors, units, min(volumes))
+    sources = clip_inputs(trained, lists, clips)
+    _check_clips(sources, clips, formats)
     with step.directory() as directory:
-        runs, missing = write_derivative(trained, table, lists, directory, binning)
+        runs, missing = write_activations(
+            trained, runs_of_lists, clips["clip"], sources, directory / DIRECTORY, binning
+        )
         notes = write_formats(directory, runs, trained, formats, regressors, binning)
         _check_unchanged(lists, inputs)
-    if missing:
-        log.warning(
-            "%d clips are missing; their volumes are NaN: %s", len(missing), ", ".join(missing)
-        )
-    for note in notes:
-        log.warning("%s", note)
-    n_volumes = max(len(run.volumes) for run in runs)
-    log.info(
-        "wrote %s: %d runs of %d volumes, stages %s", out, len(runs), n_volumes, ", ".join(stages)
-    )
-    for name in formats:
-        log.info("wrote %s", out / name)
+    _log_results(out, runs, trained, formats, missing=missing, notes=notes)
     return out
+
+
+# --- Checks before the work -----------------------------------------------------------------------
+
+
+def _work(
+    trained: TrainedNetwork,
+    units: Mapping[str, int],
+    n_clips: int,
+    volumes: Sequence[int],
+    formats: Sequence[str],
+    regressors: Regressors,
+) -> Work:
+    """Return the work of an export; ``volumes`` are the numbers of volumes of the runs."""
+    n_frames = round(CLIP_S / trained.network.spec.frame_s)
+    seconds = scoring_s(trained.network, n_clips, n_frames, trained.hop_frames)
+    return Work(
+        f"activations of {sum(units.values()):,} units in {len(units)} stages of "
+        f"{trained.config.model.name} to {n_clips} clips, on {sum(volumes):,} volumes",
+        seconds + SECONDS_PER_CLIP * n_clips / available_cores(),
+        export_bytes(formats, regressors, units, sum(volumes), VOLUMES_PER_CLIP * n_clips),
+    )
+
+
+def _check_clips(inputs: ClipInputs, clips: pd.DataFrame, formats: Sequence[str]) -> None:
+    """Raise InputError if there are no clips, or none to which components can be fitted."""
+    inputs.present(clips["clip"].tolist())
+    training = clips["clip"][clips["split"] != "test"]
+    if set(formats) & set(WITH_REGRESSORS) and not training.isin(inputs.clips).any():
+        raise InputError(
+            f"{inputs.source}: contains no clip of the training runs, and components are fitted on "
+            f"training runs only; {inputs.remedy}"
+        )
 
 
 def _check_unchanged(lists: Path, inputs: Mapping[str, str]) -> None:
@@ -112,3 +172,29 @@ def _check_unchanged(lists: Path, inputs: Mapping[str, str]) -> None:
     for name, digest in hash_inputs(listed_files(lists)).items():
         if inputs.get(name) != digest:
             raise InputError(f"{name}: has changed while it was being read; start again")
+
+
+def _log_results(
+    out: Path,
+    runs: Sequence[ScannerRun],
+    trained: TrainedNetwork,
+    formats: Sequence[str],
+    *,
+    missing: Sequence[str],
+    notes: Sequence[str],
+) -> None:
+    if missing:
+        log.warning(
+            "%d clips are missing; their volumes are NaN: %s", len(missing), listed(missing)
+        )
+    for note in notes:
+        log.warning("%s", note)
+    log.info(
+        "wrote %s: %d runs of %d volumes, stages %s",
+        out,
+        len(runs),
+        max(len(run.volumes) for run in runs),
+        ", ".join(stage.name for stage in trained.network.stages),
+    )
+    for name in formats:
+        log.info("wrote %s", out if name == BIDS else out / name)

@@ -4,7 +4,9 @@ import logging
 from pathlib import Path
 
 from neuromusic.core.errors import InputError
-from neuromusic.core.files import write_text
+from neuromusic.core.files import as_path
+from neuromusic.core.outputs import write_result
+from neuromusic.core.plan import Work, begin
 from neuromusic.design.artists import read_artists
 from neuromusic.design.leaks import (
     Comparison,
@@ -14,10 +16,13 @@ from neuromusic.design.leaks import (
     pairs_table,
     with_copies,
 )
-from neuromusic.design.lists import read_lists
+from neuromusic.design.lists import listed_files, read_lists
 from neuromusic.design.splits import HeldOutRuns
+from neuromusic.stimuli.channels import Channel, check_channel
 
 log = logging.getLogger(__name__)
+
+SECONDS_PER_SOUND = 0.05
 
 
 def find_leaks(
@@ -26,7 +31,9 @@ def find_leaks(
     artists: str | Path | None = None,
     held_out: HeldOutRuns = HeldOutRuns(),  # noqa: B008  # immutable
     audio: bool = False,
+    channel: Channel = "mix",
     out: str | Path | None = None,
+    overwrite: bool = False,
 ) -> list[Comparison]:
     """Find what the training, validation and test clips of stimulus lists share.
 
@@ -45,8 +52,12 @@ def find_leaks(
     audio : bool
         Also compare the sounds: find exact copies, and near copies that differ in gain, start or
         coding.
+    channel : {"mix", "left", "right"}
+        With ``audio``: which channel of the sounds is compared.
     out : str or Path, optional
         TSV file to write with all pairs of clips that share something.
+    overwrite : bool
+        Replace ``out`` if it exists and its content differs.
 
     Returns
     -------
@@ -56,8 +67,8 @@ def find_leaks(
     Raises
     ------
     InputError
-        If there is only one side, a held-out run does not exist, or a table or sound is not
-        readable.
+        If there is only one side, a held-out run does not exist, a table or sound is not readable,
+        or ``out`` is another file and ``overwrite`` is False.
 
     Examples
     --------
@@ -74,7 +85,9 @@ def find_leaks(
     Sturm (2013). The GTZAN dataset: its contents, its faults, their effects on evaluation, and its
     future use. arXiv 1306.1461.
     """
-    lists, artists = Path(lists), Path(artists) if artists else None
+    check_channel(channel)
+    lists, artists = as_path(lists), as_path(artists) if artists else None
+    out = as_path(out) if out is not None else None
     table = read_artists(artists) if artists else None
     comparisons = compare_sides(read_lists(lists), held_out, table, artists)
     if not comparisons:
@@ -82,8 +95,11 @@ def find_leaks(
             f"{lists}: has only one side, so nothing can be shared; expected train.tsv with "
             "test.tsv or several runs"
         )
+    files = listed_files(lists) if audio else [lists]
+    seconds = len(files) * SECONDS_PER_SOUND if audio else 1.0
+    begin(out, Work(f"what {len(comparisons)} pairs of sides share", seconds, 1_000_000), files)
     if audio:
-        sounds = identify_sounds(lists, comparisons)
+        sounds = identify_sounds(lists, comparisons, channel)
         comparisons = [with_copies(comparison, sounds) for comparison in comparisons]
         first = comparisons[0]
         n_missing = sum(int(side["path"].isna().sum()) for side in (first.left, first.right))
@@ -92,7 +108,7 @@ def find_leaks(
     _log_counts(comparisons, artists)
     if out is not None:
         pairs = pairs_table(comparisons)
-        write_text(Path(out), pairs.to_csv(sep="\t", index=False))
+        write_result(out, pairs.to_csv(sep="\t", index=False), overwrite)
         log.info("wrote %s: %d pairs", out, len(pairs))
     for comparison in comparisons:
         present = set(comparison.pairs["kind"])

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from neuromusic.core.errors import InputError
+from neuromusic.core.errors import MOST_NAMES, InputError
+from neuromusic.core.files import as_path
 from neuromusic.core.outputs import Step, check_target
+from neuromusic.core.plan import Work, existing
 from neuromusic.core.progress import track
 from neuromusic.core.records import arguments, hash_inputs
 from neuromusic.design import leaks, lists, splits
@@ -18,6 +20,9 @@ from neuromusic.stimuli.corpora import Corpus
 log = logging.getLogger(__name__)
 
 COMMAND = "lists"
+LINKS_PER_S = 1000
+COPIED_BYTES_PER_S = 100e6
+LIST_BYTES = 1_000_000
 Tables = dict[str, pd.DataFrame]  # split -> stimulus list
 
 
@@ -30,6 +35,7 @@ def make_lists(
     allow_missing: bool = False,
     link: lists.Link = "hard",
     drop_leaks: leaks.DropLeaks | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write the stimulus lists of an experiment from its order files.
 
@@ -52,6 +58,8 @@ def make_lists(
     drop_leaks : DropLeaks, optional
         Mark training clips that share a track, a replica or an artist with the test clips; they
         keep their place in their run but are not trained on.
+    overwrite : bool
+        Replace lists in ``out`` that were made with other settings or from other files.
 
     Returns
     -------
@@ -62,7 +70,7 @@ def make_lists(
     ------
     InputError
         If an order file is not valid, clips are missing or shorter than 15 s, or ``out`` contains
-        something else.
+        something else or other lists.
 
     Examples
     --------
@@ -73,7 +81,7 @@ def make_lists(
     >>> sorted(path.name for path in lists.glob("*.tsv"))
     ['test.tsv', 'train.tsv']
     """
-    train_order, test_order, clips, out = map(Path, (train_order, test_order, clips, out))
+    train_order, test_order, clips, out = map(as_path, (train_order, test_order, clips, out))
     check_target(out, COMMAND)
     tables = {
         "train": lists.list_order(read_order(train_order, "train")),
@@ -88,7 +96,11 @@ def make_lists(
     )  # fmt: skip
     artists = [drop_leaks.artists] if drop_leaks and drop_leaks.artists else []
     inputs = hash_inputs([train_order, test_order, *artists, *files.values()])
-    step = Step(COMMAND, out, settings, inputs, places, function="make_lists")
+    work = _work(list(files.values()), out, link)
+    step = Step(
+        COMMAND, out, settings, inputs, places, function="make_lists", overwrite=overwrite,
+        work=work,
+    )  # fmt: skip
     if step.is_done():
         return out
     with step.directory() as directory:
@@ -107,6 +119,15 @@ def make_lists(
     return out
 
 
+def _work(files: list[Path], out: Path, link: lists.Link) -> Work:
+    """Return the work of linking files; hard links across file systems become copies."""
+    device = existing(out).stat().st_dev
+    copied = [path for path in files if link == "copy" or path.stat().st_dev != device]
+    n_bytes = 0 if link == "sym" else sum(path.stat().st_size for path in copied)
+    seconds = len(files) / LINKS_PER_S + n_bytes / COPIED_BYTES_PER_S
+    return Work(f"lists and links of {len(files)} clips", seconds, n_bytes + LIST_BYTES)
+
+
 def _find_files(
     tables: Tables, clips: Path, allow_missing: bool
 ) -> tuple[dict[str, Path], list[str]]:
@@ -114,8 +135,10 @@ def _find_files(
     available = find_clips(clips)
     missing = lists.missing_clips(tables.values(), available)
     names = sorted({clip for table in tables.values() for clip in table["clip"]})
-    for clip in missing:
+    for clip in missing[:MOST_NAMES]:
         log.info("missing: %s", clip)
+    if len(missing) > MOST_NAMES:
+        log.info("missing: %d more", len(missing) - MOST_NAMES)
     if missing and not allow_missing:
         raise InputError(
             f"{clips}: {len(missing)} of the {len(names)} clips are missing (named above); add "
@@ -153,10 +176,12 @@ def make_file_lists(
     clip_s: float = CLIP_S,
     link: lists.Link = "hard",
     drop_leaks: leaks.DropLeaks | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write the stimulus lists of a corpus of sound files, without scanner runs.
 
-    Files with a known fault are named and left out.
+    Files with a known fault are named and left out. Only splits with files are written: the folds
+    of a corpus with folds are the runs of ``train.tsv``.
 
     Parameters
     ----------
@@ -176,6 +201,8 @@ def make_file_lists(
     drop_leaks : DropLeaks, optional
         Leave out training and validation files that share a track, a replica or an artist with
         the test files.
+    overwrite : bool
+        Replace lists in ``out`` that were made with other settings or from other files.
 
     Returns
     -------
@@ -185,7 +212,8 @@ def make_file_lists(
     Raises
     ------
     InputError
-        If there are no files, one is too short, or ``out`` contains something else.
+        If there are no files, or files of one class only; a file is too short; a name cannot be
+        used; or ``out`` contains something else or other lists.
 
     Examples
     --------
@@ -193,7 +221,7 @@ def make_file_lists(
     >>> nm.make_file_lists(nm.Corpus("folder", "genres"), split="1:0:1", out="file_lists").name
     'file_lists'
     """
-    out = Path(out)
+    out = as_path(out)
     check_target(out, COMMAND)
     files = _without_faults(corpus)
     if split is not None:
@@ -203,6 +231,7 @@ def make_file_lists(
     if drop_leaks:
         tables = leaks.mark_dropped(tables, drop_leaks)
         tables = {name: _without_dropped_paths(each) for name, each in tables.items()}
+    tables = {name: each for name, each in tables.items() if len(each)}
     listed = pd.concat([each[each["path"].notna()] for each in tables.values()])
     sources = [Path(source) for source in listed["source"]]
     check_clips(sources, clip_s, "; clip_s sets the shortest length that is accepted")
@@ -211,7 +240,11 @@ def make_file_lists(
     )
     described_by = [path for path in places.values() if path.is_file()]  # tables of tracks, artists
     inputs = hash_inputs([*sources, *described_by])
-    step = Step(COMMAND, out, settings, inputs, places, function="make_file_lists")
+    work = _work(sources, out, link)
+    step = Step(
+        COMMAND, out, settings, inputs, places, function="make_file_lists", overwrite=overwrite,
+        work=work,
+    )  # fmt: skip
     if step.is_done():
         return out
     with step.directory() as directory:
@@ -220,11 +253,15 @@ def make_file_lists(
         lists.write_lists(directory, tables)
     counts = ", ".join(f"{each['path'].count()} {name}" for name, each in tables.items())
     by = "split by track" if split else "split as published"
-    how = f"{files['run'].nunique()} folds" if "run" in files else by
+    how = _folds_text(files["run"].nunique()) if "run" in files else by
     log.info("wrote %s: %s clips in %d classes, %s", out, counts, table["genre"].nunique(), how)
     if drop_leaks:
         _log_dropped(tables, drop_leaks.level)
     return out
+
+
+def _folds_text(n: int) -> str:
+    return f"{n} folds as runs of train.tsv; 'neuromusic crossval' holds out each in turn"
 
 
 def _without_faults(corpus: Corpus) -> pd.DataFrame:

@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from neuromusic.core import plotting
+from neuromusic.core.figures import FigureStyle, percent, save
 from neuromusic.design.grid import n_volumes
 from neuromusic.design.orders import TASK
-from neuromusic.evaluation import plots
+from neuromusic.evaluation import plots, training_plots
 from neuromusic.evaluation.clean import read_predictions
-from neuromusic.evaluation.metrics import calibration, reliability
+from neuromusic.evaluation.metrics import reliability
 from neuromusic.evaluation.scores import Evaluation
 from neuromusic.features.prepared import PreparedSet
 from neuromusic.fmri.activations import on_grid
@@ -22,7 +23,7 @@ from neuromusic.training.trained import METRICS, TrainedNetwork
 
 
 def draw_figures(
-    trained: TrainedNetwork, inputs: PreparedSet, evaluation: Evaluation
+    trained: TrainedNetwork, inputs: PreparedSet, evaluation: Evaluation, style: FigureStyle
 ) -> tuple[list[Path], list[str]]:
     """Draw confusion, calibration, learning curves, variants and timeline into ``figures/``.
 
@@ -31,40 +32,44 @@ def draw_figures(
     """
     directory = trained.directory / "figures"
     directory.mkdir(exist_ok=True)
-    written = [
-        _draw_confusion(trained, evaluation, directory / "confusion.png"),
-        _draw_reliability(trained, evaluation, directory / "reliability.png"),
-        plotting.save(
-            plots.learning_curves(pd.read_csv(trained.directory / METRICS)),
-            directory / "learning_curves.png",
-        ),
-    ]
+    name = trained.config.model.name
+    metrics = pd.read_csv(trained.directory / METRICS)
+    figures = {
+        "confusion": confusion(evaluation, trained.classes, name, style),
+        "reliability": calibration_of(evaluation, trained.classes, name, style),
+        "learning_curves": training_plots.learning_curves(metrics, name, style),
+    }
     skipped = []
     clip = _clip_with_all_variants(inputs)
     if clip is None:
-        skipped.append("variants.png: the set was prepared without variants")
+        skipped.append("variants: the set was prepared without variants")
     elif inputs.meta.front_end_name != "logmel":
-        skipped.append("variants.png: shows log-mel, which is not the input of this network")
+        skipped.append("variants: shows log-mel, which is not the input of this network")
     else:
-        written.append(_draw_variants(inputs, clip, directory / "variants.png"))
+        figures["variants"] = _draw_variants(inputs, clip, style)
     trials = _run_to_show(trained.config.data, inputs)
     if trials is None:
-        skipped.append("timeline.png: the set has no whole scanner run")
+        skipped.append("timeline: the set has no whole scanner run")
     else:
-        written.append(_draw_timeline(trained, inputs, trials, directory / "timeline.png"))
-    return written, skipped
+        figures["timeline"] = _draw_timeline(trained, inputs, trials, style)
+    written = [save(figure, directory / name, style) for name, figure in figures.items()]
+    return [path for paths in written for path in paths], skipped
 
 
-def _draw_confusion(trained: TrainedNetwork, evaluation: Evaluation, path: Path) -> Path:
-    counts, accuracy = evaluation.confusion, evaluation.scores["clip"]["accuracy"]
-    title = f"{trained.config.model.name}: {accuracy:.1%} of {counts.sum()} clips"
-    return plotting.save(plots.confusion(counts, trained.classes, title), path)
+def confusion(evaluation: Evaluation, classes: list[str], name: str, style: FigureStyle) -> Figure:
+    """Draw the confusion matrix of an evaluation or cross-validation; ``name`` starts its title."""
+    clip = evaluation.scores["clip"]
+    title = f"{name}: {percent(clip['accuracy'])} of {clip['n']} clips correct"
+    return plots.confusion(evaluation.confusion, classes, title, style)
 
 
-def _draw_reliability(trained: TrainedNetwork, evaluation: Evaluation, path: Path) -> Path:
-    predicted = read_predictions(evaluation.predictions, trained.classes)
-    figure = plots.reliability(reliability(*predicted), calibration(*predicted))
-    return plotting.save(figure, path)
+def calibration_of(
+    evaluation: Evaluation, classes: list[str], name: str, style: FigureStyle
+) -> Figure:
+    """Draw the calibration of an evaluation or cross-validation; ``name`` starts its title."""
+    bins = reliability(*read_predictions(evaluation.predictions, classes))
+    title = f"{name}, {len(evaluation.predictions)} clips"
+    return plots.reliability(bins, evaluation.scores["calibration"], title, style)
 
 
 # --- Variants -------------------------------------------------------------------------------------
@@ -79,15 +84,30 @@ def _clip_with_all_variants(data: PreparedSet) -> pd.DataFrame | None:
     return rows[rows["clip"] == last["clip"].iat[0]].sort_values("variant")
 
 
-def _draw_variants(data: PreparedSet, rows: pd.DataFrame, path: Path) -> Path:
-    texts = [_brief(text) for text in rows["parameters"]]
+def _draw_variants(data: PreparedSet, rows: pd.DataFrame, style: FigureStyle) -> Figure:
+    texts = [brief(text) for text in rows["parameters"]]
     mels = [data.row_features(int(row)) for row in rows["row"]]
-    return plotting.save(plots.variants(mels, data.frame_s, texts, rows["clip"].iat[0]), path)
+    return training_plots.variants(mels, data.frame_s, texts, rows["clip"].iat[0], style)
 
 
-def _brief(parameters: str) -> str:
-    items = json.loads(parameters).items()
-    return ", ".join(f"{key} {value:.3g}" for key, value in items if key != "noise_seed") or " "
+def brief(parameters: str) -> str:
+    """Return the parameters of a variant, as JSON, in words with units; "as played" for none."""
+    values = json.loads(parameters)
+    words = {
+        "snr_db": lambda x: f"signal-to-noise {x:.1f} dB",
+        "shift": lambda x: f"by {percent(x)} of the clip",
+        "rate": lambda x: f"{x:.2f} times as fast",
+        "pitch_semitones": lambda x: f"{_signed(x, 2)} semitones",
+        "rate_hz": lambda x: f"sampled at {x / 1000:.1f} kHz",
+        "gain_db": lambda x: f"{_signed(x, 1)} dB",
+        "margin": lambda x: f"separation margin {x:.2f}",
+    }
+    known = [write(values[key]) for key, write in words.items() if key in values]
+    return ", ".join(known) or "as played"
+
+
+def _signed(value: float, digits: int) -> str:
+    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 # --- Timeline of a scanner run --------------------------------------------------------------------
@@ -115,8 +135,8 @@ def _run_to_show(settings: Data, data: PreparedSet) -> pd.DataFrame | None:
 
 
 def _draw_timeline(
-    trained: TrainedNetwork, data: PreparedSet, trials: pd.DataFrame, path: Path
-) -> Path:
+    trained: TrainedNetwork, data: PreparedSet, trials: pd.DataFrame, style: FigureStyle
+) -> Figure:
     row_of = data.row_of_clip()
     probability_of = {
         clip: clip_volumes(trained.network, data.row_features(row_of[clip]), trained.hop_frames)[0]
@@ -125,4 +145,4 @@ def _draw_timeline(
     probability = on_grid(trials, probability_of, n_volumes(len(trials) - 1))
     first = trials.iloc[0]
     title = f"{TASK[first['split']]} run {first['run']}"
-    return plotting.save(timeline(probability, trials, trained.classes, title), path)
+    return timeline(probability, trials, trained.classes, title, style)

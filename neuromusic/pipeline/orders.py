@@ -5,13 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from neuromusic.core.files import as_path
 from neuromusic.core.outputs import Step, check_target
+from neuromusic.core.plan import Work
 from neuromusic.core.records import arguments, hash_inputs
 from neuromusic.design import events, orders
 from neuromusic.design.orders import ORDER_FILES, Order
 from neuromusic.stimuli.clips import find_clips
 
 log = logging.getLogger(__name__)
+
+WORK = Work("two order files", 1.0, 100_000)
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,9 @@ def check_orders(
     return OrderCheck(agreements, mismatches)
 
 
-def rebuild_orders(bids: str | Path, *, out: str | Path) -> tuple[Order, Order]:
+def rebuild_orders(
+    bids: str | Path, *, out: str | Path, overwrite: bool = False
+) -> tuple[Order, Order]:
     """Rebuild both order files from the events of a BIDS dataset.
 
     Parameters
@@ -88,6 +94,8 @@ def rebuild_orders(bids: str | Path, *, out: str | Path) -> tuple[Order, Order]:
         BIDS dataset with the events of all runs of at least one subject.
     out : str or Path
         Output directory, with ``ExpTrnOrder.mat`` and ``ExpValOrder.mat``.
+    overwrite : bool
+        Replace order files in ``out`` that were rebuilt from other events.
 
     Returns
     -------
@@ -98,7 +106,7 @@ def rebuild_orders(bids: str | Path, *, out: str | Path) -> tuple[Order, Order]:
     ------
     InputError
         If runs are missing, two subjects were presented different clips, or ``out`` contains
-        something else.
+        something else or other order files.
 
     Examples
     --------
@@ -107,17 +115,23 @@ def rebuild_orders(bids: str | Path, *, out: str | Path) -> tuple[Order, Order]:
     >>> test.split, test.n_trials
     ('test', 40)
     """
-    bids, out = Path(bids), Path(out)
+    bids, out = as_path(bids), as_path(out)
     command = "orders from-bids"
     check_target(out, command)
     pair = events.orders_from_bids(bids)
     settings, places = arguments(bids=bids)
     inputs = hash_inputs(file.path for file in events.find_events(bids))
-    _write_orders(pair, Step(command, out, settings, inputs, places, function="rebuild_orders"))
+    step = Step(
+        command, out, settings, inputs, places, function="rebuild_orders", overwrite=overwrite,
+        work=WORK,
+    )  # fmt: skip
+    _write_orders(pair, step)
     return pair
 
 
-def design_orders(clips: str | Path, *, out: str | Path, seed: int = 0) -> tuple[Order, Order]:
+def design_orders(
+    clips: str | Path, *, out: str | Path, seed: int = 0, overwrite: bool = False
+) -> tuple[Order, Order]:
     """Design order files for the clips in a folder, following the published design.
 
     48 + 6 clips per genre give 12 training runs of 40 trials and 6 test runs of 10 clips, each
@@ -131,6 +145,8 @@ def design_orders(clips: str | Path, *, out: str | Path, seed: int = 0) -> tuple
         Output directory, with ``ExpTrnOrder.mat`` and ``ExpValOrder.mat``.
     seed : int
         Seed of the random order.
+    overwrite : bool
+        Replace order files in ``out`` that were designed with another seed or for other clips.
 
     Returns
     -------
@@ -141,7 +157,7 @@ def design_orders(clips: str | Path, *, out: str | Path, seed: int = 0) -> tuple
     ------
     InputError
         If a file is not named as a clip, a genre has fewer than 2 clips, or ``out`` contains
-        something else.
+        something else or other order files.
 
     Examples
     --------
@@ -152,14 +168,18 @@ def design_orders(clips: str | Path, *, out: str | Path, seed: int = 0) -> tuple
     >>> test
     Order('test', 1 run x 40 trials, 10 unique clips)
     """
-    clips, out = Path(clips), Path(out)
+    clips, out = as_path(clips), as_path(out)
     command = "orders design"
     check_target(out, command)
     files = find_clips(clips)
     pair = orders.design_orders(sorted(files), seed)
     settings, places = arguments(clips=clips, seed=seed)
     inputs: Mapping[str, str] = hash_inputs(files.values())
-    _write_orders(pair, Step(command, out, settings, inputs, places, function="design_orders"))
+    step = Step(
+        command, out, settings, inputs, places, function="design_orders", overwrite=overwrite,
+        work=WORK,
+    )  # fmt: skip
+    _write_orders(pair, step)
     n_used = sum(order.n_clips for order in pair)
     log.info("%d of %d clips are used; the others do not fill a whole run", n_used, len(files))
     return pair

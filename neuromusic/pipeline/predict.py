@@ -3,14 +3,21 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from neuromusic.evaluation.predict import predict_files, prediction_table
+from neuromusic.core.files import as_path
+from neuromusic.evaluation.predict import predict_windows, prediction_table
+from neuromusic.models.inference import pool_windows
+from neuromusic.stimuli.channels import Channel
 from neuromusic.training.trained import TrainedNetwork, as_network
 
 
 def predict(
-    network: TrainedNetwork | Path | str, files: Sequence[Path | str] | Path | str
+    network: TrainedNetwork | Path | str,
+    files: Sequence[Path | str] | Path | str,
+    *,
+    channel: Channel | None = None,
 ) -> pd.DataFrame:
     """Predict the genres of sound files of any format, length and sampling rate.
 
@@ -22,12 +29,15 @@ def predict(
         A network that was trained on sound, or its directory.
     files : str, Path or sequence of them
         Sound files.
+    channel : {"mix", "left", "right"}, optional
+        Which channel of the sounds the network hears; by default the one it was trained on.
 
     Returns
     -------
     pandas.DataFrame
         One row per file: file, predicted genre, its probability, and one column per genre with the
-        genre's probability.
+        genre's probability. ``table.attrs["windows"]`` is the number of windows of each file over
+        which its probabilities are pooled.
 
     Raises
     ------
@@ -44,8 +54,11 @@ def predict(
     >>> round(float(table.iloc[0, 3:].sum()), 6)
     1.0
     """
-    paths = [Path(file) for file in ([files] if isinstance(files, str | Path) else files)]
-    trained = as_network(network)
-    log_p = predict_files(paths, trained)
+    paths = [as_path(file) for file in ([files] if isinstance(files, str | Path) else files)]
+    trained = as_network(network, channel)
+    windows = predict_windows(paths, trained)
     names = pd.DataFrame({"file": [str(path) for path in paths]})
-    return prediction_table(names, log_p, trained.classes)
+    log_p = np.stack([pool_windows(each) for each in windows])
+    table = prediction_table(names, log_p, trained.classes)
+    table.attrs["windows"] = [len(each) for each in windows]
+    return table

@@ -18,18 +18,17 @@ import torch
 from safetensors import safe_open
 
 import neuromusic
-from neuromusic.core.errors import InputError
+from neuromusic.core.errors import InputError, listed
 from neuromusic.core.progress import track
 from neuromusic.core.records import RECORD, places_of
-from neuromusic.training.trained import LAST, SECONDS, WEIGHTS
+from neuromusic.training.trained import LAST, SECONDS, WEIGHTS, as_network, load_network
 
 log = logging.getLogger(__name__)
 
-# Public functions whose files depend only on what their records contain. Not among them: order
-# files, which contain the time at which they were written.
+# Public functions whose files depend only on what their records contain.
 REPEATABLE = (
-    "cut_clips", "make_lists", "make_file_lists", "prepare", "prepare_features", "train",
-    "confusions", "export", "simulate", "encode", "encode_sounds",
+    "rebuild_orders", "design_orders", "cut_clips", "make_lists", "make_file_lists", "prepare",
+    "prepare_features", "train", "confusions", "export", "simulate", "encode", "encode_sounds",
 )  # fmt: skip
 TIMED = (LAST, SECONDS)  # contain how long epochs took, so they differ each time
 
@@ -57,7 +56,7 @@ def is_reproduced(directory: Path, record: dict[str, Any]) -> bool:
     log.info("%s repeated: %d of %d files are identical", directory, n_same, len(compared))
     timed = [name for name in names if name in TIMED]
     if timed:
-        log.info("  not compared, because they contain times: %s", ", ".join(timed))
+        log.info("  not compared, because they contain times: %s", listed(timed))
     if differences:
         _log_differences(differences, record)
     return not differences
@@ -114,6 +113,10 @@ def repeated_call(
                 f"{directory}: cannot be repeated, because its record does not contain "
                 f"{parameter.name}; it was made by an older version"
             )
+    if "network" in arguments and "channel" not in arguments:  # the network hears a channel
+        heard = load_network(arguments["network"])
+        if heard.meta.source == "audio":
+            arguments["network"] = as_network(heard, values.get("channel", "mix"))
     return function, arguments
 
 

@@ -4,10 +4,9 @@ import logging
 from pathlib import Path
 from typing import Any, Literal
 
-from neuromusic.core.errors import InputError
-from neuromusic.core.files import read_json, sha256
+from neuromusic.core.errors import DryRun, InputError
+from neuromusic.core.figures import FigureStyle
 from neuromusic.core.parallel import Machine, available_cores
-from neuromusic.core.records import read_record, record_hash
 from neuromusic.features.prepared import PreparedSet
 from neuromusic.models.registry import model_entry
 from neuromusic.pipeline.evaluate import evaluate
@@ -18,7 +17,7 @@ from neuromusic.pipeline.train import train
 from neuromusic.stimuli.corpora import Corpus
 from neuromusic.training.build import check_one_device
 from neuromusic.training.config import Config, Paths, as_config
-from neuromusic.training.trained import SCORES_RECORD, WEIGHTS, TrainedNetwork
+from neuromusic.training.devices import check_devices
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +25,11 @@ Source = Literal["clips", "folder", "features"]
 
 
 def run(
-    config: Config | Path | str | dict[str, Any], *, workers: int | None = None
+    config: Config | Path | str | dict[str, Any],
+    *,
+    workers: int | None = None,
+    overwrite: bool = False,
+    figures: FigureStyle = FigureStyle(),  # noqa: B008  # immutable
 ) -> dict[str, Any]:
     """Run all steps of an experiment; steps whose output is up to date are skipped.
 
@@ -41,6 +44,10 @@ def run(
         Settings: a `Config`, a TOML file, a dictionary, or the name of a model.
     workers : int, optional
         Number of processes; one per available core by default.
+    overwrite : bool
+        Replace the output of steps that were made with other settings or from other files.
+    figures : FigureStyle
+        Formats and width of the figures.
 
     Returns
     -------
@@ -64,13 +71,26 @@ def run(
     """
     config = as_config(config)
     check_one_device(config, "run")
+    check_devices(config.train)
+    model_entry(config.model.name)  # raises if there is no such model
     source = _source(config.paths)
     out = Path(config.paths.out)
-    prepared = _prepare(config, source, out, Machine(workers or available_cores()))
-    network = train(config, prepared, out=out / "run", resume=True)
-    scores = _scores(network, prepared)
-    if source == "clips":
-        export(network, out / "run_dataset", out=out / "export")
+    machine = Machine(workers or available_cores())
+    steps = ["lists", "features", "training", "scores", "export"]
+    try:
+        lists = None if source == "features" else _make_lists(config, source, out, overwrite)
+        del steps[0]
+        prepared = _prepare(config, lists, out, machine, overwrite)
+        del steps[0]
+        network = train(config, prepared, out=out / "run", resume=True, overwrite=overwrite)
+        del steps[0]
+        scores = evaluate(network, overwrite=overwrite, figures=figures)
+        del steps[0]
+        if source == "clips":
+            export(network, out / "run_dataset", out=out / "export", overwrite=overwrite)
+    except DryRun as report:
+        later = steps[1:] if source == "clips" else steps[1:-1]
+        raise DryRun(f"{report}\nthen           {', '.join(later) or 'nothing'}") from None
     return scores
 
 
@@ -86,53 +106,42 @@ def _source(paths: Paths) -> Source:
     return given[0]
 
 
-def _prepare(config: Config, source: Source, out: Path, machine: Machine) -> PreparedSet:
-    """Make the lists, if the input is sound, and the prepared set."""
+def _make_lists(config: Config, source: Source, out: Path, overwrite: bool) -> Path:
+    paths, lists = config.paths, out / "run_dataset"
+    if source == "clips":
+        return make_lists(
+            train_order=paths.train_order, test_order=paths.test_order, clips=paths.clips,
+            out=lists, overwrite=overwrite,
+        )  # fmt: skip
+    return make_file_lists(
+        Corpus("folder", Path(paths.folder)),
+        out=lists,
+        split=paths.split,
+        seed=config.train.seed,
+        clip_s=paths.clip_s,
+        overwrite=overwrite,
+    )
+
+
+def _prepare(
+    config: Config, lists: Path | None, out: Path, machine: Machine, overwrite: bool
+) -> PreparedSet:
+    """Make the prepared set, from precomputed features if there are no lists."""
     paths, front_end = config.paths, config.data.front_end
-    if source == "features":
+    if lists is None:
         return prepare_features(
             paths.features,
             out=out / "prepared",
             test=paths.test_features or None,
             front_end=front_end,
+            overwrite=overwrite,
         )
     return prepare(
-        _make_lists(config, source, out / "run_dataset"),
+        lists,
         out=out / "prepared",
         front_end=front_end,
         waves=model_entry(config.model.name).input == "wave",
         seed=config.train.seed,
         machine=machine,
+        overwrite=overwrite,
     )
-
-
-def _make_lists(config: Config, source: Source, out: Path) -> Path:
-    paths = config.paths
-    if source == "clips":
-        return make_lists(
-            train_order=paths.train_order, test_order=paths.test_order, clips=paths.clips, out=out
-        )
-    return make_file_lists(
-        Corpus("folder", Path(paths.folder)),
-        out=out,
-        split=paths.split,
-        seed=config.train.seed,
-        clip_s=paths.clip_s,
-    )
-
-
-def _scores(network: TrainedNetwork, prepared: PreparedSet) -> dict[str, Any]:
-    """Return the scores; evaluate the network unless its scores are up to date."""
-    if not _is_scored(network.directory, prepared.directory):
-        return evaluate(network)
-    file = network.directory / "evaluation.json"
-    log.info("%s is up to date: the network and the prepared set are unchanged", file)
-    scores: dict[str, Any] = read_json(file, "delete it to evaluate again")
-    return scores
-
-
-def _is_scored(network: Path, prepared: Path) -> bool:
-    """Return whether the scores of a network are those of its weights on this prepared set."""
-    record = read_record(network, SCORES_RECORD)
-    inputs = {"network": sha256(network / WEIGHTS), "prepared": record_hash(prepared)}
-    return record is not None and record["inputs"] == inputs

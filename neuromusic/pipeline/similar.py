@@ -6,15 +6,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from neuromusic.core.errors import InputError, did_you_mean
-from neuromusic.core.files import sha256
+from neuromusic.core import plan
+from neuromusic.core.errors import InputError, did_you_mean, listed
+from neuromusic.core.files import as_path, sha256
 from neuromusic.evaluation.similarity import (
+    Index,
     clip_vector,
     load_index,
     nearest,
     update_index,
 )
+from neuromusic.fmri.activations import stage_units
 from neuromusic.stimuli import audio
+from neuromusic.stimuli.channels import channel_setting
+from neuromusic.stimuli.clips import find_sounds
+from neuromusic.stimuli.corpora.checks import check_complete
 from neuromusic.training.trained import WEIGHTS, TrainedNetwork, as_network, best_device
 
 log = logging.getLogger(__name__)
@@ -28,6 +34,7 @@ def similar(
     k: int = 10,
     stage: str | None = None,
     index: Path | str | None = None,
+    overwrite: bool = False,
 ) -> pd.DataFrame:
     """Find the sound files to which a network responds most similarly to a clip.
 
@@ -48,6 +55,8 @@ def similar(
         Stage whose activations are compared; the last one by default.
     index : str or Path, optional
         File of the index; ``index-STAGE.npz`` in the network's directory by default.
+    overwrite : bool
+        Replace ``index`` if it is the index of another network or stage, or no index.
 
     Returns
     -------
@@ -57,8 +66,8 @@ def similar(
     Raises
     ------
     InputError
-        If the network was trained on precomputed features, the stage does not exist, or there are
-        no files with sound.
+        If the network was trained on precomputed features, the stage does not exist, there are no
+        files with sound, or ``index`` is something else.
 
     Examples
     --------
@@ -67,15 +76,20 @@ def similar(
     >>> table["file"][0], round(float(table["similarity"][0]), 3)
     ('clips/blues.00000_15s.wav', 1.0)
     """
-    clip, among = Path(clip), Path(among)
+    clip, among = as_path(clip), as_path(among)
     trained = as_network(network)
     trained.check_takes_sound()
     stage = _stage(trained, stage)
     files = _sound_files(among)
     audio.duration_s(clip)  # raises before the long computation if the clip cannot be read
+    target = trained.directory / f"index-{stage}.npz" if index is None else as_path(index)
+    weights = sha256(trained.directory / WEIGHTS)
+    heard = "".join(f" {name}" for name in channel_setting(trained.meta.channel).values())
+    stored = load_index(target, f"{weights}{heard}", stage)
+    if index is not None:
+        _check_index(target, stored, overwrite)
+    plan.begin(target, _work(stored, trained, len(files)), files)
     trained.network.to(best_device())
-    target = trained.directory / f"index-{stage}.npz" if index is None else Path(index)
-    stored = load_index(target, sha256(trained.directory / WEIGHTS), stage)
     hashes, n_computed = update_index(stored, trained, files, target)
     n_stored = len(hashes) - n_computed
     log.info("computed %d clips, %d were in %s", n_computed, n_stored, target)
@@ -103,16 +117,36 @@ def _stage(trained: TrainedNetwork, stage: str | None) -> str:
     if stage not in names:
         raise InputError(
             f"stage={stage!r}: is not a stage of {trained.config.model.name}, which has "
-            f"{', '.join(names)}{did_you_mean(stage, names)}"
+            f"{listed(names)}{did_you_mean(stage, names)}"
         )
     return stage
 
 
+def _check_index(path: Path, stored: Index, overwrite: bool) -> None:
+    """Raise InputError if a file that is no index of this network and stage would be replaced."""
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{path}: there is no directory {path.parent}; make it first")
+    if path.exists() and not stored.vectors and not overwrite:
+        raise InputError(
+            f"{path}: is not an index of stage {stored.stage} of this network; choose another "
+            "index, or replace it with overwrite=True (--overwrite)"
+        )
+
+
+def _work(stored: Index, trained: TrainedNetwork, n_files: int) -> plan.Work:
+    n_units = stage_units(trained.network)[stored.stage]
+    return plan.Work(
+        f"stage {stored.stage} of {trained.config.model.name} for those of {n_files} sounds that "
+        "are not in the index",
+        None,
+        4 * n_units * (n_files + len(stored.vectors)),
+    )
+
+
 def _sound_files(folder: Path) -> list[Path]:
     """Return the sound files in a folder, sorted; raise InputError if there are none."""
-    if not folder.is_dir():
-        raise InputError(f"{folder}: no such directory; expected a folder of sound files")
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in audio.SUFFIXES)
-    if not files:
+    found = find_sounds(folder)
+    check_complete(found)
+    if not found.files:
         raise InputError(f"{folder}: contains no sound files ({', '.join(audio.SUFFIXES)})")
-    return files
+    return found.files

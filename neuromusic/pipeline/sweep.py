@@ -1,35 +1,49 @@
 """Search for settings: train trials until the requested number is finished."""
 
 import contextlib
-import glob
-import json
 import logging
 import math
 import os
-import platform
-import shutil
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 import optuna
+import pandas as pd
 from optuna.exceptions import StorageInternalError, UpdateFinishedTrialError
 from optuna.trial import TrialState
 
-from neuromusic.core import plotting
+from neuromusic.core import plan
 from neuromusic.core.errors import InputError
-from neuromusic.core.files import read_json, read_table, sha256, write_text
-from neuromusic.core.outputs import add_resume_note, is_alive
+from neuromusic.core.figures import FORMATS, FigureStyle, save
+from neuromusic.core.files import as_path, sha256
+from neuromusic.core.outputs import add_resume_note
 from neuromusic.core.progress import epoch_bars, epoch_text
-from neuromusic.core.records import RECORD, read_record, record, write_record
-from neuromusic.evaluation import plots
+from neuromusic.core.records import (
+    record,
+    write_record,
+)
+from neuromusic.core.tables import read_table
+from neuromusic.evaluation import training_plots
 from neuromusic.features.prepared import PreparedSet, as_prepared
+from neuromusic.models.network import Network
+from neuromusic.pipeline.sweep_directory import (
+    BEST,
+    FIGURE,
+    STARTED_WITH,
+    TABLE,
+    begin_directory,
+    check_directory,
+    private_directory,
+    write_texts,
+)
 from neuromusic.pipeline.train import fit_tracked
+from neuromusic.training.build import check_one_device
 from neuromusic.training.config import Config, as_config
+from neuromusic.training.devices import check_devices
+from neuromusic.training.estimates import training_work
 from neuromusic.training.fit import Advance
 from neuromusic.training.search import (
     best_config,
@@ -40,12 +54,13 @@ from neuromusic.training.search import (
     trial_table,
     with_values,
 )
-from neuromusic.training.trained import LAST, METRICS, kept_epoch
+from neuromusic.training.trained import LAST, METRICS, WEIGHTS, kept_epoch
 from neuromusic.training.trials import (
     ATTEMPT,
     FINISHED,
     Search,
     claim,
+    expand_home,
     fail,
     fail_dead_trials,
     fill_slots,
@@ -57,12 +72,6 @@ from neuromusic.training.trials import (
 log = logging.getLogger(__name__)
 
 POLL_S = 1.0  # how often to check whether a trial is waiting
-BEST = "best.toml"
-TABLE = "trials.tsv"
-FIGURE = "history.png"
-STARTED_WITH = "sweep.json"
-# What the directory of a sweep may contain; a database may be in it too.
-FILE_PATTERNS = ("trial-*", BEST, TABLE, FIGURE, STARTED_WITH, RECORD, "*.db*", ".*")
 
 
 def sweep(
@@ -73,6 +82,8 @@ def sweep(
     trials: int,
     study: str,
     out: Path | str,
+    overwrite: bool = False,
+    figures: FigureStyle = FigureStyle(),  # noqa: B008  # immutable
 ) -> Path:
     """Search for settings.
 
@@ -95,6 +106,10 @@ def sweep(
     out : str or Path
         Output directory: one network per trial ("trial-0000" and so on), the table of the trials
         ("trials.tsv"), a figure ("history.png") and the best settings ("best.toml").
+    overwrite : bool
+        If ``out`` or the study was started with other settings, remove both and start anew.
+    figures : FigureStyle
+        Formats and width of the figure.
 
     Returns
     -------
@@ -118,18 +133,23 @@ def sweep(
     >>> best.name
     'best.toml'
     """
-    config, data, out = as_config(config), as_prepared(prepared), Path(out)
-    check_sweep(config, data)
+    config, out, storage = as_config(config), as_path(out), expand_home(storage)
+    check_one_device(config, "sweep")
+    check_devices(config.train)
+    data = as_prepared(prepared)
+    network = check_sweep(config, data)
     common = common_settings(config, data)
+    check_directory(out, study, common, overwrite)
+    plan.begin(out, _work(config, network, trials), [data.directory], plan.size_of(out))
     database = open_storage(storage)
     with _naming_a_failed_database(storage):
-        opened = open_study(database, study, config, common)
-        _begin_directory(out, study, common)
-        search = Search(config, data, out, trials, database, opened)
+        opened = open_study(database, study, config, common, overwrite)
+        begin_directory(out, study, common, overwrite)
+        search = Search(config, data, out, trials, database, opened, overwrite)
         note = f"finished epochs and trials are kept in {out}; the same command continues"
         with add_resume_note(out, out, note):
             _work_with_bars(search)
-        _write_results(search)
+        _write_results(search, figures)
     _write_record(search, study, common)
     return out / BEST
 
@@ -143,6 +163,15 @@ def _naming_a_failed_database(url: str) -> Iterator[None]:
         raise InputError(
             f"storage={url!r}: failed ({reason}); start the sweep again, nothing is lost"
         ) from None
+
+
+def _work(config: Config, network: Network, n_trials: int) -> plan.Work:
+    one = training_work(config, network)
+    assert one.seconds is not None
+    return plan.Work(
+        f"{n_trials} trainings such as {one.computes}", n_trials * one.seconds,
+        n_trials * one.disk_bytes,
+    )  # fmt: skip
 
 
 # --- Training -------------------------------------------------------------------------------------
@@ -238,64 +267,19 @@ def _result(
             warnings.filterwarnings("ignore", message="The reported value is ignored")
             config = with_values(search.config, suggest(trial, search.config.sweep.space))
             if (out / LAST).is_file():
-                for row in read_table(out / METRICS, sep=",").to_dict("records"):
+                for row in read_table(out / METRICS).to_dict("records"):
                     report({str(key): value for key, value in row.items()})
-            fit_tracked(config, search.data, out, True, report)
-            value = kept_epoch(read_table(out / METRICS, sep=","))[metric]
+            fit_tracked(config, search.data, out, True, search.overwrite, report)
+            value = kept_epoch(read_table(out / METRICS))[metric]
     except optuna.TrialPruned:
         return TrialState.PRUNED, None
     return TrialState.COMPLETE, [value]
 
 
-# --- The directory of a sweep ---------------------------------------------------------------------
+# --- Results --------------------------------------------------------------------------------------
 
 
-def _begin_directory(out: Path, study: str, common: dict[str, Any]) -> None:
-    """Make the directory of a sweep; raise InputError if it contains anything else."""
-    content = {"study": study, **common}
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out}: is a file; out must name a directory")
-    if out.is_dir():
-        others = [
-            path.name
-            for path in out.iterdir()
-            if not any(fnmatch(path.name, pattern) for pattern in FILE_PATTERNS)
-        ]
-        command = (read_record(out) or {}).get("command", "sweep")
-        try:
-            old = read_json(out / STARTED_WITH, "choose another directory for out")
-        except FileNotFoundError:
-            old = content
-        if others or command != "sweep" or old != content:
-            raise InputError(
-                f"{out}: contains something else; choose another directory for out, or move that "
-                "one away"
-            )
-    out.mkdir(parents=True, exist_ok=True)
-    _write_texts(out, {STARTED_WITH: json.dumps(content, indent=2) + "\n"})
-
-
-def _private_directory(out: Path) -> tempfile.TemporaryDirectory[str]:
-    """Return a directory in ``out`` for this process alone, as several may write the same file.
-
-    Those left behind by killed processes of this machine are removed.
-    """
-    prefix = f".{platform.node()}-"
-    for orphan in out.glob(f"{glob.escape(prefix)}*-*"):
-        pid = orphan.name.removeprefix(prefix).split("-")[0]
-        if pid.isdigit() and int(pid) != os.getpid() and not is_alive(int(pid)):
-            shutil.rmtree(orphan, ignore_errors=True)
-    return tempfile.TemporaryDirectory(prefix=f"{prefix}{os.getpid()}-", dir=out)
-
-
-def _write_texts(out: Path, texts: dict[str, str]) -> None:
-    with _private_directory(out) as private:
-        for name, text in texts.items():
-            write_text(Path(private, name), text)
-            os.replace(Path(private, name), out / name)
-
-
-def _write_results(search: Search) -> None:
+def _write_results(search: Search, style: FigureStyle) -> None:
     """Write the table, the best settings and the figure; log the best trial."""
     table = trial_table(search)
     metric = search.config.sweep.metric
@@ -303,10 +287,8 @@ def _write_results(search: Search) -> None:
     texts = {TABLE: table.to_csv(sep="\t", index=False, na_rep="n/a", float_format="%.6g")}
     if best is not None:
         texts[BEST] = best.to_toml()
-    _write_texts(search.out, texts)
-    with _private_directory(search.out) as private:
-        figure = plots.history(table, metric, metric == "valid_loss")
-        os.replace(plotting.save(figure, Path(private, FIGURE)), search.out / FIGURE)
+    write_texts(search.out, texts)
+    drawn = _draw_history(search, table, style)
     n_pruned = int((table["state"] == "pruned").sum())
     log.info("%d trials trained to the end, %d stopped early", len(table) - n_pruned, n_pruned)
     if best is None:
@@ -318,7 +300,21 @@ def _write_results(search: Search) -> None:
     log.info(
         "best: trial %d with %s %.4f in %s", first["trial"], metric, first[metric], first["run"]
     )
-    log.info("wrote %s, %s and %s", search.out / BEST, TABLE, FIGURE)
+    log.info("wrote %s, %s and %s", search.out / BEST, TABLE, ", ".join(drawn))
+
+
+def _draw_history(search: Search, table: pd.DataFrame, style: FigureStyle) -> list[str]:
+    """Draw the trials and return the names of the files; those in other formats are removed."""
+    metric = search.config.sweep.metric
+    names = style.names(FIGURE)
+    with private_directory(search.out) as private:
+        figure = training_plots.history(table, metric, metric == "valid_loss", style)
+        for path in save(figure, Path(private, FIGURE), style):
+            os.replace(path, search.out / path.name)
+    for form in FORMATS:
+        if f"{FIGURE}.{form}" not in names:
+            (search.out / f"{FIGURE}.{form}").unlink(missing_ok=True)
+    return names
 
 
 def _write_record(search: Search, study: str, common: dict[str, Any]) -> None:
@@ -326,6 +322,7 @@ def _write_record(search: Search, study: str, common: dict[str, Any]) -> None:
     settings = {"study": study, "trials": search.n_trials, **common}
     places = {"prepared": search.data.directory}
     content = record("sweep", settings, {"prepared": common["prepared"]}, places=places)
-    names = (TABLE, FIGURE, STARTED_WITH, BEST)
-    outputs = {name: sha256(out / name) for name in names if (out / name).is_file()}
+    names = (TABLE, *(f"{FIGURE}.{form}" for form in FORMATS), STARTED_WITH, BEST)
+    files = [out / name for name in names] + sorted(out.glob(f"trial-*/{WEIGHTS}"))
+    outputs = {path.relative_to(out).as_posix(): sha256(path) for path in files if path.is_file()}
     write_record(out, content | {"function": "sweep", "outputs": outputs})

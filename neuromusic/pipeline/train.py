@@ -9,14 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromusic.core.errors import need_package
-from neuromusic.core.files import read_table
+from neuromusic.core.figures import FigureStyle
+from neuromusic.core.files import as_path
 from neuromusic.core.outputs import add_resume_note, locked
+from neuromusic.core.plan import is_dry_run
 from neuromusic.core.progress import epoch_bars, epoch_text
-from neuromusic.evaluation import plots
+from neuromusic.core.tables import read_table
+from neuromusic.evaluation import plots, training_plots
 from neuromusic.evaluation.metrics import confusion_matrix
 from neuromusic.evaluation.scores import score_rows
 from neuromusic.features.prepared import PreparedSet, as_prepared
 from neuromusic.training.config import Config, as_config
+from neuromusic.training.devices import check_devices
 from neuromusic.training.fit import Advance, fit, is_helper
 from neuromusic.training.selection import labels, select
 from neuromusic.training.trackers import Tracker
@@ -31,6 +35,7 @@ def train(
     *,
     out: str | Path,
     resume: bool = False,
+    overwrite: bool = False,
 ) -> TrainedNetwork:
     """Train a network on a prepared set.
 
@@ -51,6 +56,8 @@ def train(
     resume : bool
         Continue an unfinished training in ``out``. On the same machine it ends in the same weights,
         bit for bit, as if it had not been interrupted.
+    overwrite : bool
+        Replace everything in ``out`` if it contains another training, finished or not.
 
     Returns
     -------
@@ -60,9 +67,9 @@ def train(
     Raises
     ------
     InputError
-        If the settings ask for another front end than the set has, or for windows longer than its
-        clips; if the loss becomes NaN; if ``out`` contains something else, or an unfinished
-        training and ``resume`` is False.
+        If the settings ask for a device that does not exist, for another front end than the set
+        has, or for windows longer than its clips; if the loss becomes NaN; if ``out`` contains
+        something else, another training, or an unfinished one and ``resume`` is False.
 
     Examples
     --------
@@ -73,20 +80,25 @@ def train(
     >>> network.config.model.name, [stage.name for stage in network.network.stages]
     ('cortex-z', ['A1', 'belt', 'PB', 'T2T3', 'GRU'])
     """
-    config, data, out = as_config(config), as_prepared(prepared), Path(out)
+    config, out = as_config(config), as_path(out)
+    check_devices(config.train)
+    data = as_prepared(prepared)
     helper = is_helper(config)
     name = config.model.name
     how = "with the same command" if resume else "with resume=True (neuromusic train --resume)"
     note = f"the finished epochs are kept in {out}; continue the training {how}"
-    with epoch_bars({f"train {name}": config.train.epochs}, disable=helper) as update:
+    with epoch_bars(
+        {f"train {name}": config.train.epochs}, disable=helper or is_dry_run()
+    ) as update:
 
         def advance(row: dict[str, float]) -> None:
             update(f"train {name}", row["epoch"], f"train {epoch_text(row)}")
 
         # With several devices the other processes work in the same directory.
-        exclusive = contextlib.nullcontext() if helper else locked(out)
+        shared = helper or is_dry_run()
+        exclusive = contextlib.nullcontext() if shared else locked(out)
         with exclusive, add_resume_note(out, out / LAST, note):
-            is_new = fit_tracked(config, data, out, resume, advance)
+            is_new = fit_tracked(config, data, out, resume, overwrite, advance)
     if helper:
         raise SystemExit(0)  # only the first process continues
     log.info("wrote %s" if is_new else "%s is up to date: its settings are unchanged", out)
@@ -94,7 +106,7 @@ def train(
 
 
 def fit_tracked(
-    config: Config, data: PreparedSet, out: Path, resume: bool, advance: Advance
+    config: Config, data: PreparedSet, out: Path, resume: bool, overwrite: bool, advance: Advance
 ) -> bool:
     """Train as `training.fit.fit` does, and report to the trackers that the settings name.
 
@@ -106,7 +118,7 @@ def fit_tracked(
     if settings.wandb != "off":
         need_package("wandb", "track")
     if not settings.tensorboard and settings.wandb == "off":
-        return fit(config, data, out, resume, advance)
+        return fit(config, data, out, resume, overwrite, advance)
     tracker = Tracker(config, out)
 
     def report(row: dict[str, float]) -> None:
@@ -114,7 +126,7 @@ def fit_tracked(
         advance(row)
 
     with contextlib.closing(tracker):
-        is_new = fit(config, data, out, resume, report)
+        is_new = fit(config, data, out, resume, overwrite, report)
         if tracker.n_written:
             _track_figures(tracker, config, data, out)
     return is_new
@@ -124,8 +136,11 @@ def _track_figures(tracker: Tracker, config: Config, data: PreparedSet, out: Pat
     matrix = valid_confusion(out, data)
     if matrix is not None:
         title = f"{config.model.name}, validation clips"
-        tracker.add_figure("confusion of the validation clips", plots.confusion(*matrix, title))
-    tracker.add_figure("learning curves", plots.learning_curves(read_table(out / METRICS, sep=",")))
+        figure = plots.confusion(*matrix, title, FigureStyle())
+        tracker.add_figure("confusion of the validation clips", figure)
+    metrics = read_table(out / METRICS)
+    figure = training_plots.learning_curves(metrics, config.model.name, FigureStyle())
+    tracker.add_figure("learning curves", figure)
 
 
 def valid_confusion(

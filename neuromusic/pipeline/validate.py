@@ -1,10 +1,13 @@
 """Check a set of sound files: which are missing, corrupt, short or duplicate."""
 
+from neuromusic.stimuli.channels import Channel, check_channel
 from neuromusic.stimuli.corpora import Corpus
 from neuromusic.stimuli.corpora.checks import Problem
 
 
-def validate_sounds(corpus: Corpus, *, least_s: float = 15.0) -> list[Problem]:
+def validate_sounds(
+    corpus: Corpus, *, least_s: float = 15.0, channel: Channel = "mix"
+) -> list[Problem]:
     """Decode every file of a corpus; return those with a problem.
 
     Parameters
@@ -13,6 +16,8 @@ def validate_sounds(corpus: Corpus, *, least_s: float = 15.0) -> list[Problem]:
         The sound files.
     least_s : float
         Files shorter than this are reported, in s.
+    channel : {"mix", "left", "right"}
+        Which channel of the sounds is used: their mean, or the first or second one.
 
     Returns
     -------
@@ -22,7 +27,8 @@ def validate_sounds(corpus: Corpus, *, least_s: float = 15.0) -> list[Problem]:
     Raises
     ------
     InputError
-        If the corpus has no files or its table of tracks cannot be read.
+        If ``channel`` is something else, the corpus has no files, or its table of tracks cannot be
+        read.
 
     Examples
     --------
@@ -30,4 +36,5 @@ def validate_sounds(corpus: Corpus, *, least_s: float = 15.0) -> list[Problem]:
     >>> nm.validate_sounds(nm.Corpus("folder", "genres"))
     []
     """
-    return corpus.validate(least_s)
+    check_channel(channel)
+    return corpus.validate(least_s, channel)

@@ -11,26 +11,33 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, Literal
 
-from neuromusic.core.errors import InputError
-from neuromusic.core.files import sha256
+from neuromusic.core.errors import InputError, printable
+from neuromusic.core.files import as_path, read_npz, sha256
+from neuromusic.core.folders import find_files
 from neuromusic.core.progress import track
 from neuromusic.core.records import RECORD, places_of, read_plain_json, record_hash
-from neuromusic.training.trained import WEIGHTS
+from neuromusic.training.trained import TRACKER_FOLDERS, WEIGHTS
 
 log = logging.getLogger(__name__)
 
-RECORDS = "*" + RECORD  # also those of later commands, such as evaluation.provenance.json
 CHUNK_BYTES = 2**20
 MOST_NAMED = 5  # inputs that were not found; often all are missing, so only a few are named
+# What a directory may contain besides the files in its records: trackers, and the networks and the
+# database of a sweep.
+UNRECORDED = {
+    "train": tuple(f"{folder}/*" for folder in TRACKER_FOLDERS),
+    "sweep": ("trial-*/*", "*.db*"),
+}
 NETWORK_KEYS = ("network", "run")  # inputs that stand for weights; "run" in older records
 
 InputState = Literal["as recorded", "moved", "changed", "not found"]
 
 
-@dataclass
+@dataclass(eq=False)
 class RecordCheck:
     """What became of the files that one record names."""
 
@@ -55,7 +62,8 @@ def verify(directory: str | Path, *, rerun: bool = False) -> bool:
     """Check that files still have the SHA-256 hashes in their provenance records.
 
     Works for every directory that neuromusic wrote; if it contains several outputs, each is
-    checked. What differs is logged.
+    checked. Scores and figures beside a network must be those of its weights, and an output must
+    contain no files that are in no record. What differs is logged.
 
     Parameters
     ----------
@@ -68,8 +76,9 @@ def verify(directory: str | Path, *, rerun: bool = False) -> bool:
     Returns
     -------
     bool
-        True if all outputs and inputs are as recorded and, with ``rerun``, come out the same.
-        Inputs that cannot be found are logged, but do not count.
+        True if all outputs and inputs are as recorded, there are no other files and, with
+        ``rerun``, the outputs come out the same. Inputs that cannot be found are logged, but do not
+        count.
 
     Raises
     ------
@@ -83,13 +92,17 @@ def verify(directory: str | Path, *, rerun: bool = False) -> bool:
     >>> nm.verify("network")
     True
     """
-    directory = Path(directory)
+    directory = as_path(directory)
     checks, unrecorded = check(directory)
     for each in checks:
         log.info(describe(each))
-    if unrecorded:
-        log.info("in %s, but in no record: %s", directory, _grouped(unrecorded))
-    passes = all(each.passes for each in checks)
+    owned, others = _by_owner(directory, checks, unrecorded)
+    problems = [problem for owner, names in owned.items() for problem in _strangers(owner, names)]
+    for problem in problems:
+        log.info("%s", problem)
+    if others:
+        log.info("in %s, but in no record: %s", directory, _grouped(others))
+    passes = all(each.passes for each in checks) and not problems
     if not rerun:
         return passes
     own = [each for each in checks if each.path == directory / RECORD]
@@ -122,9 +135,9 @@ def check(directory: Path) -> tuple[list[RecordCheck], list[str]]:
     )
     checks = [_check_record(path, records[path], candidates[path], hashes) for path in records]
     recorded = {*records, *outputs}
-    files = (path for path in directory.rglob("*") if path.is_file() and path not in recorded)
-    names = (path.relative_to(directory) for path in files)
-    return checks, sorted(name.as_posix() for name in names if not _is_hidden(name))
+    files = find_files(directory, lambda name: True, "an output of neuromusic").files
+    others = [path.relative_to(directory) for path in files if path not in recorded]
+    return checks, [printable(path.as_posix()) for path in others]
 
 
 def read_records(directory: Path) -> dict[Path, dict[str, Any]]:
@@ -132,12 +145,10 @@ def read_records(directory: Path) -> dict[Path, dict[str, Any]]:
 
     Raises InputError if there is none, or one is damaged.
     """
-    if not directory.is_dir():
-        raise InputError(f"{directory}: no such directory")
     records = {}
-    for path in sorted(directory.rglob(RECORDS)):
-        if _is_hidden(path.relative_to(directory)):
-            continue
+    # Also those of later commands, such as evaluation.provenance.json.
+    found = find_files(directory, lambda name: name.endswith(RECORD), "an output of neuromusic")
+    for path in found.files:
         record = read_plain_json(path)
         if record is None or not _is_record(record):
             raise InputError(f"{path}: is damaged, so the files it describes cannot be verified")
@@ -154,24 +165,20 @@ def _is_record(content: dict[str, Any]) -> bool:
     return isinstance(content.get("command"), str) and all(isinstance(p, dict) for p in parts)
 
 
-def _is_hidden(name: Path) -> bool:
-    """Return whether a file is unfinished or a lock, of a process that runs or was killed."""
-    return any(part.startswith(".") for part in name.parts)
-
-
 # --- Inputs ---------------------------------------------------------------------------------------
 
 
 def _input_candidates(key: str, record: dict[str, Any], near: Path) -> list[Path]:
-    """Return where an input may be; its recorded place first, or second for a network.
+    """Return where an input may be, its recorded place first.
 
-    A network may also be the directory of the record itself, which then comes first.
+    What is recorded beside a network belongs to it, so its weights are the only candidate.
     """
     places = record.get("places", {})
     if key == "prepared":
         return [path / RECORD for path in places_of(Path(places.get(key, key)), near)]
     if key in NETWORK_KEYS:
-        directories = [near, *places_of(Path(places.get(key, key)), near)]
+        is_beside = (near / WEIGHTS).is_file()
+        directories = [near] if is_beside else places_of(Path(places.get(key, key)), near)
         return [path / WEIGHTS for path in directories]
     recorded = Path(places.get("cwd", ""), key)
     return [*places_of(recorded, near), Path(key)]
@@ -189,7 +196,7 @@ def _inputs_to_hash(candidates: dict[Path, dict[str, list[Path]]]) -> Iterator[P
 def _input_state(
     key: str, expected: str, candidates: Sequence[Path], hashes: dict[Path, str]
 ) -> InputState:
-    recorded = candidates[1] if key in NETWORK_KEYS else candidates[0]
+    recorded = candidates[0]
     existing = list(dict.fromkeys(path for path in candidates if path.is_file()))
     for path in existing:
         if _input_hash(key, path, hashes) == expected:
@@ -263,12 +270,73 @@ def describe(result: RecordCheck) -> str:
     lines = [f"{place} ({record['command']}): {files}; inputs: {counts or 'none'}"]
     lines += [f"  changed: {path.parent / name}" for name in result.changed]
     lines += [f"  missing: {path.parent / name}" for name in result.missing]
-    lines += [f"  changed input: {key}" for key in result.inputs_that_are("changed")]
+    for key in result.inputs_that_are("changed"):
+        if key not in NETWORK_KEYS:
+            lines.append(f"  changed input: {key}")
+            continue
+        beside = (path.parent / WEIGHTS).is_file()
+        network = path.parent if beside else Path(record.get("places", {}).get(key, key))
+        names = _grouped(list(record.get("outputs", {}))) or path.name
+        lines.append(f"  made with other weights than those of {network} now: {names}")
     absent = result.inputs_that_are("not found")
     if absent:
         more = f" and {len(absent) - MOST_NAMED} others" if len(absent) > MOST_NAMED else ""
         lines.append(f"  not found, so not checked: {', '.join(absent[:MOST_NAMED])}{more}")
     return "\n".join(lines)
+
+
+# --- Files in no record ---------------------------------------------------------------------------
+
+
+def _by_owner(
+    directory: Path, checks: Sequence[RecordCheck], names: Sequence[str]
+) -> tuple[dict[RecordCheck, list[str]], list[str]]:
+    """Return (output -> paths in it that no record names, names that are in no output)."""
+    outputs = {
+        each.path.parent: each
+        for each in checks
+        if each.path.name == RECORD and "outputs" in each.record
+    }
+    owned: dict[Path, list[str]] = {}
+    others = []
+    for name in names:
+        path = directory / name
+        owner = next((above for above in path.parents if above in outputs), None)
+        if owner is None:
+            others.append(name)
+        else:
+            owned.setdefault(owner, []).append(path.relative_to(owner).as_posix())
+    return {outputs[owner]: inside for owner, inside in owned.items()}, others
+
+
+def _strangers(output: RecordCheck, names: Sequence[str]) -> list[str]:
+    """Return one line per problem with files in an output that no record names."""
+    directory, command = output.path.parent, output.record["command"]
+    problems, strange = [], []
+    for name in names:
+        if command == "train" and fnmatch(name, "index-*.npz"):
+            if not _is_index_of(directory / name, directory):
+                problems.append(
+                    f"{directory / name}: is not an index of these weights; delete it, and "
+                    "'neuromusic similar' makes it again"
+                )
+        elif not any(fnmatch(name, pattern) for pattern in UNRECORDED.get(command, ())):
+            strange.append(name)
+    if strange:
+        problems.append(
+            f"in {directory}, but in no record: {_grouped(strange)}; left from another run, or "
+            "added later: move them away"
+        )
+    return problems
+
+
+def _is_index_of(index: Path, network: Path) -> bool:
+    """Return whether an index of `similar` is that of a network's weights."""
+    try:
+        weights = str(read_npz(index, names=("weights",))["weights"])
+        return weights == sha256(network / WEIGHTS)
+    except (InputError, KeyError, OSError):
+        return False
 
 
 def _grouped(names: Sequence[str]) -> str:

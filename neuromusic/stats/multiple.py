@@ -1,8 +1,12 @@
 """Corrections for multiple comparisons: how many of several small p values are false positives?"""
 
+import logging
+
 import numpy as np
 import scipy.stats
 from numpy.typing import ArrayLike, NDArray
+
+log = logging.getLogger(__name__)
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
@@ -35,14 +39,14 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
     return corrected
 
 
-def false_discovery(p: NDArray[np.float64]) -> NDArray[np.float64]:
+def false_discovery(p: ArrayLike) -> NDArray[np.float64]:
     """Return q values: the smallest false discovery rate at which each test is rejected.
 
     Parameters
     ----------
-    p : ndarray of float64, shape (k,)
-        Uncorrected p values, such as one per voxel; none is NaN. They should be independent or
-        positively dependent.
+    p : array_like, shape (k,)
+        Uncorrected p values, such as one per voxel. NaN stays NaN and does not count as a test.
+        They should be independent or positively dependent.
 
     Returns
     -------
@@ -59,4 +63,17 @@ def false_discovery(p: NDArray[np.float64]) -> NDArray[np.float64]:
     Benjamini, Y. and Hochberg, Y. (1995). Controlling the false discovery rate. Journal of the
     Royal Statistical Society B 57, 289-300. Computed by `scipy.stats.false_discovery_control`.
     """
-    return np.asarray(scipy.stats.false_discovery_control(p))
+    p = np.asarray(p, np.float64)
+    q = np.full(p.shape, np.nan)
+    valid = ~np.isnan(p)
+    if valid.any():
+        q[valid] = scipy.stats.false_discovery_control(p[valid])
+    return q
+
+
+def warn_if_nan(p: ArrayLike, what: str) -> None:
+    """Warn of p values that are NaN and so do not count as tests: how many, and of ``what``."""
+    p = np.asarray(p, np.float64)
+    n = int(np.isnan(p).sum())
+    if n:
+        log.warning("%s: %d of %d p values are NaN; they are not corrected", what, n, p.size)

@@ -1,7 +1,6 @@
 """Settings of a training, a sweep and a whole project: validated, read from TOML."""
 
 import tomllib
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -15,9 +14,10 @@ from pydantic import (
     model_validator,
 )
 
-from neuromusic.core.errors import InputError, did_you_mean
-from neuromusic.core.files import check_size, readable
+from neuromusic.core.errors import InputError, did_you_mean, listed
+from neuromusic.core.files import as_path, check_size, readable
 from neuromusic.stimuli.variants import VARIANTS
+from neuromusic.training import library
 
 # Size limit of a TOML file; the longest of ours has a kilobyte. The time that tomllib takes grows
 # with the square of the length of a key: six seconds for 40 kB.
@@ -33,7 +33,8 @@ class Paths(_Section):
     """Input and output of `neuromusic run`; all other commands take paths as arguments.
 
     Set one kind of input: order files and clips; a class/file folder and its split; or precomputed
-    log-mel.
+    log-mel. A relative path begins in the directory in which the command is run; ``~`` is the home
+    directory.
     """
 
     train_order: str = ""  # order file of the training runs
@@ -45,6 +46,13 @@ class Paths(_Section):
     features: str = ""  # .npz file of precomputed log-mel, for training
     test_features: str = ""  # .npz file of precomputed log-mel, for testing
     out: str = "runs/cortex"  # will contain run_dataset, prepared, run and export
+
+    @field_validator(
+        "train_order", "test_order", "clips", "folder", "features", "test_features", "out"
+    )
+    @classmethod
+    def _expand_home(cls, path: str) -> str:
+        return str(as_path(path)) if path else ""
 
 
 class Data(_Section):
@@ -232,46 +240,60 @@ class Config(_Section):
 
 
 def as_config(config: Config | Path | str | dict[str, Any]) -> Config:
-    """Return settings that are given as a Config, a TOML file, a dictionary or a name.
-
-    A name is that of settings in the package, such as "cortex", or of a model, such as "cortex-z",
-    which then has default settings. Raises InputError if there is no such file or name.
-    """
+    """Return settings that are given as a Config, a dictionary, or what `load_config` accepts."""
     if isinstance(config, Config):
         return config
     if isinstance(config, dict):
         return make_config(config, "settings")
-    path, name = Path(config), str(config)
-    if path.suffix == ".toml" or path.is_file():
-        return load_config(path)
-    packaged = resources.files("neuromusic").joinpath(f"{path.name}.toml")
-    if path.name == name and packaged.is_file():
-        return make_config(tomllib.loads(packaged.read_text("utf-8")), packaged.name)
-    from neuromusic.models.registry import list_models  # imports torch, which takes time
-
-    if name not in list_models():
-        raise InputError(
-            f"{name}: is neither a TOML file nor a model{did_you_mean(name, list_models())}"
-        )
-    return make_config({"model": {"name": name}}, name)
+    return load_config(config)
 
 
-def load_config(path: Path, changes: tuple[str, ...] = ()) -> Config:
-    """Read settings from a TOML file and apply changes such as ``train.epochs=5``.
+def load_config(settings: Path | str, changes: tuple[str, ...] = ()) -> Config:
+    """Read settings and apply changes such as ``train.epochs=5``.
 
-    Raises InputError if the file cannot be read, a key does not exist (the message suggests the
-    closest one) or a value is wrong.
+    ``settings`` is a TOML file, or the name of settings in the package, such as "cortex", or of a
+    model, such as "cortex-z", which then has default settings. A file has precedence over a name.
+
+    Raises InputError if there is no such file or name, the file cannot be read, a key does not
+    exist (the message suggests the closest one) or a value is wrong.
     """
-    path = Path(path)
+    path, name = as_path(settings), str(settings)
+    is_name = path.name == name and path.suffix != ".toml" and not path.is_file()
+    if is_name and name not in library.settings_names():
+        _check_model(name)
+        return make_config({"model": {"name": name}}, name, changes)
+    if is_name:
+        path = library.settings_file(name)
     try:
         check_size(path, MOST_BYTES, "a file of settings")
         with readable(path, "TOML file"):
             tree = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path}: no such file; see experiments/ for examples") from None
+        raise InputError(f"{path}: no such file{_suggest_name(path.stem)}") from None
     except (IsADirectoryError, PermissionError) as error:
         raise InputError(f"{path}: is not a readable TOML file ({error.strerror})") from None
     return make_config(tree, str(path), changes)
+
+
+def _check_model(name: str) -> None:
+    """Raise InputError if there is no model of that name."""
+    from neuromusic.models.registry import list_models  # imports torch, which takes time
+
+    models = list_models()
+    if name not in models:
+        known = library.settings_names()
+        suggestion = did_you_mean(name, [*known, *models])
+        raise InputError(
+            f"{name}: is neither a TOML file nor the name of settings or a model{suggestion}; "
+            f"known settings: {listed(known)} ('neuromusic settings' lists them)"
+        )
+
+
+def _suggest_name(stem: str) -> str:
+    """Return what to add to the message that a file is missing."""
+    if stem in library.settings_names():
+        return f"; the settings {stem!r} of the package are named without .toml"
+    return "; 'neuromusic settings' lists the settings of the package"
 
 
 def make_config(tree: dict[str, Any], where: str, changes: tuple[str, ...] = ()) -> Config:

@@ -9,6 +9,7 @@ import logging
 import math
 import os
 import signal
+import stat
 import time
 import warnings
 from collections.abc import Callable
@@ -24,17 +25,22 @@ from pytorch_lightning.plugins.environments import LightningEnvironment, SLURMEn
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from neuromusic.core import plan
 from neuromusic.core.errors import InputError
 from neuromusic.core.files import sha256, write_text
+from neuromusic.core.outputs import PLAN
+from neuromusic.core.progress import Bar, begin
 from neuromusic.core.records import record, record_hash, write_record
 from neuromusic.features.prepared import PreparedSet
 from neuromusic.training import trained
 from neuromusic.training.batches import band_statistics
 from neuromusic.training.build import build_network
 from neuromusic.training.config import Config, load_config
+from neuromusic.training.devices import check_devices
 from neuromusic.training.distributed import end_on_signals
+from neuromusic.training.estimates import training_work
 from neuromusic.training.lightning import GenreTask
-from neuromusic.training.resume import check_checkpoint, clear_result, training_state
+from neuromusic.training.resume import check_checkpoint, clear, training_state
 from neuromusic.training.selection import select
 
 # cuBLAS is deterministic only with this, and only if it is set before its first use.
@@ -54,6 +60,7 @@ class EpochSaver(pl.Callback):
         self.out = out
         self.advance = advance
         self.started = 0.0  # seconds
+        self.bar = Bar("epoch", None)
         # The state in checkpoints:
         self.rows: list[dict[str, float]] = []
         self.seconds: list[dict[str, float]] = []
@@ -97,8 +104,19 @@ class EpochSaver(pl.Callback):
             end_on_signals(None if trainer.is_global_zero else os.getppid())
 
     def on_train_epoch_start(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock, and the bar of this epoch's batches."""
         self.started = time.perf_counter()
+        self.bar = Bar(f"epoch {trainer.current_epoch + 1}", int(trainer.num_training_batches))
+        if trainer.is_global_zero:
+            begin(self.bar)
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Count a batch."""
+        self.bar.advance()
+
+    def on_exception(self, *_: Any) -> None:
+        """Remove the bar of an epoch that failed or was stopped."""
+        self.bar.end()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, task: pl.LightningModule) -> None:
         """Write all files; stop if the settings say so.
@@ -106,6 +124,7 @@ class EpochSaver(pl.Callback):
         Raises InputError, before anything is written, if the loss is not finite.
         """
         assert isinstance(task, GenreTask)
+        self.bar.end()
         row = self._row(trainer, task)
         if not math.isfinite(row["train_loss"]):
             if trainer.is_global_zero:
@@ -127,6 +146,8 @@ class EpochSaver(pl.Callback):
         part = self.out / f".{trained.LAST}.partial"
         trainer.save_checkpoint(part)
         if trainer.is_global_zero:
+            # Lightning's file has the mode 0644 whatever the umask; config.toml follows it.
+            part.chmod(stat.S_IMODE((self.out / trained.CONFIG).stat().st_mode))
             os.replace(part, self.out / trained.LAST)
             self.advance(row)
 
@@ -168,12 +189,14 @@ def fit(
     data: PreparedSet,
     out: Path,
     resume: bool = False,
+    overwrite: bool = False,
     advance: Advance = lambda row: None,
 ) -> bool:
     """Train a network into a directory.
 
     The directory is the one exception to "complete or absent": last.ckpt and metrics.csv grow in
-    it. It has no ``model.safetensors`` and no ``provenance.json`` before the training is finished.
+    it. It has no ``model.safetensors`` and no ``provenance.json`` before the training is finished;
+    ``plan.json`` says how it was started.
 
     Parameters
     ----------
@@ -183,6 +206,8 @@ def fit(
         The network's directory.
     resume : bool
         Continue from ``last.ckpt``, if there is one.
+    overwrite : bool
+        Remove another training, and all files in its directory.
     advance : callable
         Called after each epoch with its row of metrics.csv, when its checkpoint is written. Also
         called with the row of an epoch whose loss is not finite, of which nothing is written.
@@ -195,37 +220,34 @@ def fit(
     Raises
     ------
     InputError
-        If the settings do not suit the set, ``out`` contains something else, or an unfinished
-        training and ``resume`` is False, or the training loss becomes NaN or infinite.
+        If the settings do not suit the set or the machine, the training loss becomes NaN or
+        infinite, or ``out`` contains something else (see `resume.training_state`).
     """
-    n_devices = config.train.devices * config.train.nodes
-    if n_devices > config.train.batch_size:
-        raise InputError(
-            f"train.batch_size: {n_devices} devices cannot share batches of "
-            f"{config.train.batch_size} windows"
-        )
+    n_devices = _check_devices(config)
     content = _record(config, data)
-    state = training_state(out, config, content, resume)
+    state = training_state(out, content, resume, overwrite)
     if state == "done":
         _update_settings(out, config)
         return False
     if state == "outdated" and n_devices > 1:  # its processes could not agree on when to clear it
         raise InputError(
-            f"{out}: contains another trained network; remove it, or choose another directory for "
-            "out"
+            f"{out}: contains another training, which {n_devices} devices cannot replace; remove "
+            "it, or choose another directory for out"
         )
     data, network = build_network(config, data)
     data.check_readable()
     selection = select(data, config.data)
+    plan.begin(out, training_work(config, network), [data.directory], plan.size_of(out))
     network.band_mean, network.band_std = band_statistics(
         data, selection.train, config.data.normalisation
     )
     if state == "outdated":
-        clear_result(out)
+        clear(out)
     out.mkdir(parents=True, exist_ok=True)
     trainer = _trainer(config, EpochSaver(out, advance), validate=len(selection.valid) > 0)
     if state != "resume" and trainer.is_global_zero:
         write_text(out / trained.CONFIG, config.to_toml())
+        write_record(out, content, PLAN)
     task = GenreTask(trained.to_channels_last(network), data, selection, config)
     checkpoint = out / trained.LAST if state == "resume" else None
     if checkpoint is not None:
@@ -234,6 +256,18 @@ def fit(
     if trainer.is_global_zero:
         _finish(out, config, content | {"device": str(trainer.strategy.root_device)})
     return True
+
+
+def _check_devices(config: Config) -> int:
+    """Return the number of devices; raise InputError if they are missing or too many."""
+    check_devices(config.train)
+    n_devices = config.train.devices * config.train.nodes
+    if n_devices > config.train.batch_size:
+        raise InputError(
+            f"train.batch_size: {n_devices} devices cannot share batches of "
+            f"{config.train.batch_size} windows"
+        )
+    return n_devices
 
 
 def _record(config: Config, data: PreparedSet) -> dict[str, Any]:
@@ -261,6 +295,7 @@ def _finish(out: Path, config: Config, content: dict[str, Any]) -> None:
         os.replace(out / trained.BEST, out / trained.WEIGHTS)
     trained.write_settings(out, config)
     names = (*trained.RESULT_FILES, *trained.SETTINGS_FILES)
+    (out / PLAN).unlink(missing_ok=True)
     write_record(out, content | {"outputs": {name: sha256(out / name) for name in names}})
 
 

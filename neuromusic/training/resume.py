@@ -10,56 +10,45 @@ import torch
 
 from neuromusic.core.errors import InputError
 from neuromusic.core.files import check_links, is_unreachable, readable
-from neuromusic.core.records import RECORD, is_current, read_record
-from neuromusic.training.config import Config, load_config
-from neuromusic.training.trained import (
-    BEST,
-    CONFIG,
-    CONFIG_JSON,
-    LAST,
-    METRICS,
-    RESULT_FILES,
-    SCORES,
-    SCORES_RECORD,
-    SECONDS,
-    TRACKER_FOLDERS,
-)
+from neuromusic.core.outputs import PLAN, is_up_to_date
+from neuromusic.core.records import RECORD, read_record, why_other
+from neuromusic.training.config import load_config
+from neuromusic.training.trained import BEST, CONFIG, LAST, METRICS, SECONDS
 
 State = Literal["start", "resume", "done", "outdated"]
 
 
 def training_state(
-    directory: Path, config: Config, new_record: Mapping[str, Any], resume: bool
+    directory: Path, new_record: Mapping[str, Any], resume: bool, overwrite: bool = False
 ) -> State:
     """Return what is left to do in the directory of a training; nothing is changed.
 
     "start"
         There is nothing to resume from.
     "resume"
-        There is the checkpoint of an unfinished training with the same settings.
+        There is the checkpoint of an unfinished training of ``new_record``.
     "done"
         The same training is finished: command, settings, inputs and version are those of
         ``new_record``.
     "outdated"
-        There is another finished training; `clear_result` removes it.
+        There is another training, finished or not, that may be overwritten: `clear` removes it.
 
     Raises
     ------
     InputError
-        If ``directory`` is a file, contains anything else, or contains an unfinished training and
-        ``resume`` is False or the settings differ.
+        If ``directory`` is a file or contains anything else; if it contains another training and
+        ``overwrite`` is False; or an unfinished training and ``resume`` is False too.
     """
     if directory.exists() and not directory.is_dir():
         raise InputError(f"{directory}: is a file; out must name a directory")
     check_links(directory)
     old = read_record(directory)
     if old is not None and old.get("command") == "train":
-        return "done" if is_current(directory, new_record) else "outdated"
+        return "done" if is_up_to_date(directory, new_record, overwrite=overwrite) else "outdated"
     if old is None and (directory / LAST).is_file():
-        _check_resumable(directory, config, resume)
-        return "resume"
+        return _unfinished_state(directory, new_record, resume, overwrite)
     # What a training writes before its first checkpoint, and what it had not renamed yet.
-    expected = {CONFIG, BEST, LAST, METRICS, SECONDS}
+    expected = {CONFIG, PLAN, BEST, LAST, METRICS, SECONDS}
     expected |= {f".{name}.partial" for name in expected}
     if directory.is_dir() and {path.name for path in directory.iterdir()} - expected:
         raise InputError(
@@ -69,26 +58,39 @@ def training_state(
     return "start"
 
 
-def _check_resumable(directory: Path, config: Config, resume: bool) -> None:
-    if not resume:
+def _unfinished_state(
+    directory: Path, new_record: Mapping[str, Any], resume: bool, overwrite: bool
+) -> State:
+    why = why_other(directory, new_record, PLAN)
+    if read_record(directory, PLAN) is None:  # an older version, or killed at the very end
+        same = load_config(directory / CONFIG).of_training() == new_record["settings"]
+        why = "" if same else f"made with other settings (see {directory / CONFIG})"
+    if resume and not why:
+        return "resume"
+    if overwrite:
+        return "outdated"
+    if resume:
+        how = why.replace("made", "started", 1)
         raise InputError(
-            f"{directory}: contains an unfinished training; continue it with resume=True "
-            "(neuromusic train --resume), or remove it"
+            f"{directory}: its unfinished training was {how}; resume it as it was started, choose "
+            "another out, or replace it with overwrite=True (--overwrite)"
         )
-    if load_config(directory / CONFIG).of_training() != config.of_training():
-        raise InputError(
-            f"{directory / CONFIG}: this training was started with other settings; resume with the "
-            f"same settings, or remove {directory}"
-        )
+    raise InputError(
+        f"{directory}: contains an unfinished training; continue it with resume=True (neuromusic "
+        "train --resume), or replace it with overwrite=True (--overwrite)"
+    )
 
 
-def clear_result(directory: Path) -> None:
-    """Remove a finished training, and the scores that would seem to be those of the new weights."""
-    for name in (*RESULT_FILES, CONFIG_JSON, *SCORES, SCORES_RECORD):
-        (directory / name).unlink(missing_ok=True)
-    for folder in TRACKER_FOLDERS:
-        shutil.rmtree(directory / folder, ignore_errors=True)
-    (directory / RECORD).unlink()  # last: if this is interrupted, the next call clears the rest
+def clear(directory: Path) -> None:
+    """Remove everything in the directory of a training.
+
+    The record goes last: if this is interrupted, the next call removes the rest.
+    """
+    for path in sorted(directory.iterdir(), key=lambda path: path.name == RECORD):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def check_checkpoint(path: Path) -> None:

@@ -9,9 +9,10 @@ import pandas as pd
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
-from neuromusic.core.errors import InputError
-from neuromusic.core.records import record_hash
+from neuromusic.core.errors import InputError, listed
+from neuromusic.core.records import MOST_NAMED, changed_settings, record_hash
 from neuromusic.features.prepared import PreparedSet
+from neuromusic.models.network import Network
 from neuromusic.training.build import build_network, check_one_device
 from neuromusic.training.config import Config, Dimension, make_config
 from neuromusic.training.selection import select
@@ -32,9 +33,13 @@ def common_settings(config: Config, data: PreparedSet) -> dict[str, Any]:
 
 
 def open_study(
-    storage: RDBStorage, name: str, config: Config, common: dict[str, Any]
+    storage: RDBStorage, name: str, config: Config, common: dict[str, Any], overwrite: bool = False
 ) -> optuna.Study:
-    """Open a study, or create it; raise InputError if it was started with other settings."""
+    """Open a study, or create it.
+
+    If it was started with other settings, it is created anew with ``overwrite``; otherwise that is
+    an InputError.
+    """
     settings = config.sweep
     pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
     if settings.pruner == "median":
@@ -50,16 +55,19 @@ def open_study(
     if old is None:
         study.set_user_attr(STARTED_WITH, common)
     elif old != common:
-        differences = [key for key in common if old.get(key) != common[key]]
+        if overwrite:
+            optuna.delete_study(study_name=name, storage=storage)
+            return open_study(storage, name, config, common)
         raise InputError(
-            f"study={name!r}: was started with different values of {' and '.join(differences)}; "
-            "use the same, or choose another study"
+            f"study={name!r}: made with other settings "
+            f"({listed(changed_settings(old, common), MOST_NAMED)}): choose another study, or "
+            "replace it with overwrite=True (--overwrite)"
         )
     return study
 
 
-def check_sweep(config: Config, data: PreparedSet) -> None:
-    """Raise InputError if some trials could not be trained or compared.
+def check_sweep(config: Config, data: PreparedSet) -> Network:
+    """Raise InputError if some trials could not be trained or compared; return a network of one.
 
     A network is built for both ends of each range and for each choice.
     """
@@ -77,9 +85,10 @@ def check_sweep(config: Config, data: PreparedSet) -> None:
     for key, dimension in config.sweep.space.items():
         for value in dimension.choices or (dimension.low, dimension.high):
             try:
-                build_network(with_values(config, {key: value}), data)
+                _, network = build_network(with_values(config, {key: value}), data)
             except (InputError, TypeError, ValueError, RuntimeError) as error:
                 raise InputError(f"sweep.space.{key} = {value!r}: {error}") from None
+    return network
 
 
 def with_values(config: Config, values: dict[str, Any]) -> Config:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from neuromusic.core.errors import InputError
+from neuromusic.core.errors import InputError, listed
 from neuromusic.design.splits import HeldOutRuns
 from neuromusic.features.prepared import PreparedSet
 from neuromusic.training.config import Data
@@ -65,7 +65,7 @@ def labels(data: PreparedSet, classes: list[str]) -> NDArray[np.int64]:
     if unknown:
         raise InputError(
             f"{data.directory}: contains the class {unknown[0]!r}, which the network was not "
-            f"trained on; its classes are {', '.join(classes)}"
+            f"trained on; its classes are {listed(classes)}"
         )
     return data.rows["genre"].map({name: i for i, name in enumerate(classes)}).to_numpy(np.int64)
 

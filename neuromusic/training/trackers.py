@@ -9,8 +9,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from neuromusic.core import plotting
-from neuromusic.core.files import read_table
+from neuromusic.core import figures
+from neuromusic.core.tables import read_table
 from neuromusic.training.config import Config
 from neuromusic.training.trained import METRICS, TRACKER_FOLDERS
 
@@ -33,7 +33,7 @@ class Tracker:
         """Write an epoch's row of metrics.csv, and any rows before it that are not written yet."""
         if self.n_written == 0:
             self._open()
-        rows = read_table(self.out / METRICS, sep=",").to_dict("records")
+        rows = read_table(self.out / METRICS).to_dict("records")
         for unwritten in [*rows[self.n_written : -1], row]:
             self._write({str(key): float(value) for key, value in unwritten.items()})
         self.n_written = int(row["epoch"])
@@ -66,7 +66,7 @@ class Tracker:
 
     def add_figure(self, name: str, figure: Figure) -> None:
         """Show a figure at the last epoch."""
-        image = plotting.pixels(figure)
+        image = figures.pixels(figure)
         if self.board is not None:
             self.board.add_image(name, image, self.n_written, dataformats="HWC")
         if self.wandb_run is not None:

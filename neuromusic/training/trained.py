@@ -7,7 +7,7 @@ losses and durations per epoch (``metrics.csv``, ``seconds.csv``), and the recor
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from neuromusic.features.meta import SetMeta
 from neuromusic.features.prepared import PreparedSet, normalise_clip
 from neuromusic.models.network import InputSpec, Network
 from neuromusic.models.registry import create_model, model_entry
+from neuromusic.stimuli.channels import Channel, check_channel
 from neuromusic.training.config import Config, load_config
 
 CONFIG = "config.toml"
@@ -168,7 +169,8 @@ def save_weights(path: Path, network: Network, config: Config, prepared: Prepare
     }
     part = path.with_name(f".{path.name}.partial")
     tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
-    safetensors.torch.save_file(tensors, part, metadata={"neuromusic": json.dumps(header)})
+    # save_file would make a file that only its owner can read, whatever the umask.
+    part.write_bytes(safetensors.torch.save(tensors, metadata={"neuromusic": json.dumps(header)}))
     part.replace(path)
 
 
@@ -199,18 +201,31 @@ def kept_epoch(metrics: pd.DataFrame) -> dict[str, float]:
     return {str(key): float(value) for key, value in metrics.loc[index].items()}
 
 
-def as_network(network: TrainedNetwork | Path | str) -> TrainedNetwork:
-    """Return a trained network that is given as one or as its directory."""
-    return network if isinstance(network, TrainedNetwork) else load_network(network)
+def as_network(
+    network: TrainedNetwork | Path | str, channel: Channel | None = None
+) -> TrainedNetwork:
+    """Return a trained network that is given as one or as its directory.
+
+    With ``channel``, it hears that channel of sounds; see `load_network`.
+    """
+    trained = network if isinstance(network, TrainedNetwork) else load_network(network)
+    if channel is None:
+        return trained
+    check_channel(channel)
+    trained.check_takes_sound()
+    return replace(trained, meta=replace(trained.meta, channel=channel))
 
 
-def load_network(directory: Path | str) -> TrainedNetwork:
+def load_network(directory: Path | str, *, channel: Channel | None = None) -> TrainedNetwork:
     """Load a trained network.
 
     Parameters
     ----------
     directory : Path or str
         A directory that `neuromusic.train` made.
+    channel : {"mix", "left", "right"}, optional
+        Which channel of sound files the network hears, in all functions that take a network: their
+        mean, or the first or second one. By default the one that its prepared set was made from.
 
     Returns
     -------
@@ -221,7 +236,7 @@ def load_network(directory: Path | str) -> TrainedNetwork:
     ------
     InputError
         If the directory is not a trained network, its training is not finished, or its files are
-        damaged.
+        damaged; or if there is a ``channel``, but the network was not trained on sound.
 
     Examples
     --------
@@ -249,7 +264,8 @@ def load_network(directory: Path | str) -> TrainedNetwork:
         raise InputError(f"{path}: is missing; {REMEDY}") from None
     prepared = _find_prepared(recorded, directory, prepared_hash)
     network = _for_inference(network)
-    return TrainedNetwork(directory, config, network, classes, meta, prepared, prepared_hash)
+    trained = TrainedNetwork(directory, config, network, classes, meta, prepared, prepared_hash)
+    return as_network(trained, channel)
 
 
 def _why_not_trained(directory: Path) -> str:

@@ -25,6 +25,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from neuromusic.core.errors import InputError
+from neuromusic.core.files import as_path
 from neuromusic.features.prepared import PreparedSet
 from neuromusic.training.batches import derive_seed
 from neuromusic.training.config import Config
@@ -48,6 +49,7 @@ class Search:
     n_trials: int  # over all processes
     storage: RDBStorage
     study: optuna.Study
+    overwrite: bool = False  # replace networks of other settings in the directories of trials
 
     def trial_id(self, number: int) -> int:
         """Return the database's ID of the trial with Optuna's number."""
@@ -57,6 +59,13 @@ class Search:
     def directory(self, slot: int) -> Path:
         """Return the directory of the network that is trained in a slot."""
         return self.out / f"trial-{slot:04d}"
+
+
+def expand_home(url: str) -> str:
+    """Return the URL of a database; in that of an SQLite file, ``~`` is the home directory."""
+    scheme, slashes, path = url.partition(":///")
+    is_home = scheme.startswith("sqlite") and path.startswith("~")
+    return f"{scheme}{slashes}{as_path(path)}" if is_home else url
 
 
 def open_storage(url: str) -> RDBStorage:

@@ -4,6 +4,7 @@ import logging
 import subprocess
 import sys
 
+import click
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,9 +21,11 @@ from neuromusic.stimuli.corpora import Corpus
 
 
 def commands(group, path=()):
-    for name, command in sorted(group.commands.items()):
+    context = click.Context(group)
+    for name in group.list_commands(context):
         yield (*path, name)
-        if hasattr(command, "commands"):
+        command = group.get_command(context, name)
+        if isinstance(command, click.Group):
             yield from commands(command, (*path, name))
 
 
@@ -90,15 +93,17 @@ def place(tmp_path_factory, small_clips):
     for name, entry in (("outside", "../x.wav"), ("genre", "polka.00001_15s.wav")):
         cell[0, 0] = entry
         scipy.io.savemat(root / f"{name}.mat", {"TrnOrd": cell})
-    scipy.io.savemat(root / "variable.mat", {"Order": cell})
+    scipy.io.savemat(root / "variable.mat", {"Order": cell, "Other": cell})
     wave = 0.1 * np.random.default_rng(0).standard_normal(16 * 22050)
+    for name in ("empty", "short", "corrupt", "silent", "nan"):
+        for genre in ("blues", "rock"):
+            (root / name / genre).mkdir(parents=True)
+        soundfile.write(root / name / "rock" / "good.wav", wave, 22050)
     for name in ("empty", "short", "corrupt"):
-        (root / name / "blues").mkdir(parents=True)
         path = root / name / "blues" / "b.wav"
         soundfile.write(path, wave[: {"empty": 0, "short": 9999}.get(name)], 22050)
     path.write_bytes(b"RIFF")
     for name in ("silent", "nan"):
-        (root / name / "blues").mkdir(parents=True)
         broken = 0 * wave if name == "silent" else np.where(np.arange(len(wave)) == 9, np.nan, wave)
         soundfile.write(root / name / "blues" / "b.wav", broken, 22050, subtype="FLOAT")
         make_file_lists(
@@ -146,7 +151,7 @@ TRAIN = "train tiny.toml --prepared prepared --out new --set"
         ("train tiny.toml --prepared other --out new", "is not a prepared set"),
         ("evaluate other", "is not a trained network"),
         ("predict other clips/blues.00000_15s.wav", "is not a trained network"),
-        ("export other --lists other --out new", "is not a trained network"),
+        ("export other --lists other --out new", "has no train.tsv"),
         ("crossval tiny.toml --prepared prepared --folds 9 --out new", "cannot be split into 9"),
         ("sweep tiny.toml --trials 2 --storage sqlite:///new.db", "sweep.space: is empty"),
         ("run tiny.toml", "paths: set exactly one of clips"),

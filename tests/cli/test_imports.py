@@ -99,6 +99,6 @@ def test_a_command_imports_what_it_needs(place, tmp_path, line, may_import):
 
 
 def test_the_export_above_contains_activations(place):
-    block = np.load(place / "exported" / "task-Training_run-01_stage-A1_activations.npy")
+    block = np.load(place / "exported/activations/task-Training_run-01_stage-A1_activations.npy")
     assert np.isfinite(block).all()
     assert len(block) == 10 * (len(GENRES) + 1)

@@ -7,12 +7,12 @@ import os
 import numpy as np
 import pytest
 
-from neuromusic.core import files
+from neuromusic.core import files, tables
 from neuromusic.core.errors import InputError
 
 NOT_READABLE = {
     files.read_json: ("JSON file", b"{"),
-    files.read_table: ("table", b'a\tb\n"'),
+    tables.read_table: ("table", b'a\tb\n"'),
     files.read_npz: (r"\.npz file", b"PK"),
     files.open_array: (r"\.npy file", b"\x93NUMPY"),
 }
@@ -54,8 +54,8 @@ def test_an_unreachable_file_is_not_called_damaged(tmp_path, monkeypatch):
 def test_a_table_as_text_keeps_every_cell(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_text("a\tb\n007\tNA\n1.0\n")
-    assert files.read_table(path, as_text=True).to_numpy().tolist() == [["007", "NA"], ["1.0", ""]]
-    assert files.read_table(path)["a"].tolist() == [7, 1]
+    assert tables.read_table(path, as_text=True).to_numpy().tolist() == [["007", "NA"], ["1.0", ""]]
+    assert tables.read_table(path)["a"].tolist() == [7, 1]
 
 
 @pytest.mark.parametrize("as_text", [True, False])
@@ -63,14 +63,14 @@ def test_a_row_with_too_many_cells_is_refused(tmp_path, as_text):
     path = tmp_path / "a.csv"
     path.write_text("a,b\n1,2\n3,4,5\n")
     with pytest.raises(InputError, match=r"a\.csv: is not a readable table"):
-        files.read_table(path, sep=",", as_text=as_text)
+        tables.read_table(path, as_text=as_text)
 
 
 def test_a_file_beyond_the_size_limit_is_refused(tmp_path):
     path = tmp_path / "a.tsv"
     path.write_text("a\n" * 1000)
     with pytest.raises(InputError, match=r"is 2 kB; such a table may be at most 1 kB"):
-        files.read_table(path, most_bytes=1000)
+        tables.read_table(path, most_bytes=1000)
 
 
 @pytest.mark.parametrize("version", [(1, 0), (2, 0)])

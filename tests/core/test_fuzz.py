@@ -58,6 +58,7 @@ def test_the_fuzzer_finds_the_faults_of_a_bad_reader(tmp_path):
     pytest.importorskip("atheris", reason="atheris is not installed: the extra fuzz, on Linux")
     broken = tmp_path / "experiments/fuzz"
     broken.mkdir(parents=True)
+    (tmp_path / "tests").symlink_to(FUZZ.parents[1] / "tests")
     for name in ("fuzz.py", "targets.py"):
         text = (FUZZ / name).read_text()
         assert name == "fuzz.py" or "events.read_events(path)" in text

@@ -179,13 +179,13 @@ def test_features_of_clips_with_paths_as_names_are_refused(tmp_path):
 
 def test_linked_files_of_a_folder_stay_in_the_directory_of_their_class(tmp_path, small_clips):
     """A file name cannot contain a separator, and leading dots do not lead upwards."""
-    for name in ("..blues.wav", "a b 中文.wav"):
-        (tmp_path / "tree/..x").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "tree/y z").mkdir(exist_ok=True)
-        shutil.copy(next(small_clips.iterdir()), tmp_path / "tree/y z" / name)
+    for name in ("x/a..wav", "..x/b.wav", "y z/..blues.wav", "y z/a b 中文.wav"):
+        (tmp_path / "tree" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(next(small_clips.iterdir()), tmp_path / "tree" / name)
     out = make_file_lists(
         Corpus("folder", tmp_path / "tree"), split="2:0:0", out=tmp_path / "lists"
     )
+    assert read_lists(out)["clip"].tolist() == ["a..wav", "a b 中文.wav"]
     for path in read_lists(out)["path"]:
         assert (out / path).resolve().is_relative_to(out.resolve())
         assert (out / path).is_file()

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,13 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from neuromusic.core import outputs, records
-from neuromusic.core.errors import InputError, ResourceError
+from neuromusic.core import outputs, plan, records
+from neuromusic.core.errors import DryRun, InputError, ResourceError
 from neuromusic.core.outputs import Step
 
 
-def make_step(out, command="prepare", seed=1, input_hash="00"):
-    return Step(command, out, {"seed": seed}, {"a": input_hash})
+def make_step(out, command="prepare", seed=1, input_hash="00", **options):
+    return Step(command, out, {"seed": seed}, {"a": input_hash}, **options)
 
 
 def start_writing(out, keep=False):
@@ -135,11 +136,107 @@ def test_a_step_is_done_if_command_settings_and_inputs_are_the_same(tmp_path, ca
     assert not make_step(out).is_done()
     with make_step(out).directory():
         pass
-    assert not make_step(out, seed=2).is_done()
-    assert not make_step(out, input_hash="01").is_done()
+    assert not make_step(out, seed=2, overwrite=True).is_done()
+    assert not make_step(out, input_hash="01", overwrite=True).is_done()
     assert not caplog.records
     assert make_step(out).is_done()
     assert "out is up to date" in caplog.text
+    assert make_step(out, overwrite=True).is_done()
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "message"),
+    [
+        ({"a": 1}, {"a": 2}, r"made with other settings \(a was 1, now 2\):"),
+        ({"a": {"b": [1]}}, {"a": {"b": [1, 2]}}, r"\(a\.b was \[1\], now \[1, 2\]\):"),
+        ({"a": None}, {"a": "x"}, r"\(a was not set, now x\):"),
+        ({"a": True}, {}, r"\(a was true, now not set\):"),
+        (dict.fromkeys("abcdefgh", 1), dict.fromkeys("abcdefgh", 2), r"now 2 and 3 more\):"),
+    ],
+)
+def test_other_settings_are_named(tmp_path, then, now, message):
+    with Step("prepare", tmp_path / "out", then, {}).directory() as part:
+        (part / "old").touch()
+    with pytest.raises(InputError, match=message) as caught:
+        Step("prepare", tmp_path / "out", now, {})
+    assert str(caught.value).endswith(
+        ": choose another out, or replace it with overwrite=True (--overwrite)"
+    )
+    with Step("prepare", tmp_path / "out", now, {}, overwrite=True).directory() as part:
+        (part / "new").touch()
+    assert names(tmp_path / "out") == ["new", "provenance.json"]
+
+
+def test_other_inputs_and_versions_are_named(tmp_path, monkeypatch):
+    out, clips = tmp_path / "out", tmp_path / "clips"
+    places = {"clips": clips}
+    inputs = {str(clips / "blues" / "1.wav"): "00", str(clips / "2.wav"): "01"}
+    with Step("prepare", out, {}, inputs, places).directory():
+        pass
+    changed = {str(clips / "blues" / "1.wav"): "02", str(clips / "3.wav"): "01"}
+    with pytest.raises(InputError) as caught:
+        Step("prepare", out, {}, changed, places)
+    assert (
+        "made from other inputs (clips/2.wav is gone, clips/3.wav is new, clips/blues/1.wav has "
+        "changed): choose"
+    ) in str(caught.value)
+    monkeypatch.setattr(records, "__version__", "99.0")
+    with pytest.raises(InputError, match=r"made by version .*, not 99\.0: choose another out"):
+        Step("prepare", out, {}, inputs, places)
+
+
+def test_places_do_not_matter(tmp_path, monkeypatch):
+    """The same files, in another directory or named relative to another one, are the same."""
+    first, second = tmp_path / "first", tmp_path / "second/deeper"
+    for root in (first, second):
+        (root / "clips/blues").mkdir(parents=True)
+    inputs = {str(first / "clips/blues/1.wav"): "00", str(first / "order.mat"): "01"}
+    with Step("lists", tmp_path / "out", {}, inputs, {"clips": first / "clips"}).directory():
+        pass
+    monkeypatch.chdir(second)
+    places = {"clips": Path("clips"), "order": Path("other.mat")}
+    inputs = {"clips/blues/1.wav": "00", "other.mat": "01"}
+    with pytest.raises(InputError, match=r"order is new"):  # the first record has no such place
+        Step("lists", tmp_path / "out", {}, inputs, places)
+    moved = {"clips": Path("clips")}
+    inputs = {"clips/blues/1.wav": "00", str(tmp_path / "first/order.mat"): "01"}
+    assert Step("lists", tmp_path / "out", {}, inputs, moved).is_done()
+    inputs = {"clips/rock/1.wav": "00", str(tmp_path / "first/order.mat"): "01"}
+    with pytest.raises(InputError, match=r"clips/blues/1\.wav is gone, clips/rock/1\.wav is new"):
+        Step("lists", tmp_path / "out", {}, inputs, moved)
+
+
+def test_an_output_that_lost_files_is_not_up_to_date(tmp_path):
+    out = tmp_path / "out"
+    with make_step(out).directory() as part:
+        (part / "a.npy").touch()
+    (out / "a.npy").unlink()
+    with pytest.raises(InputError, match=r"out: lacks files that it had \(a\.npy\)"):
+        make_step(out)
+    assert not make_step(out, overwrite=True).is_done()
+
+
+def test_the_disk_is_checked_and_a_dry_run_ends_before_anything_is_written(tmp_path):
+    free = shutil.disk_usage(tmp_path).free
+    (tmp_path / "input").write_bytes(bytes(5000))
+    step = make_step(tmp_path / "out", work=plan.Work("all", 1, 2 * free))
+    message = r"out: needs about .*, but the disk has only .* free"
+    with pytest.raises(ResourceError, match=message), step.directory():
+        pytest.fail("it was yielded")
+    work = plan.Work("sums of 3 numbers", 200, 1_500_000)
+    step = Step("prepare", tmp_path / "out", {}, {str(tmp_path / "input"): "00"}, work=work)
+    with pytest.raises(DryRun) as caught, plan.dry_run(), step.directory():
+        pytest.fail("it was yielded")
+    assert not plan.is_dry_run()
+    lines = str(caught.value).splitlines()
+    assert lines[1:5] == [
+        f"would read     {tmp_path / 'input'} (5 kB)",
+        "would compute  sums of 3 numbers",
+        f"would write    {tmp_path / 'out'}",
+        "time           about 3 min",
+    ]
+    assert lines[5].startswith("disk           about 1.5 MB (") and lines[5].endswith(" free)")
+    assert names(tmp_path) == ["input"]
 
 
 def test_every_file_is_recorded(tmp_path):
@@ -180,16 +277,16 @@ def test_kept_work_is_given_only_to_an_equal_step(tmp_path, signal_number):
     assert not out.exists()
     with pytest.raises(OSError), make_step(out).directory(keep=True) as part:
         assert (part / "half").read_text() == "half"
-        plan = json.loads((part / "plan.json").read_text())
-        assert set(plan) == {"command", "settings", "inputs", "code_version"}
+        kept = json.loads((part / "plan.json").read_text())
+        assert kept["settings"] == {"seed": 1}
         raise OSError("and again")
     with make_step(out).directory(keep=True) as part:
         assert (part / "half").read_text() == "half"
     assert names(out) == ["half", "provenance.json"]
     assert names(tmp_path) == ["out"]
     kill_while_writing(out, keep=True)
-    for other in (make_step(out, seed=2), make_step(out, input_hash="01")):
-        with other.directory(keep=True) as part:
+    for options in ({"seed": 2}, {"input_hash": "01"}):
+        with make_step(out, **options, overwrite=True).directory(keep=True) as part:
             assert names(part) == ["plan.json"]
         assert names(out) == ["provenance.json"]
 

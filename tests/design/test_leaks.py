@@ -251,12 +251,14 @@ def test_a_dropped_clip_has_features_but_is_not_trained_on(small_clips, tmp_path
 def test_files_of_artists_in_the_test_are_left_out(tmp_path, small_clips, caplog):
     """Training files of artists in the validation too. Tracks are named by numbers, as in FMA."""
     caplog.set_level(logging.INFO, "neuromusic")
-    (tmp_path / "tree/blues").mkdir(parents=True)
     sound = next(small_clips.iterdir())
-    for number in range(12):
-        (tmp_path / f"tree/blues/{number:06d}.wav").symlink_to(sound)
-    names = [f"{number:06d}" for number in range(12)]
-    lines = [f"{name}\t{i % 5}\t\n" for i, name in enumerate(names)]
+    artists = {}
+    for number in range(24):
+        genre, name = ("blues", "rock")[number // 12], f"{number:06d}"
+        (tmp_path / "tree" / genre).mkdir(parents=True, exist_ok=True)
+        (tmp_path / f"tree/{genre}/{name}.wav").symlink_to(sound)
+        artists[name] = f"{genre}-{number % 5}"
+    lines = [f"{name}\t{artist}\t\n" for name, artist in artists.items()]
     (tmp_path / "a.tsv").write_text("track\tartist_group\tfault\n" + "".join(lines))
     out = make_file_lists(
         Corpus("folder", tmp_path / "tree"), out=tmp_path / "rd", split="8:2:2", seed=3,
@@ -264,11 +266,11 @@ def test_files_of_artists_in_the_test_are_left_out(tmp_path, small_clips, caplog
     )  # fmt: skip
     table = read_lists(out)
     kept = table[table["dropped"].isna()]
-    artist = kept["track"].map({name: i % 5 for i, name in enumerate(names)})
+    artist = kept["track"].map(artists)
     assert (artist.groupby(artist).apply(lambda a: kept.loc[a.index, "split"].nunique()) == 1).all()
-    assert (table["split"] == "test").sum() == (kept["split"] == "test").sum() == 2
+    assert (table["split"] == "test").sum() == (kept["split"] == "test").sum() == 4
     assert table["path"].isna().equals(table["dropped"].notna())
-    assert len(list((out / "blues").iterdir())) == len(kept) < 12
+    assert len(list((out / "blues").iterdir())) == (kept["genre"] == "blues").sum() < 12
     assert "training clips (blues" in caplog.text
     comparisons = find_leaks(out, artists=tmp_path / "a.tsv", held_out=HeldOutRuns(0))
     assert all(comparison.pairs.empty for comparison in comparisons)

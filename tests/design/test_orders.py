@@ -150,8 +150,8 @@ def test_files_without_an_order_are_refused(tmp_path):
     path = tmp_path / "o.mat"
     with pytest.raises(InputError, match="no such file"):
         read_order(path, "train")
-    scipy.io.savemat(path, {"TrnOrdr": cells(GOOD)})
-    with pytest.raises(InputError, match="no variable TrnOrd; it contains TrnOrdr"):
+    scipy.io.savemat(path, {"ValOrd": cells(GOOD)})
+    with pytest.raises(InputError, match="no variable TrnOrd; it contains ValOrd"):
         read_order(path, "train")
     scipy.io.savemat(path, {"TrnOrd": np.ones((3, 3))})
     with pytest.raises(InputError, match="not a cell array"):

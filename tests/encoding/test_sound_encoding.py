@@ -256,10 +256,10 @@ def test_nothing_is_computed_twice_and_no_other_directory_is_replaced(place, tmp
     values = np.random.default_rng(0).standard_normal((20, 1))
     path, out = write_npz(tmp_path / "r.npz", values), tmp_path / "out"
 
-    def encode(seed, out=out):
+    def encode(seed, out=out, overwrite=False):
         return encode_sounds(
             place / "run", sounds=place / "wav", responses=path, out=out, splits=1,
-            statistics="mean", seed=seed,
+            statistics="mean", seed=seed, overwrite=overwrite,
         )  # fmt: skip
 
     encode(0)
@@ -268,7 +268,10 @@ def test_nothing_is_computed_twice_and_no_other_directory_is_replaced(place, tmp
     encode(0)
     assert caplog.messages[-1].endswith("its inputs and settings are unchanged")
     assert (out / "scores.npz").stat().st_mtime_ns == before
-    encode(1)
+    with pytest.raises(InputError, match=r"other settings \(seed was 0, now 1\)"):
+        encode(1)
+    assert (out / "scores.npz").stat().st_mtime_ns == before
+    encode(1, overwrite=True)
     assert (out / "scores.npz").stat().st_mtime_ns > before
     assert verify(out, rerun=True)
     with pytest.raises(InputError, match="something else"):
@@ -276,7 +279,7 @@ def test_nothing_is_computed_twice_and_no_other_directory_is_replaced(place, tmp
     values[3] = np.nan
     write_npz(path, values)
     with pytest.raises(InputError, match="no value for sound_3"):
-        encode(2)
+        encode(2, overwrite=True)
     assert json.loads((out / "encoding.json").read_text())["seed"] == 1  # the old one is complete
 
 

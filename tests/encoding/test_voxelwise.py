@@ -125,8 +125,9 @@ def test_an_area_without_voxels_has_no_row(encoded):
 def test_maps_contain_the_values_of_the_table(encoded, data):
     table = voxel_table(encoded)
     example = nibabel.load(next(data.glob("sub-A/func/*_bold.nii.gz")))
-    for column in ("r_belt", "ceiling_r", "rc_A1"):
-        [path] = encoded.glob(f"sub-A/*_stat-{column.replace('_', '-')}_map.nii.gz")
+    maps = {"r_belt": "stat-r_desc-belt", "ceiling_r": "stat-ceiling", "rc_A1": "stat-rc_desc-A1"}
+    for column, name in maps.items():
+        path = encoded / f"sub-A/func/sub-A_space-MNI152_{name}_statmap.nii.gz"
         image = nibabel.load(path)
         np.testing.assert_allclose(image.affine, example.affine)
         assert image.header["sform_code"] == example.header["sform_code"]
@@ -160,7 +161,7 @@ def test_arrays_and_surfaces_give_the_same_result_as_images(run, data, encoded, 
         table = voxel_table(out)
         np.testing.assert_allclose(table["r_A1"], voxel_table(encoded)["r_A1"], atol=1e-4)
         end = "npy" if kind == "array" else "func.gii"
-        maps = sorted(out.glob(f"sub-A/*_stat-r-A1_map*.{end}"))
+        maps = sorted(out.glob(f"sub-A/func/*_space-orig_stat-r_desc-A1_statmap.{end}"))
         if kind == "array":
             np.testing.assert_allclose(np.load(maps[0]), table["r_A1"], rtol=1e-4)
         else:

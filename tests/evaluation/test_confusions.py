@@ -12,7 +12,7 @@ from spreadsheets import judgements, write_sheet
 from neuromusic.cli.main import cli
 from neuromusic.design.orders import GENRES, presentations, read_order
 from neuromusic.evaluation.answers import read_behaviour, read_decoding
-from neuromusic.evaluation.spreadsheet import read_first_sheet
+from neuromusic.evaluation.spreadsheet import read_sheets
 from neuromusic.pipeline.confusions import confusions
 from neuromusic.stats import significance
 
@@ -44,10 +44,10 @@ def place(tmp_path):
     return tmp_path, answers
 
 
-def compare(root, seed=0):
+def compare(root, seed=0, overwrite=False):
     return confusions(
         root / "network", behaviour=root / "behaviour", decoding=root / "decoded.tsv",
-        out=root / "out", seed=seed,
+        out=root / "out", seed=seed, overwrite=overwrite,
     )  # fmt: skip
 
 
@@ -83,7 +83,7 @@ def test_the_seed_determines_the_permutations(place):
     before = (root / "out/correlations.tsv").read_bytes()
     compare(root)
     assert (root / "out/correlations.tsv").read_bytes() == before
-    compare(root, seed=1)
+    compare(root, seed=1, overwrite=True)
     assert (root / "out/correlations.tsv").read_bytes() != before
 
 
@@ -121,7 +121,7 @@ def test_the_real_judgements_agree_with_the_laboratorys_sums(shared):
     played = order.query("1 <= trial <= 10")["genre"].tolist()
     for subject, rows in table.groupby("subject"):
         assert rows["true"].tolist() == played
-        sheet = read_first_sheet(folder / f"CategoryJudge_{subject}.xlsx")
+        (sheet,) = read_sheets(folder / f"CategoryJudge_{subject}.xlsx").values()
         ((row, column),) = np.argwhere(sheet == "Total Accuracy")
         total = float(sheet.iat[row, column + 1])
         assert 100 * (rows["true"] == rows["answer"]).mean() == pytest.approx(total)

@@ -96,14 +96,28 @@ def test_only_new_files_are_computed(place, search, tmp_path):
     assert set(table["similarity"][:2].round(6)) == {1.0}
 
 
-def test_an_index_for_other_weights_or_stages_or_with_damage_is_computed_again(search, tmp_path):
+def test_an_index_for_other_weights_or_stages_or_with_damage_is_not_replaced(search, tmp_path):
     index = tmp_path / "index.npz"
     search(index=index)
-    _, messages = search(index=index, stage="PB")
+    before = index.read_bytes()
+    with pytest.raises(InputError, match=r"is not an index of stage PB .*--overwrite"):
+        search(index=index, stage="PB")
+    assert index.read_bytes() == before
+    _, messages = search(index=index, stage="PB", overwrite=True)
     assert messages[-1].startswith("computed 6 clips")
     assert similarity.load_index(index, "other weights", "PB").vectors == {}
     index.write_bytes(index.read_bytes()[:-40])
-    _, messages = search(index=index)
+    with pytest.raises(InputError, match="is not an index of stage GRU"):
+        search(index=index)
+    _, messages = search(index=index, overwrite=True)
+    assert messages[-1].startswith("computed 6 clips")
+
+
+def test_the_index_of_a_network_itself_is_computed_again_if_it_is_damaged(place, search):
+    search()
+    index = place / "network/index-GRU.npz"
+    index.write_bytes(index.read_bytes()[:-40])
+    _, messages = search()
     assert messages[-1].startswith("computed 6 clips")
 
 

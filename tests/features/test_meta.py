@@ -17,7 +17,7 @@ def test_json_restores_the_metadata_of_every_front_end(name):
     meta = SetMeta.of_front_end("audio", spec, ["blues"])
     content = json.loads(json.dumps(meta.to_json()))
     assert list(content) == [
-        "source", "front_end", "frame_s", "n_channels", "n_bands", "classes"
+        "source", "front_end", "frame_s", "n_channels", "n_bands", "classes", "channel"
     ]  # fmt: skip
     restored = SetMeta.from_json(content, "prepared.json", "prepare it again")
     assert front_end(**restored.front_end) == spec

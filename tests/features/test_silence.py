@@ -140,8 +140,9 @@ def test_silent_variants_are_named_and_a_silent_clip_is_refused(tmp_path, caplog
     tick = np.zeros(22050)
     tick[[6000, 15000]] = 0.004
     for name, wave in (("tick", tick), ("soft", tick / 1000)):
-        (tmp_path / name / "clock").mkdir(parents=True)
-        soundfile.write(tmp_path / name / "clock" / "a.wav", wave, 22050, subtype="FLOAT")
+        for folder, file, sound in (("clock", "a.wav", wave), ("noise", "b.wav", padded())):
+            (tmp_path / name / folder).mkdir(parents=True)
+            soundfile.write(tmp_path / name / folder / file, sound, 22050, subtype="FLOAT")
         corpus, out = Corpus("folder", tmp_path / name), tmp_path / f"{name}_lists"
         make_file_lists(corpus, out=out, split="1:0:0", clip_s=1.0, link="copy")
     machine = Machine(workers=1)

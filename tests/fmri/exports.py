@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.decomposition import PCA
 
 from neuromusic.design.lists import read_lists
-from neuromusic.fmri.export.formats import WRITERS, Regressors
+from neuromusic.fmri.export.formats import FORMATS, Regressors
 from neuromusic.pipeline.export import export
 
 TRAINING = "task-Training_run-01"
@@ -48,7 +48,7 @@ def onsets_of(trials):
 
 
 def stage_rows(root, stem, stage):
-    return np.load(root / "out" / f"{stem}_stage-{stage}_activations.npy")
+    return np.load(root / "out/activations" / f"{stem}_stage-{stage}_activations.npy")
 
 
 def training_rows(root, stage):
@@ -65,6 +65,4 @@ def components_by_sklearn(root, stage):
 def export_everything(root, out):
     """Export in every format, three components of two stages."""
     regressors = Regressors(components=3, stages=("A1", "T2T3"))
-    return export(
-        root / "run", root / "lists", out=out, formats=tuple(WRITERS), regressors=regressors
-    )
+    return export(root / "run", root / "lists", out=out, formats=FORMATS, regressors=regressors)

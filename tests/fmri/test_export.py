@@ -49,32 +49,33 @@ def orders(root):
 
 
 def volumes(root, stem):
-    return pd.read_csv(root / "out" / f"{stem}_volumes.tsv", sep="\t")
+    return pd.read_csv(root / "out/activations" / f"{stem}_volumes.tsv", sep="\t")
 
 
 def test_every_run_and_stage_is_on_the_grid(root):
     run = load_network(root / "run")
+    folder = root / "out/activations"
+    sidecar = json.loads((folder / "activations.json").read_text())
+    assert sidecar["RepetitionTime"] == 1.5
+    assert sidecar["DummyVolumes"] == list(range(10))
     for stem, n_vol in (("task-Training_run-01", 210), ("task-Test_run-01", 410)):
         table = volumes(root, stem)
         assert len(table) == n_vol
         assert table["dummy"].sum() == 10
         assert (table["onset_s"] == 1.5 * np.arange(n_vol)).all()
         for stage in run.network.stages:
-            path = root / "out" / f"{stem}_stage-{stage.name}_activations.npy"
-            block = np.load(path)
+            block = np.load(folder / f"{stem}_stage-{stage.name}_activations.npy")
             assert block.shape[0] == n_vol
             assert np.isfinite(block).all()
-            sidecar = json.loads(path.with_suffix(".json").read_text())
-            assert sidecar["RepetitionTime"] == 1.5
-            assert sidecar["NumberOfUnits"] == block.shape[1]
-            assert sidecar["DummyVolumes"] == list(range(10))
+            assert sidecar["Stages"][stage.name]["NumberOfUnits"] == block.shape[1]
             # The dummy of these runs is the run's own last clip.
             assert (block[:10] == block[-10:]).all()
-    assert sidecar["BrodmannAreas"] == []
+    assert sidecar["Stages"]["A1"]["BrodmannAreas"] == [41]
+    assert sidecar["Stages"]["GRU"]["BrodmannAreas"] == []
 
 
 def test_repeats_of_a_clip_have_the_same_volumes(root):
-    block = np.load(root / "out" / "task-Test_run-01_stage-PB_activations.npy")[10:]
+    block = np.load(root / "out/activations" / "task-Test_run-01_stage-PB_activations.npy")[10:]
     repeats = block.reshape(4, 100, -1)
     assert (repeats == repeats[0]).all()
     assert repeats[0].std(0).max() > 0
@@ -99,7 +100,8 @@ def test_a_volume_is_the_mean_of_its_frames(root):
                 centre_s = (start + stage.centre + index * stage.pool) * spec.frame_s
                 frames_of[int(centre_s // 1.5)].append(frames[:, index])
         expected = np.array([np.mean(frames, axis=0) for frames in frames_of])
-        block = np.load(root / "out" / f"task-Test_run-01_stage-{stage.name}_activations.npy")
+        path = root / "out/activations" / f"task-Test_run-01_stage-{stage.name}_activations.npy"
+        block = np.load(path)
         # The export computes features from the wav file; those in the prepared set are float16.
         np.testing.assert_allclose(block[first : first + 10], expected, atol=0.02)
 
@@ -122,16 +124,16 @@ def test_lanczos_volumes_follow_the_means_and_end_with_the_clip(root):
     out = export(root / "run", root / "lists", out=root / "lanczos", binning="lanczos")
     clip = data.rows["clip"].iloc[0]
     first = int(np.flatnonzero(volumes(root, "task-Training_run-01")["clip"] == clip)[-10])
-    block = np.load(out / "task-Training_run-01_stage-PB_activations.npy")[first : first + 10]
+    path = out / "activations/task-Training_run-01_stage-PB_activations.npy"
+    block = np.load(path)[first : first + 10]
     np.testing.assert_allclose(block, sharp["PB"], atol=0.02)  # from float16 in the prepared set
-    sidecar = json.loads((out / "task-Training_run-01_stage-PB_activations.json").read_text())
+    sidecar = json.loads((out / "activations/activations.json").read_text())
     assert "Lanczos" in sidecar["DelayPolicy"]
 
 
 def test_probabilities_are_written_as_in_bids(root):
-    stem = root / "out" / "task-Training_run-01_stim"
-    sidecar = json.loads(stem.with_suffix(".json").read_text())
-    with gzip.open(f"{stem}.tsv.gz", "rt") as file:
+    sidecar = json.loads((root / "out" / "stim.json").read_text())
+    with gzip.open(root / "out" / "task-Training_run-01_stim.tsv.gz", "rt") as file:
         table = pd.read_csv(file, sep="\t", header=None)
     assert len(sidecar["Columns"]) == table.shape[1] == 10
     assert sidecar["SamplingFrequency"] == pytest.approx(1 / 1.5)
@@ -140,11 +142,11 @@ def test_probabilities_are_written_as_in_bids(root):
 
 
 def test_matlab_has_all_runs_and_stages(root):
-    content = scipy.io.loadmat(root / "out" / "activations.mat", squeeze_me=True)
+    content = scipy.io.loadmat(root / "out/activations/activations.mat", squeeze_me=True)
     runs = content["runs"]
     assert [str(run["task"]) for run in runs] == ["Training", "Test"]
     np.testing.assert_array_equal(
-        runs[1]["A1"], np.load(root / "out" / "task-Test_run-01_stage-A1_activations.npy")
+        runs[1]["A1"], np.load(root / "out/activations/task-Test_run-01_stage-A1_activations.npy")
     )
     assert runs[1]["dummy"].sum() == 10
     assert list(runs[1]["clip"]) == volumes(root, "task-Test_run-01")["clip"].tolist()
@@ -164,11 +166,11 @@ def test_missing_clips_are_nan_and_named(root, small_clips, caplog):
     gone = sorted(path.name for path in small_clips.iterdir())[0]
     assert f"1 clips are missing; their volumes are NaN: {gone}" in caplog.messages
     for stem in ("task-Training_run-01", "task-Test_run-01"):
-        block = np.load(root / "out2" / f"{stem}_stage-GRU_activations.npy")
+        block = np.load(root / "out2/activations" / f"{stem}_stage-GRU_activations.npy")
         missing = (volumes(root, stem)["clip"] == gone).to_numpy()
         assert (np.isnan(block).any(axis=1) == missing).all()
-        sidecar = json.loads((root / "out2" / f"{stem}_stim.json").read_text())
-        assert sidecar["MissingVolumes"] == np.flatnonzero(missing).tolist()
+        sidecar = json.loads((root / "out2/stim.json").read_text())
+        assert sidecar["MissingVolumes"].get(stem, []) == np.flatnonzero(missing).tolist()
 
 
 def test_the_bytes_do_not_depend_on_the_cores(root):
@@ -193,11 +195,11 @@ def test_the_bytes_do_not_depend_on_the_cores(root):
 
 
 def test_an_export_that_is_up_to_date_is_not_written_again(root, caplog):
-    before = (root / "out" / "activations.mat").stat().st_mtime_ns
+    before = (root / "out/activations/activations.mat").stat().st_mtime_ns
     with caplog.at_level("INFO", "neuromusic"):
         export(root / "run", root / "lists", out=root / "out")
     assert "is up to date" in caplog.messages[-1]
-    assert (root / "out" / "activations.mat").stat().st_mtime_ns == before
+    assert (root / "out/activations/activations.mat").stat().st_mtime_ns == before
 
 
 # --- In memory ------------------------------------------------------------------------------------
@@ -212,7 +214,8 @@ def test_activations_are_those_that_are_exported(root, run, stem):
     np.testing.assert_allclose(responses.pop("probability"), probability, atol=1e-6)
     for name, block in responses.items():
         assert block.dtype == np.float32
-        stored = np.load(root / "out" / f"task-{stem}_run-01_stage-{name}_activations.npy")
+        path = root / "out/activations" / f"task-{stem}_run-01_stage-{name}_activations.npy"
+        stored = np.load(path)
         np.testing.assert_array_equal(block, stored)
 
 

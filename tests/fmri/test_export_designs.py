@@ -46,7 +46,7 @@ def test_octave_loads_spm_conditions_and_regressors(exported, octave, split, ste
     """  # noqa: E501
     spm = exported / "out" / "spm"
     *conditions, shape, total = [line.split("|") for line in octave(code, spm).splitlines()]
-    table = pd.read_csv(exported / "out" / "bids" / f"{stem}_events.tsv", sep="\t")
+    table = pd.read_csv(exported / "out" / f"{stem}_events.tsv", sep="\t")
     onsets, modulated, name = {}, {}, ""
     for line in conditions:
         values = np.array(line[2 if line[0] == "pmod" else 1].strip("[]").split(), float)
@@ -138,7 +138,7 @@ def test_afni_times_have_one_row_per_run(exported):
 def test_afni_amplitudes_are_the_probability_of_each_trial(exported):
     folder = exported / "out" / "afni"
     runs = [onsets_of(presentations(exported, "train", run)) for run in (1, 2)]
-    bids = exported / "out" / "bids"
+    bids = exported / "out"
     events = [
         pd.read_csv(bids / f"task-Training_run-{run:02d}_events.tsv", sep="\t") for run in (1, 2)
     ]

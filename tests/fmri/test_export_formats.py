@@ -36,7 +36,7 @@ def test_all_formats_have_the_same_activations(exported, split, stem):
     out = exported / "out"
     npz = np.load(out / "npz" / f"{stem}_activations.npz", allow_pickle=False)
     mat = scipy.io.loadmat(out / "mat" / f"{stem}_activations.mat", squeeze_me=True)
-    table = pd.read_csv(out / f"{stem}_volumes.tsv", sep="\t")
+    table = pd.read_csv(out / "activations" / f"{stem}_volumes.tsv", sep="\t")
     trials = presentations(exported, split, 1)
     with h5py.File(out / "hdf5" / "activations.h5") as file:
         group = file[stem]
@@ -57,7 +57,7 @@ def test_all_formats_have_the_same_activations(exported, split, stem):
 
 def test_octave_loads_all_units(exported, octave):
     code = f"""
-    a = load('mat/{TEST}_activations.mat'); b = load('activations.mat');
+    a = load('mat/{TEST}_activations.mat'); b = load('activations/activations.mat');
     assert(isequal(a.belt, b.runs(end).belt) && isequal(a.clip, b.runs(end).clip));
     printf('%s %d %d %s %d', class(a.belt), size(a.belt), a.clip{{11}}, sum(a.dummy));
     """
@@ -132,7 +132,7 @@ def test_a_missing_clip_has_no_values(without_a_clip, affected):
     stem, trials = affected
     is_missing = trials["clip"].eq(MISSING) & trials["trial"].gt(0)
     trial = int(trials.loc[is_missing, "trial"].iloc[0])
-    events = pd.read_csv(out / "bids" / f"{stem}_events.tsv", sep="\t")
+    events = pd.read_csv(out / f"{stem}_events.tsv", sep="\t")
     assert events.loc[trial, ["predicted", "probability", "genre_probability"]].isna().all()
     assert events.loc[trial, "genre"] == "jazz"
     block = np.load(out / "npz" / f"{stem}_activations.npz")["A1"]
@@ -153,7 +153,11 @@ def digests(folder):
 def test_the_same_call_gives_the_same_bytes(exported):
     export_everything(exported, exported / "again")
     first, second = digests(exported / "out"), digests(exported / "again")
-    assert {path.split("/")[0] for path in first if "/" in path} == set(WRITERS)
+    assert {path.split("/")[0] for path in first if "/" in path} == {
+        *WRITERS,
+        "activations",
+        "sub-cortexz",
+    }
     assert first == second
 
 
@@ -168,7 +172,9 @@ def test_regressors_can_be_chosen_on_the_command_line(exported, tmp_path):
     assert result.exit_code == 0, result.output
     assert "docs/export.md" in result.output
     out = tmp_path / "out"
-    assert {path.name for path in out.iterdir() if path.is_dir()} == {"spm", "fsl", "afni"}
+    assert {path.name for path in out.iterdir() if path.is_dir()} == {
+        "spm", "fsl", "afni", "activations", "sub-cortexz",
+    }  # fmt: skip
     content = scipy.io.loadmat(out / "spm" / f"{TRAINING}_conditions.mat", simplify_cells=True)
     assert {pmod["name"] for pmod in content["pmod"][:10]} == {"GRU_pc01"}
     component = np.loadtxt(out / "fsl" / TRAINING / "GRU_pc01.txt")[:, 2]
@@ -225,7 +231,7 @@ def test_errors_name_the_parameter(exported, tmp_path, settings, message):
 
 
 def test_a_missing_nilearn_is_named_with_its_extra(exported, tmp_path, monkeypatch):
-    monkeypatch.setattr("neuromusic.core.errors.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     result = invoke_export(exported, tmp_path / "new", "--format", "nilearn")
     assert result.exit_code == 2
     assert 'pip install "neuromusic[fmri]"' in result.output

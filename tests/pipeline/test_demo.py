@@ -16,7 +16,7 @@ def test_the_demo_runs_the_whole_pipeline_and_then_skips_it(tmp_path):
     assert scores["clip"]["accuracy"] > 0.5 > scores["random_weights"]["accuracy"]
     for name in ("confusion", "learning_curves", "variants", "timeline"):
         assert (network / "figures" / f"{name}.png").stat().st_size > 10_000
-    assert "with your own data" in result.stdout
+    assert "with your own experiment" in result.stdout
     again = neuromusic_anew("demo", cwd=tmp_path)
     assert again.returncode == 0
     # Clips, orders, lists, prepared set, network, scores, export.

@@ -143,7 +143,7 @@ def test_a_full_disk_is_reported_and_the_step_can_be_repeated(place, normal, sma
     disk = small_disk(TOO_SMALL[name])
     faults.clear(place, step)
     code = faults.finish(place, step.command())
-    check_refused(place, step, code, "disk/", "No space left on device", "MiB")
+    check_refused(place, step, code, "disk/", "free", "make some space")
     remount(disk, "size=50m")
     assert faults.finish(place, step.command(again=True)) == 0, faults.messages(place)
     assert faults.result(place, step) == whole
@@ -356,6 +356,8 @@ def test_a_damaged_file_of_an_unfinished_training_is_named(place, unfinished, fi
     step = STEPS["train"]
     faults.clear(place, step)
     shutil.copytree(unfinished, place / "run")
+    if file == "config.toml":  # it counts only if there is no plan, as in an older version
+        (place / "run" / "plan.json").unlink()
     faults.damage(place / "run" / file, how)
     check_refused(place, step, faults.finish(place, step.command(again=True)), f"run/{file}")
 

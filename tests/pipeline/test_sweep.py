@@ -239,7 +239,7 @@ def test_unsuitable_databases_studies_and_directories_are_refused(place):
     other = config.model_copy(update={"train": config.train.model_copy(update={"lr": 0.5})})
     url = f"sqlite:///{place}/first.db"
     arguments = {"prepared": place / "prepared", "storage": url, "trials": 1, "study": "first"}
-    with pytest.raises(InputError, match=r"study='first': was started with different .*settings"):
+    with pytest.raises(InputError, match=r"study='first': .*train\.lr was 0\.001, now 0\.5"):
         sweep.sweep(other, **arguments, out=place / "first")
     (place / "thesis").mkdir()
     (place / "thesis" / "chapter.txt").write_text("years")

@@ -14,6 +14,7 @@ from helpers import TINY_TOML, neuromusic, write_features
 
 from neuromusic.cli.main import cli
 from neuromusic.core.errors import InputError
+from neuromusic.core.outputs import remove_recorded
 from neuromusic.core.parallel import Machine
 from neuromusic.design.orders import GENRES, design_orders, write_order
 from neuromusic.features.prepared import open_prepared
@@ -106,10 +107,11 @@ def test_a_repeated_command_gives_the_same_bytes(made, runner, name):
 
 
 def test_records_of_dataclasses_can_be_repeated(tiny_run, small_clips, tmp_path):
-    folder = tmp_path / "tree/blues"
-    folder.mkdir(parents=True)
-    for path in sorted(small_clips.glob("blues.*")):
-        (folder / path.name).symlink_to(path)
+    for genre in ("blues", "rock"):
+        folder = tmp_path / "tree" / genre
+        folder.mkdir(parents=True)
+        for path in sorted(small_clips.glob(f"{genre}.*")):
+            (folder / path.name).symlink_to(path)
     corpus = Corpus("folder", tmp_path / "tree")
     make_file_lists(corpus, split="2:0:1", out=tmp_path / "lists", link="sym")
     planted = Planted(voxels=2, noise_voxels=2, ceiling=(0.2, 0.4))
@@ -228,7 +230,7 @@ def test_weights_that_cannot_be_reproduced_are_named(copy, runner):
     record["outputs"]["model.safetensors"] = digest.stdout.split()[0]
     record["packages"]["torch"] = "2.0"
     record_path.write_text(json.dumps(record))
-    (copy / "runs/a/evaluation.provenance.json").unlink()
+    remove_recorded(copy / "runs/a", "evaluation.provenance.json")
     assert verify(runner, copy / "runs/a")[0] == 0
     code, text, _ = verify(runner, copy / "runs/a", "--rerun")
     assert code == 1
@@ -302,9 +304,11 @@ def test_cross_validations_sweeps_and_variants_have_records(made, tmp_path, runn
     augment(made / "run_dataset", machine=Machine())
     code, text, _ = verify(runner, tmp_path / "cv", tmp_path / "sw", made / "run_dataset")
     assert code == 0, text
-    assert f"{tmp_path}/cv (crossval): 4 of 4 files as recorded; inputs: 1 as recorded" in text
+    assert f"{tmp_path}/cv (crossval): 7 of 7 files as recorded; inputs: 1 as recorded" in text, (
+        text
+    )
     assert f"{tmp_path}/cv/fold-2 (train): 6 of 6 files as recorded" in text
-    assert f"{tmp_path}/sw (sweep): 4 of 4 files as recorded" in text
+    assert f"{tmp_path}/sw (sweep): 5 of 5 files as recorded" in text
     assert "variants.provenance.json (augment): 91 of 91 files as recorded" in text
     assert "in no record" not in text
     for path in made.rglob("variants*"):

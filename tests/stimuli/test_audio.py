@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import scipy.signal
 import soundfile
+from sounds import write_sound
 
 from neuromusic.core.errors import InputError
 from neuromusic.stimuli import audio
+from neuromusic.stimuli.clips import find_sounds
 
 
 def chirp(rate_hz, seconds=2.0):
@@ -88,8 +90,8 @@ def test_a_file_without_usable_sound_is_refused_by_name(tmp_path, name, message)
 @pytest.mark.parametrize("share", [0.01, 0.5, 0.9])
 def test_a_truncated_file_is_refused_by_name(tmp_path, suffix, share):
     path = tmp_path / f"a{suffix}"
-    noise = 0.1 * np.random.default_rng(0).standard_normal(15 * 22050)
-    soundfile.write(path, noise, 22050)
+    noise = 0.1 * np.random.default_rng(0).standard_normal(round(15.1 * 22050))  # wma drops .05 s
+    write_sound(path, noise, 22050)
     assert len(audio.read(path, least_s=15)) >= 14.98 * 22050
     content = path.read_bytes()
     path.write_bytes(content[: int(len(content) * share)])
@@ -198,10 +200,10 @@ def test_a_wav_of_unknown_length_is_read_to_its_end(tmp_path, size):
     content[4:8], content[40:44] = (n.to_bytes(4, "little") for n in size)
     path.write_bytes(content)
     np.testing.assert_allclose(audio.read(path), chirp(22050), atol=1e-4)
-    content[4:8] = content[40:44] = bytes(4)  # libsndfile reads it as an empty file
+    content[4:8] = content[40:44] = bytes(4)  # libsndfile itself reads it as an empty file
     path.write_bytes(content)
-    with pytest.raises(InputError, match="declares no sound, but 88200 bytes follow"):
-        audio.read(path)
+    np.testing.assert_allclose(audio.read(path), chirp(22050), atol=1e-4)
+    assert audio.duration_s(path) == 2.0
 
 
 def test_streamed_au_and_extra_wav_chunks_are_read(tmp_path):
@@ -222,7 +224,7 @@ def test_streamed_au_and_extra_wav_chunks_are_read(tmp_path):
 
 
 def test_the_real_sounds_are_complete(shared):
-    paths = audio.sound_files(shared / "data")
+    paths = find_sounds(shared / "data").files
     assert len(paths) > 500
     for path in paths:
         assert audio.duration_s(path) > 0

@@ -171,9 +171,10 @@ def test_the_corrupt_track_of_gtzan_is_reported_and_left_out(tmp_path, caplog):
     options = {"split": "1:0:1", "clip_s": 0.9, "link": "copy"}
     paths = [write(tmp_path / f"genres/jazz/jazz.{n:05d}.wav", n) for n in (53, 54, 55)]
     paths[1].write_bytes(b"RIFF")
+    write(tmp_path / "genres/rock.00001.wav", 1)
     table = read_lists(make_file_lists(corpus, out=tmp_path / "lists", **options))
     assert f"{paths[1]}: is corrupt in the distributed set; left out" in caplog.messages
-    assert sorted(table["track"]) == ["jazz.00053", "jazz.00055"]
+    assert sorted(table["track"]) == ["jazz.00053", "jazz.00055", "rock.00001"]
     paths[2].write_bytes(b"RIFF")
     with pytest.raises(InputError, match=r"jazz\.00055\.wav: is not a readable sound file"):
         make_file_lists(corpus, out=tmp_path / "new", **options)
@@ -279,6 +280,7 @@ def test_a_fold_is_a_run_without_a_time_grid(folds):
 def test_a_file_without_a_fold_is_refused(tmp_path):
     write(tmp_path / "dog/1-1.wav", 1)
     write(tmp_path / "dog/bark.wav", 2)
+    write(tmp_path / "rain/1-2.wav", 3)
     with pytest.raises(InputError, match=r"bark\.wav: has no fold"):
         folder.table(tmp_path, folds=True)
 
@@ -302,7 +304,7 @@ def test_folds_are_cross_validated_and_not_exported(folds, monkeypatch):
     assert (table["fold"] == table["run"]).all()
     done = command("evaluate cv/fold-1")
     assert done.exit_code == 0, done.output
-    assert "timeline.png: the set has no whole scanner run" in done.output
+    assert "timeline: the set has no whole scanner run" in done.output
     # Of seven windows of 1.2 s, every 0.3 s, the last (1.8 to 3 s) holds none of the first 1.5 s.
     assert re.search(r"window .* 24\n", done.output), done.output
     refused = command("export cv/fold-1 --lists lists --out new")

@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from neuromusic.stimuli import audio, fingerprint
+from neuromusic.stimuli.clips import find_sounds
 
 RATE_HZ = audio.RATE_HZ
 
@@ -104,7 +105,7 @@ def test_silent_and_short_sounds_are_near_nothing(waves):
 
 
 def test_real_excerpts_are_distinguished(shared):
-    paths = audio.sound_files(shared / "data/gtzan/genres")[::4]
+    paths = find_sounds(shared / "data/gtzan/genres").files[::4]
     waves = [audio.read(path) for path in paths]
     known = [fingerprint.fingerprint(wave) for wave in waves]
     changed = [fingerprint.fingerprint(mp3(0.1 * wave[RATE_HZ + 137 :])) for wave in waves]

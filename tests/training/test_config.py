@@ -1,7 +1,6 @@
 """Settings: reading, changing and validating them."""
 
 import tomllib
-from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -10,8 +9,7 @@ from hypothesis import strategies as st
 from neuromusic.core.errors import InputError
 from neuromusic.models.registry import model_entry
 from neuromusic.training.config import Config, as_config, load_config, make_config
-
-EXPERIMENTS = sorted((Path(__file__).parents[2] / "experiments").glob("*.toml"))
+from neuromusic.training.library import settings_names
 
 
 def write(tmp_path, text):
@@ -20,9 +18,9 @@ def write(tmp_path, text):
     return path
 
 
-@pytest.mark.parametrize("path", EXPERIMENTS, ids=lambda path: path.stem)
-def test_every_experiment_is_valid_and_names_a_model(path):
-    assert model_entry(load_config(path).model.name)
+@pytest.mark.parametrize("name", settings_names())
+def test_all_settings_in_the_package_are_valid_and_name_a_model(name):
+    assert model_entry(load_config(name).model.name)
 
 
 SPACE = """
@@ -192,9 +190,7 @@ def test_settings_are_given_as_a_file_a_dictionary_or_a_name(tmp_path):
     assert (
         as_config(str(path)) == as_config({"train": {"epochs": 7}}) == as_config(config) == config
     )
-    assert as_config("cnn4") == make_config({"model": {"name": "cnn4"}}, "x")
+    assert as_config("cortex-z") == make_config({"model": {"name": "cortex-z"}}, "x")
     assert as_config("cortex").train.epochs == 80  # settings in the package
-    with pytest.raises(
-        InputError, match="neither a TOML file nor a model; did you mean 'cortex-z'"
-    ):
+    with pytest.raises(InputError, match="name of settings or a model; did you mean 'cortex-z'"):
         as_config("cortexz")

@@ -156,7 +156,12 @@ def test_two_processes_killed_and_resumed_are_bit_identical(place):
     assert (again.returncode, again.stdout.count("unchanged")) == (0, 1)
     other = neuromusic_anew(*common, "--out", "whole", "--set", "train.lr=0.1", cwd=place)
     assert other.returncode == 2
-    assert "contains another trained network" in other.stderr
+    assert "made with other settings (train.lr was" in other.stderr
+    replaced = neuromusic_anew(
+        *common, "--out", "whole", "--set", "train.lr=0.1", "--overwrite", cwd=place
+    )
+    assert replaced.returncode == 2
+    assert "contains another training, which 2 devices cannot replace" in replaced.stderr
 
 
 @pytest.mark.slow

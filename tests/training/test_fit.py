@@ -22,7 +22,7 @@ from neuromusic.training.batches import band_statistics, rows_as_tensor
 from neuromusic.training.config import make_config
 from neuromusic.training.fit import fit
 from neuromusic.training.optim import lr_curve
-from neuromusic.training.resume import clear_result, training_state
+from neuromusic.training.resume import clear, training_state
 from neuromusic.training.selection import select
 from neuromusic.training.trained import load_network, untrained_copy
 
@@ -93,7 +93,12 @@ def test_training_with_new_settings_removes_the_old_scores(place, tmp_path):
     assert not fit(settings(), data, tmp_path / "run")
     assert (tmp_path / "run" / "evaluation.json").exists()
     rows = []
-    assert fit(settings(train={"lr": 0.1}), data, tmp_path / "run", advance=rows.append)
+    other = settings(train={"lr": 0.1})
+    with pytest.raises(
+        InputError, match=r"made with other settings \(train\.lr was 0.001, now 0.1\)"
+    ):
+        fit(other, data, tmp_path / "run")
+    assert fit(other, data, tmp_path / "run", overwrite=True, advance=rows.append)
     assert not (tmp_path / "run" / "evaluation.json").exists()
     metrics = pd.read_csv(tmp_path / "run" / "metrics.csv")
     assert rows == metrics.to_dict("records")
@@ -151,25 +156,37 @@ def test_the_state_of_a_training_is_found_without_changing_anything(place, tmp_p
     data, out = open_prepared(place / "prepared"), tmp_path / "run"
     assert not fit_interrupted(settings(), data, out)
     before = contents(out)
-    content = record("train", settings().of_training(), {"prepared": record_hash(data.directory)})
-    assert training_state(out, settings(), content, resume=True) == "resume"
+    inputs, places = {"prepared": record_hash(data.directory)}, {"prepared": data.directory}
+    content = record("train", settings().of_training(), inputs, places=places)
+    other = content | {"inputs": {"prepared": "00"}}
+    lr = content | {"settings": settings(train={"lr": 0.1}).of_training()}
+    assert training_state(out, content, resume=True) == "resume"
     with pytest.raises(InputError, match="contains an unfinished training"):
-        training_state(out, settings(), content, resume=False)
-    with pytest.raises(InputError, match="was started with other settings"):
-        training_state(out, settings(train={"lr": 0.1}), content, resume=True)
+        training_state(out, content, resume=False)
+    with pytest.raises(InputError, match=r"started with other settings \(train\.lr was 0.001, now"):
+        training_state(out, lr, resume=True)
+    with pytest.raises(InputError, match=r"started from other inputs \(prepared has changed\)"):
+        training_state(out, other, resume=True)
+    assert training_state(out, other, resume=True, overwrite=True) == "outdated"
+    (out / "plan.json").unlink()  # as left by an older version
+    assert training_state(out, content, resume=True) == "resume"
+    with pytest.raises(InputError, match=r"started with other settings \(see .*config\.toml\); resume it as"):
+        training_state(out, lr, resume=True)
+    del before["plan.json"]
     assert contents(out) == before
     fit(settings(), data, out, resume=True)
     before = contents(out)
-    assert training_state(out, settings(), content, resume=False) == "done"
-    other = content | {"inputs": {"prepared": "00"}}
-    assert training_state(out, settings(), other, resume=False) == "outdated"
+    assert training_state(out, content, resume=False) == "done"
+    with pytest.raises(InputError, match=r"made from other inputs \(prepared has changed\)"):
+        training_state(out, other, resume=False)
+    assert training_state(out, other, resume=False, overwrite=True) == "outdated"
     assert contents(out) == before
-    clear_result(out)
-    assert set(contents(out)) == {"config.toml"}
-    assert training_state(out, settings(), content, resume=False) == "start"
+    clear(out)
+    assert contents(out) == {}
+    assert training_state(out, content, resume=False) == "start"
     (out / "thesis.txt").write_text("years")
     with pytest.raises(InputError, match="contains something else"):
-        training_state(out, settings(), content, resume=False)
+        training_state(out, content, resume=False, overwrite=True)
 
 
 def fit_interrupted(config, data, out):
@@ -214,7 +231,13 @@ def test_a_loss_that_is_nan_ends_the_training(place, tmp_path, valid):
     message = r"run: training diverged \(loss is NaN\) at epoch 1; .*smaller train\.lr"
     for resume in (False, True):  # nothing was written that could be resumed
         with pytest.raises(InputError, match=message):
-            fit(config, open_prepared(place / "prepared"), tmp_path / "run", resume, rows.append)
+            fit(
+                config,
+                open_prepared(place / "prepared"),
+                tmp_path / "run",
+                resume,
+                advance=rows.append,
+            )
         assert not (tmp_path / "run" / "model.safetensors").exists()
     assert [row["epoch"] for row in rows] == [1, 1]
 

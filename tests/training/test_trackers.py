@@ -49,8 +49,8 @@ def test_tensorboard_contains_each_epoch_once_after_an_interruption(place):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit_tracked(config, data, place / "run", False, stop)
-    assert fit_tracked(config, data, place / "run", True, lambda row: None)
+        fit_tracked(config, data, place / "run", False, False, stop)
+    assert fit_tracked(config, data, place / "run", True, False, lambda row: None)
     metrics = pd.read_csv(place / "run" / "metrics.csv")
     board = EventAccumulator(str(place / "run" / "tensorboard")).Reload()
     names = {"loss/train": "train_loss", "accuracy/valid": "valid_accuracy", "lr": "lr"}
@@ -63,7 +63,7 @@ def test_tensorboard_contains_each_epoch_once_after_an_interruption(place):
     assert "epochs = 3" in str(board.Tensors("settings/text_summary")[0])
     # A finished training is not written again.
     before = sorted((place / "run" / "tensorboard").iterdir())
-    assert not fit_tracked(config, data, place / "run", True, lambda row: None)
+    assert not fit_tracked(config, data, place / "run", True, False, lambda row: None)
     assert sorted((place / "run" / "tensorboard").iterdir()) == before
 
 
@@ -140,7 +140,7 @@ def test_weights_and_biases_offline_sends_nothing(place, tmp_path):
 def test_the_settings_are_written_next_to_the_weights(place):
     data = open_prepared(place / "prepared")
     config = settings()
-    assert fit_tracked(config, data, place / "plain", False, lambda row: None)
+    assert fit_tracked(config, data, place / "plain", False, False, lambda row: None)
     written = json.loads((place / "plain" / "config.json").read_text())
     assert written == config.model_dump(mode="json")
     assert not (place / "plain" / "tensorboard").exists()

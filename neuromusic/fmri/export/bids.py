@@ -1,4 +1,7 @@
-"""Writer of a BIDS derivative: events and continuous signals of a network."""
+"""The BIDS part of an export: continuous signals, the network's answers, and events.
+
+Metadata that applies to all files is at the root, once, as BIDS's inheritance principle has it.
+"""
 
 import gzip
 from collections.abc import Sequence
@@ -10,35 +13,96 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic.core.files import write_json
-from neuromusic.core.version import __version__
 from neuromusic.design import grid
 from neuromusic.fmri.activations import PROBABILITY
+from neuromusic.fmri.export.bids_dataset import bids_label, write_dataset_files
 from neuromusic.fmri.export.conventions import DUMMY_POLICY, LEVEL, NO_RESPONSE, ONSETS
 from neuromusic.fmri.export.scanner_run import DUMMY, Context, ScannerRun
 
-BIDS_VERSION = "1.10.0"
-README = """# {name}
+README = """
+Responses of the network `{network}` in every run of the experiment.
 
-Events and continuous signals of the network `{model}` for every run of the experiment. All
-subjects heard the same clips in the same order, so the files are at the top level and apply to
-every subject, as BIDS does it for a film that all subjects watched (`task-movie_stim.tsv.gz`).
+* `task-*_run-*_stim.tsv.gz`: continuous signals, one row per volume; `stim.json` names the columns.
+  All subjects heard the same clips in the same order, so these files are at the top level, without
+  a subject, and apply to the runs of every subject.
+* `sub-{label}/beh/`: what the network answers to each clip, as if it were a participant who heard
+  the runs. It is not a person.
+* `task-*_run-*_events.tsv`, if they were exported: the trials of each run.
 
-Written by neuromusic {version}.
+The directories in `.bidsignore` hold what BIDS has no place for: activations, and the files of
+other programs.
 """
 
 
-def dataset_description(model: str, missing: Sequence[str]) -> dict[str, Any]:
-    """Return the content of ``dataset_description.json`` for the responses of a network."""
-    return {
-        "Name": f"neuromusic {model} on the scanner's time grid",
-        "BIDSVersion": BIDS_VERSION,
-        "DatasetType": "derivative",
-        "GeneratedBy": [{"Name": "neuromusic", "Version": __version__}],
-        "MissingClips": list(missing),
+def write_bids(
+    directory: Path,
+    runs: Sequence[ScannerRun],
+    context: Context,
+    *,
+    with_events: bool,
+    ignored: Sequence[str],
+) -> None:
+    """Write a BIDS derivative that passes the validator.
+
+    ``STEM_stim.tsv.gz``: one row per volume with the probability of each genre and, if the runs
+    have regressors, the components of their stages. ``sub-NETWORK/beh/``: one row per trial with
+    what the network answers. ``STEM_events.tsv``, on request: onset, duration, trial_type (the
+    genre, or dummy) and the same columns. n/a for missing clips. ``ignored`` are the directories
+    that BIDS has no place for.
+    """
+    network = str(context.about["Network"])
+    missing = sorted({clip for run in runs for clip in run.missing})
+    write_dataset_files(
+        directory,
+        f"neuromusic {network} on the scanner's time grid",
+        network,
+        README.format(network=network, label=bids_label(network)),
+        ignored=ignored,
+        extra={"MissingClips": missing},
+    )
+    _write_signals(directory, runs, context)
+    _write_answers(directory, f"sub-{bids_label(network)}", runs, context)
+    if with_events:
+        _write_events(directory, runs, context)
+
+
+# --- Continuous signals ---------------------------------------------------------------------------
+
+
+def _write_signals(directory: Path, runs: Sequence[ScannerRun], context: Context) -> None:
+    for run in runs:
+        blocks = [run.grid[PROBABILITY], *(frame.to_numpy() for frame in _stages(run).values())]
+        _write_stim(directory / f"{run.stem}_stim.tsv.gz", np.column_stack(blocks))
+    stages = _stages(runs[0])
+    sidecar = {
+        "Description": "Output of the network in each volume.",
+        **context.about,
+        "DelayPolicy": f"{NO_RESPONSE}.",
+        "SamplingFrequency": 1 / grid.TR_S,
+        "StartTime": 0.0,
+        "Columns": context.classes + [name for frame in stages.values() for name in frame],
+        **{c: {"Description": f"probability of {c}", "Units": "1"} for c in context.classes},
+        **{
+            name: {
+                "Description": f"stage {stage}; standard deviation 1 over the training runs",
+                "Units": "arbitrary",
+            }
+            for stage, frame in stages.items()
+            for name in frame
+        },
+        **({"Regressors": LEVEL} if stages else {}),
+        "Dummy": DUMMY_POLICY,
+        "DummyVolumes": runs[0].dummy_volumes,
+        "MissingVolumes": missing_volumes(runs),
     }
+    write_json(directory / "stim.json", sidecar)
 
 
-def write_stim(path: Path, values: NDArray[np.floating]) -> None:
+def _stages(run: ScannerRun) -> dict[str, pd.DataFrame]:
+    return {name: frame for name, frame in run.regressors.items() if name != PROBABILITY}
+
+
+def _write_stim(path: Path, values: NDArray[np.floating]) -> None:
     """Write continuous signals (n_volumes, columns) as .tsv.gz without a header; n/a for NaN."""
     text = pd.DataFrame(values).to_csv(
         sep="\t", index=False, header=False, na_rep="n/a", float_format="%.6f"
@@ -48,87 +112,68 @@ def write_stim(path: Path, values: NDArray[np.floating]) -> None:
         file.write(text.encode())
 
 
-def probability_columns(classes: Sequence[str]) -> dict[str, dict[str, str]]:
-    """Return the descriptions of the columns with class probabilities."""
-    return {name: {"Description": f"probability of {name}", "Units": "1"} for name in classes}
+def missing_volumes(runs: Sequence[ScannerRun]) -> dict[str, list[int]]:
+    """Return stem -> numbers of the volumes without a response, for runs that have such volumes."""
+    return {run.stem: run.missing_volumes.tolist() for run in runs if len(run.missing_volumes)}
 
 
-def write_bids(directory: Path, runs: Sequence[ScannerRun], context: Context) -> list[str]:
-    """Write a BIDS derivative that passes the validator on its own.
+# --- One row per trial ----------------------------------------------------------------------------
 
-    ``STEM_events.tsv``: onset, duration, trial_type (the genre, or dummy), genre, predicted,
-    probability, genre_probability, trial, repeat, clip. ``STEM_stim.tsv.gz``: the probability of
-    each genre and the components of the exported stages, one row per volume. n/a for missing clips.
-    """
-    missing = sorted({clip for run in runs for clip in run.missing})
-    model = str(context.about["Network"])
-    description = dataset_description(model, missing)
-    write_json(directory / "dataset_description.json", description)
-    readme = README.format(name=description["Name"], model=model, version=__version__)
-    (directory / "README.md").write_text(readme, "utf-8")
+SCORES = ("predicted", "probability", "genre_probability")
+
+
+def _write_answers(
+    directory: Path, subject: str, runs: Sequence[ScannerRun], context: Context
+) -> None:
+    folder = directory / subject / "beh"
+    folder.mkdir(parents=True)
     for run in runs:
-        _write_events(directory, run, context.classes)
-        _write_signals(directory, run, context)
-    return []
-
-
-def _write_signals(directory: Path, run: ScannerRun, context: Context) -> None:
-    stages = {name: frame for name, frame in run.regressors.items() if name != PROBABILITY}
-    values = [run.grid[PROBABILITY], *(frame.to_numpy() for frame in stages.values())]
-    write_stim(directory / f"{run.stem}_stim.tsv.gz", np.column_stack(values))
+        table = run.trials[["trial", "repeat", "genre", "clip", *SCORES]]
+        _write_trials(folder / f"{subject}_{run.stem}_beh.tsv", table)
     sidecar = {
-        **context.about,
-        "Description": "Output of the network in each volume.",
-        "DelayPolicy": f"{NO_RESPONSE}.",
-        "TaskName": run.task,
-        "SamplingFrequency": 1 / grid.TR_S,
-        "StartTime": 0.0,
-        "Columns": context.classes + [name for frame in stages.values() for name in frame],
-        **probability_columns(context.classes),
-        **{
-            name: {
-                "Description": f"stage {stage}; standard deviation 1 over the training runs",
-                "Units": "arbitrary",
-            }
-            for stage, frame in stages.items()
-            for name in frame
-        },
-        "Regressors": LEVEL,
-        "Dummy": DUMMY_POLICY,
-        "DummyVolumes": run.dummy_volumes,
-        "MissingVolumes": run.missing_volumes.tolist(),
+        "Description": "The genre that the network predicts for the clip of each trial.",
+        "MissingClips": context.about["MissingClips"],
+        **_answer_columns(context.classes),
     }
-    write_json(directory / f"{run.stem}_stim.json", sidecar)
+    write_json(directory / "beh.json", sidecar)
 
 
-def _write_events(directory: Path, run: ScannerRun, classes: Sequence[str]) -> None:
-    trials = run.trials
-    table = pd.DataFrame(
-        {
-            "onset": trials["onset_s"].astype(float),
-            "duration": grid.CLIP_S,
-            "trial_type": trials["condition"],
-            **{name: trials[name] for name in ("genre", "predicted")},
-            **{name: trials[name].round(6) for name in ("probability", "genre_probability")},
-            **{name: trials[name] for name in ("trial", "repeat", "clip")},
-        }
-    )
-    path = directory / f"{run.stem}_events.tsv"
-    table.to_csv(path, sep="\t", index=False, na_rep="n/a")
-    write_json(path.with_suffix(".json"), _events_sidecar(run, classes))
-
-
-def _events_sidecar(run: ScannerRun, classes: Sequence[str]) -> dict[str, Any]:
-    genres = {name: f"a clip of {name}" for name in run.conditions if name != DUMMY}
-    return {
+def _write_events(directory: Path, runs: Sequence[ScannerRun], context: Context) -> None:
+    for run in runs:
+        trials = run.trials
+        timing = pd.DataFrame(
+            {
+                "onset": trials["onset_s"].astype(float),
+                "duration": grid.CLIP_S,
+                "trial_type": trials["condition"],
+            }
+        )
+        answers = trials[["genre", *SCORES, "trial", "repeat", "clip"]]
+        table = pd.concat([timing, answers], axis=1)
+        _write_trials(directory / f"{run.stem}_events.tsv", table)
+    genres = sorted({name for run in runs for name in run.conditions} - {DUMMY})
+    sidecar = {
         "Description": "The clip of each trial, and the genre that the network predicts.",
-        "TaskName": run.task,
         "TimeAndDummy": f"{ONSETS} {DUMMY_POLICY}",
-        "MissingClips": run.missing,
+        "MissingClips": context.about["MissingClips"],
         "trial_type": {
             "Description": "the true genre, or dummy for the presentation that opens the run",
-            "Levels": {**genres, DUMMY: "the presentation that opens the run, of any genre"},
+            "Levels": {
+                **{name: f"a clip of {name}" for name in genres},
+                DUMMY: "the presentation that opens the run, of any genre",
+            },
         },
+        **_answer_columns(context.classes),
+    }
+    write_json(directory / "events.json", sidecar)
+
+
+def _write_trials(path: Path, table: pd.DataFrame) -> None:
+    table.round(6).to_csv(path, sep="\t", index=False, na_rep="n/a")
+
+
+def _answer_columns(classes: Sequence[str]) -> dict[str, Any]:
+    return {
         "genre": {"Description": "the true genre, also of the dummy"},
         "predicted": {
             "Description": "the genre with the highest probability; n/a if the clip is missing",

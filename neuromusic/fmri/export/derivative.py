@@ -1,117 +1,124 @@
-"""Writer of a network's responses to every scanner run: .npy, tables, JSON and activations.mat."""
+"""Writer of a network's activations in every scanner run: .npy, tables, JSON, activations.mat."""
 
 import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from neuromusic.core.files import write_json
 from neuromusic.core.matlab_writer import ReadLater, cell, save_mat, structs
 from neuromusic.core.progress import track
 from neuromusic.design.grid import TR_S, n_volumes
-from neuromusic.design.lists import unique_clips
 from neuromusic.design.orders import TASK
 from neuromusic.fmri.activations import (
     PROBABILITY,
     ArrayFiles,
-    clip_inputs,
+    ClipInputs,
     clip_responses,
-    list_runs,
     volume_table,
 )
-from neuromusic.fmri.export.bids import dataset_description, probability_columns, write_stim
+from neuromusic.fmri.export.bids import missing_volumes
 from neuromusic.fmri.export.conventions import NO_RESPONSE, grid_text
 from neuromusic.fmri.export.scanner_run import ScannerRun, score_trials
 from neuromusic.models.network import Stage
 from neuromusic.training.trained import TrainedNetwork
 
+DIRECTORY = "activations"  # in the directory of the export
 
-def write_derivative(
-    trained: TrainedNetwork, table: pd.DataFrame, lists: Path, directory: Path, binning: str
+
+def write_activations(
+    trained: TrainedNetwork,
+    runs_of_lists: Mapping[tuple[str, int], pd.DataFrame],
+    clips: Iterable[str],
+    inputs: ClipInputs,
+    directory: Path,
+    binning: str,
 ) -> tuple[list[ScannerRun], list[str]]:
-    """Write the responses of a network to every run of stimulus lists.
+    """Write the activations of all stages of a network in every volume of every run.
 
-    For each run: ``_stim.tsv.gz`` with the class probabilities, ``_stage-NAME_activations.npy``
-    (n_volumes, units) float32, ``_volumes.tsv`` with the clip of each volume, and JSON sidecars;
-    and ``activations.mat`` with all of it. The response to each clip is computed once.
+    For each run: ``STEM_stage-NAME_activations.npy`` (n_volumes, units) float32 and
+    ``STEM_volumes.tsv`` with the clip of each volume. For all runs: ``activations.mat``, which also
+    has the class probabilities, and ``activations.json``. The response to each clip is computed
+    once.
+
+    Parameters
+    ----------
+    trained : TrainedNetwork
+        The network.
+    runs_of_lists : mapping
+        (split, run number) -> presentations, see `activations.list_runs`.
+    clips : iterable of str
+        Names of all clips that were played.
+    inputs : ClipInputs
+        Their inputs.
+    directory : Path
+        Directory to make.
+    binning : {"mean", "lanczos"}
+        How frames become volumes.
 
     Returns the runs, without regressors, and the names of missing clips, whose volumes are NaN.
-    Raises InputError if the lists, read from ``lists`` into ``table``, have no scanner runs, or if
-    none of the clips is available.
+    Raises InputError if none of the clips is available.
     """
-    runs_of_lists = list_runs(table, lists)
-    clips = unique_clips(table)
-    policy = f"{NO_RESPONSE}: {grid_text(binning)}"
+    directory.mkdir()
     runs = []
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
         responses = clip_responses(
             trained,
-            clips["clip"],
-            inputs=clip_inputs(trained, lists, clips),
+            clips,
+            inputs=inputs,
             binning=binning,
             directory=Path(scratch),
+            label="export: computing activations",
         )
-        items = track(runs_of_lists.items(), "write runs", len(runs_of_lists))
+        items = track(runs_of_lists.items(), "export: writing runs", len(runs_of_lists))
         for (split, number), trials in items:
             grid = responses.on_volumes(trials, n_volumes(len(trials) - 1))
             stem = f"task-{TASK[split]}_run-{number:02d}"  # type: ignore[index]
             scored = score_trials(trials, grid[PROBABILITY], trained.classes)
             run = ScannerRun(stem, split, number, scored, volume_table(trials), grid, {})
-            runs.append(_write_run(directory, run, trained, policy))
-    description = dataset_description(trained.config.model.name, responses.missing)
-    write_json(directory / "dataset_description.json", description)
+            runs.append(_write_run(directory, run))
+    policy = f"{NO_RESPONSE}: {grid_text(binning)}"
+    _write_sidecar(directory, trained.network.stages, runs, policy)
     _write_matlab(directory / "activations.mat", trained.classes, runs, policy)
     return runs, responses.missing
 
 
-def _write_run(
-    directory: Path, run: ScannerRun, trained: TrainedNetwork, policy: str
-) -> ScannerRun:
+def _write_run(directory: Path, run: ScannerRun) -> ScannerRun:
     """Write all files of one run; return the run with its stages in these files."""
     run.volumes.to_csv(directory / f"{run.stem}_volumes.tsv", sep="\t", index=False)
-    common = {
-        "RepetitionTime": TR_S,
-        "DelayPolicy": policy,
-        "DummyVolumes": run.dummy_volumes,
-        "MissingVolumes": run.missing_volumes.tolist(),
-        "VolumeTable": f"{run.stem}_volumes.tsv",
-    }
     files = {}
-    for stage in trained.network.stages:
-        path = directory / f"{run.stem}_stage-{stage.name}_activations.npy"
-        _write_stage(path, stage, run.grid[stage.name], common)
-        files[stage.name] = path
-    write_stim(directory / f"{run.stem}_stim.tsv.gz", run.grid[PROBABILITY])
-    sidecar = {
-        "SamplingFrequency": 1 / TR_S,
-        "StartTime": 0.0,
-        "Columns": trained.classes,
-        **probability_columns(trained.classes),
-        **common,
-    }
-    write_json(directory / f"{run.stem}_stim.json", sidecar)
+    for name in run.grid:
+        if name != PROBABILITY:
+            files[name] = directory / f"{run.stem}_stage-{name}_activations.npy"
+            np.save(files[name], run.grid[name])
     grid = ArrayFiles(files, {PROBABILITY: run.grid[PROBABILITY]})
     return ScannerRun(run.stem, run.split, run.number, run.trials, run.volumes, grid, {})
 
 
-def _write_stage(
-    path: Path, stage: Stage, block: NDArray[np.float32], common: dict[str, Any]
+def _write_sidecar(
+    directory: Path, stages: Sequence[Stage], runs: Sequence[ScannerRun], policy: str
 ) -> None:
-    """Write a stage's activations (n_volumes, units) in a run, and their sidecar."""
-    np.save(path, block)
+    """Write ``activations.json``, which describes the arrays of all stages and runs."""
     sidecar = {
-        **common,
-        "Stage": stage.name,
-        "Area": stage.area or "n/a",
-        "BrodmannAreas": list(stage.brodmann),
+        "RepetitionTime": TR_S,
+        "DelayPolicy": policy,
         "Shape": ["volumes", "units"],
-        "NumberOfUnits": block.shape[1],
         "Units": "activation after the stage's last operation, arbitrary",
+        "DummyVolumes": runs[0].dummy_volumes,
+        "MissingVolumes": missing_volumes(runs),
+        "VolumeTables": {run.stem: f"{run.stem}_volumes.tsv" for run in runs},
+        "Stages": {
+            stage.name: {
+                "Area": stage.area or "n/a",
+                "BrodmannAreas": list(stage.brodmann),
+                "NumberOfUnits": runs[0].grid[stage.name].shape[1],
+            }
+            for stage in stages
+        },
     }
-    write_json(path.with_suffix(".json"), sidecar)
+    write_json(directory / "activations.json", sidecar)
 
 
 def _write_matlab(path: Path, classes: list[str], runs: list[ScannerRun], policy: str) -> None:

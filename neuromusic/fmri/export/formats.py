@@ -1,14 +1,16 @@
 """The export formats by name, and the regressors that go into them."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from neuromusic.core.errors import InputError, did_you_mean, need_package
+from neuromusic.core.errors import InputError, did_you_mean, listed, need_package
+from neuromusic.core.progress import track, working
 from neuromusic.design.grid import TR_S
 from neuromusic.fmri.activations import PROBABILITY
-from neuromusic.fmri.export import afni, arrays, bids, fsl, nilearn, spm
+from neuromusic.fmri.export import afni, arrays, derivative, fsl, nilearn, spm
+from neuromusic.fmri.export.bids import write_bids
 from neuromusic.fmri.export.conventions import grid_text
 from neuromusic.fmri.export.regressors import NComponents, describe_components, with_regressors
 from neuromusic.fmri.export.scanner_run import Context, ScannerRun
@@ -17,7 +19,6 @@ from neuromusic.training.trained import TrainedNetwork
 
 Writer = Callable[[Path, Sequence[ScannerRun], Context], list[str]]
 WRITERS: dict[str, Writer] = {
-    "bids": bids.write_bids,
     "spm": spm.write_spm,
     "fsl": fsl.write_fsl,
     "afni": afni.write_afni,
@@ -26,8 +27,14 @@ WRITERS: dict[str, Writer] = {
     "npz": arrays.write_npz,
     "mat": arrays.write_matlab,
 }
+BIDS = "bids"  # adds events and components to the files that every export has
+FORMATS = (BIDS, *WRITERS)
 NEED_NILEARN = ("spm", "afni", "nilearn")  # for the haemodynamic response
-WITH_REGRESSORS = ("bids", "spm", "fsl", "afni", "nilearn")
+ALL_UNITS = ("hdf5", "npz", "mat")
+WITH_REGRESSORS = (BIDS, "spm", "fsl", "afni", "nilearn")
+FLOAT32_BYTES = 4
+TEXT_BYTES = 16  # of a regressor's value in a volume, in a text file
+FEW_BYTES = 400  # per volume: probabilities, tables and sidecars
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class Regressors:
             if name not in stages:
                 raise InputError(
                     f"regressors.stages: the network has no stage {name!r}; it has "
-                    f"{', '.join(stages)}{did_you_mean(name, stages)}"
+                    f"{listed(stages)}{did_you_mean(name, stages)}"
                 )
         if self.components != "all" and self.components < 1:
             raise InputError(
@@ -91,13 +98,64 @@ class Regressors:
 def check_formats(formats: Sequence[str]) -> None:
     """Raise InputError for an unknown format, or one that needs a package that is missing."""
     for name in formats:
-        if name not in WRITERS:
+        if name not in FORMATS:
             raise InputError(
-                f"formats: {name!r} is unknown; expected {', '.join(WRITERS)}"
-                f"{did_you_mean(name, WRITERS)}"
+                f"formats: {name!r} is unknown; expected {', '.join(FORMATS)}"
+                f"{did_you_mean(name, FORMATS)}"
             )
     if any(name in NEED_NILEARN for name in formats):
         need_package("nilearn", "fmri")
+
+
+def check_designs(
+    formats: Sequence[str], regressors: Regressors, units: Mapping[str, int], n_volumes: int
+) -> None:
+    """Raise InputError if a design would have as many columns as a run has volumes.
+
+    ``units`` maps each stage to its number of units, ``n_volumes`` is that of the shortest run.
+    """
+    stages = regressors.stages or tuple(units)
+    if not set(formats) & set(WITH_REGRESSORS):
+        return
+    if regressors.components == "all":
+        for stage in stages:
+            if units[stage] >= n_volumes:
+                raise InputError(
+                    f"regressors.components='all': stage {stage} has {units[stage]} units and a "
+                    f"run {n_volumes} volumes, which no design can fit; choose a number of "
+                    "components, or leave the stage out of regressors.stages (the formats hdf5, "
+                    "npz and mat contain all units)"
+                )
+    elif "nilearn" in formats:
+        n_columns = sum(min(units[stage], regressors.components) for stage in stages)
+        if n_columns >= n_volumes:
+            raise InputError(
+                f"formats: the nilearn design of a run would have more than {n_columns} columns "
+                f"for {n_volumes} volumes, which no design can fit; choose fewer "
+                "regressors.components or regressors.stages"
+            )
+
+
+def export_bytes(
+    formats: Sequence[str],
+    regressors: Regressors,
+    units: Mapping[str, int],
+    n_volumes: int,
+    n_clip_volumes: int,
+) -> int:
+    """Return the size of an export, roughly.
+
+    ``n_volumes`` is that of all runs together, ``n_clip_volumes`` that of the responses to all
+    clips, which are on the disk while the runs are written.
+    """
+    activations = FLOAT32_BYTES * sum(units.values()) * n_volumes
+    n_copies = 2 + sum(name in ALL_UNITS for name in formats)  # .npy and activations.mat
+    scratch = FLOAT32_BYTES * sum(units.values()) * n_clip_volumes
+    chosen = [units[stage] for stage in regressors.stages or units]
+    most = max(chosen) if regressors.components == "all" else regressors.components
+    values = n_volumes * sum(min(each, most) for each in chosen)
+    texts = TEXT_BYTES * values * sum(name in WITH_REGRESSORS for name in formats)
+    return n_copies * activations + max(scratch, texts) + FEW_BYTES * n_volumes
 
 
 def write_formats(
@@ -108,9 +166,10 @@ def write_formats(
     regressors: Regressors,
     binning: str,
 ) -> list[str]:
-    """Write each format into a directory of its name; return notes on what is left out and why.
+    """Write the files of BIDS, and each format into a directory of its name.
 
-    Raises InputError if the regressors cannot be computed or a design cannot be fitted.
+    Returns notes on what is left out and why. Raises InputError if the regressors cannot be
+    computed or a design cannot be fitted.
     """
     about: dict[str, Any] = {
         "Network": trained.config.model.name,
@@ -118,16 +177,31 @@ def write_formats(
         "Grid": f"Before any delay or response, {grid_text(binning)}",
         "MissingClips": {run.stem: run.missing for run in runs if run.missing},
     }
+    plain = Context(trained.classes, regressors.hrf, regressors.modulator, about)
+    fitted, context = runs, plain
     if set(formats) & set(WITH_REGRESSORS):
         stages = regressors.stages or tuple(stage.name for stage in trained.network.stages)
-        runs, components = with_regressors(runs, stages, regressors.components, trained.classes)
-        about |= describe_components(components, regressors.components)
-        _check_modulator(runs[0], regressors.modulator)
-    context = Context(trained.classes, regressors.hrf, regressors.modulator, about)
+        with working("export: computing regressors"):
+            fitted, components = with_regressors(
+                runs, stages, regressors.components, trained.classes
+            )
+        context = replace(
+            plain, about=about | describe_components(components, regressors.components)
+        )
+        _check_modulator(fitted[0], regressors.modulator)
+    others = [name for name in formats if name != BIDS]
+    with_events = BIDS in formats
+    write_bids(
+        directory,
+        fitted if with_events else runs,
+        context if with_events else plain,
+        with_events=with_events,
+        ignored=[derivative.DIRECTORY, *others],
+    )
     notes: dict[str, None] = {}  # a dictionary keeps the order and each note once
-    for name in dict.fromkeys(formats):
+    for name in track(others, "export: writing formats", len(others)):
         (directory / name).mkdir()
-        notes |= dict.fromkeys(WRITERS[name](directory / name, runs, context))
+        notes |= dict.fromkeys(WRITERS[name](directory / name, fitted, context))
     return list(notes)
 
 

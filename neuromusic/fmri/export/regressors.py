@@ -26,11 +26,8 @@ def with_regressors(
 
     Everything is fitted on the training runs; the test runs are projected.
 
-    Raises InputError if all units are requested and a run has too few volumes for them, or if no
-    clip of the training runs is available.
+    Raises InputError if no clip of the training runs is available.
     """
-    if n_components == "all":
-        _check_units(runs, stages)
     components = {}
     for stage in stages:
         rows = training_rows(runs, stage)
@@ -48,20 +45,6 @@ def with_regressors(
             regressors[stage] = pd.DataFrame(fitted.project(run.grid[stage]), columns=columns)
         out.append(replace(run, regressors=regressors))
     return out, components
-
-
-def _check_units(runs: Sequence[ScannerRun], stages: Sequence[str]) -> None:
-    """Raise InputError if a stage has at least as many units as a run has volumes."""
-    shortest = min(len(run.volumes) for run in runs)
-    for stage in stages:
-        units = runs[0].grid[stage].shape[1]
-        if units >= shortest:
-            raise InputError(
-                f"regressors.components='all': stage {stage} has {units} units and a run "
-                f"{shortest} volumes, which no design can fit; choose a number of components, or "
-                "leave the stage out of regressors.stages (the formats hdf5, npz and mat contain "
-                "all units)"
-            )
 
 
 def training_rows(runs: Sequence[ScannerRun], stage: str) -> NDArray[np.float32]:

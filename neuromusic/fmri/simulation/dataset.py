@@ -3,7 +3,7 @@
 import gzip
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -24,7 +24,9 @@ from neuromusic.fmri.simulation.voxels import (
     planted_ev,
     run_images,
 )
-from neuromusic.training.trained import TrainedNetwork
+
+if TYPE_CHECKING:  # inputs are checked without torch, which takes seconds to import
+    from neuromusic.training.trained import TrainedNetwork
 
 VOXEL_MM = 2.0
 CENTRE_MM = (-48.0, -22.0, 8.0)  # of the grid, in MNI space: left Heschl's gyrus
@@ -34,7 +36,7 @@ GENERATED_BY = {"GeneratedBy": [{"Name": "neuromusic", "Version": __version__}]}
 
 
 def write_simulation(
-    trained: TrainedNetwork,
+    trained: "TrainedNetwork",
     sessions: Sequence[Session],
     planted: Planted,
     seed: int,
@@ -42,16 +44,16 @@ def write_simulation(
 ) -> None:
     """Write the dataset into a directory, with one run in memory at a time.
 
-    Raises InputError if the network has no such stages, its prepared set does not contain all
-    clips, the sessions include no training run, or a stage responds identically to every clip.
+    Raises InputError if the network has no such stages, a clip is too short, the sessions include
+    no training run, or a stage responds identically to every clip.
     """
     stages = choose_stages(trained, planted.stages)
     clips = pd.concat([session.trials["clip"] for session in sessions]).unique()
-    responses = clip_responses(trained, clips)
+    responses = clip_responses(trained, clips, label="trained network: computing activations")
     check_responses(trained, responses)
     _write_descriptions(directory, sessions, trained.config.model.name, seed)
     images = run_images(responses, sessions, stages, planted, seed)
-    for session, image in track(images, "simulate", len(sessions)):
+    for session, image in track(images, "writing images", len(sessions)):
         _write_session(directory, session, image)
     _write_truth(directory / TRUTH, sessions, stages, planted, seed)
 

@@ -4,8 +4,9 @@ A voxel's signal is a random linear sum of the units of one stage, convolved wit
 response; AR(1) noise is scaled to the voxel's explainable variance.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,10 +15,12 @@ from numpy.typing import NDArray
 from neuromusic.core.errors import InputError, did_you_mean
 from neuromusic.design import grid
 from neuromusic.fmri import volumes
-from neuromusic.fmri.activations import ClipResponses, on_grid
+from neuromusic.fmri.activations import ClipInputs, ClipResponses, on_grid
 from neuromusic.fmri.hrf import HrfName, hrf
 from neuromusic.fmri.simulation.sessions import Session
-from neuromusic.training.trained import TrainedNetwork
+
+if TYPE_CHECKING:  # inputs are checked without torch, which takes seconds to import
+    from neuromusic.training.trained import TrainedNetwork
 
 Array = NDArray[np.float64]
 BASELINE = 1000.0  # of every voxel, in image units
@@ -85,7 +88,7 @@ class Drive:
 # --- Checks ---------------------------------------------------------------------------------------
 
 
-def choose_stages(trained: TrainedNetwork, names: Sequence[str]) -> list[str]:
+def choose_stages(trained: "TrainedNetwork", names: Sequence[str]) -> list[str]:
     """Return the named stages, or all that stand for a cortical area if none are named.
 
     Raises InputError for a stage that the network does not have, or if no stage is left.
@@ -106,14 +109,18 @@ def choose_stages(trained: TrainedNetwork, names: Sequence[str]) -> list[str]:
     return chosen
 
 
-def check_responses(trained: TrainedNetwork, responses: ClipResponses) -> None:
-    """Raise InputError if the response to a clip is missing, completely or in part."""
-    missing = responses.missing
+def check_clips(inputs: ClipInputs, clips: Iterable[str]) -> None:
+    """Raise InputError if a clip that is played has no input."""
+    missing = [clip for clip in clips if clip not in inputs.clips]
     if missing:
         raise InputError(
-            f"{trained.prepared}: does not contain {len(missing)} of the clips that are played, "
+            f"{inputs.source}: does not contain {len(missing)} of the clips that are played, "
             f"such as {missing[0]}; a simulation needs all of them"
         )
+
+
+def check_responses(trained: "TrainedNetwork", responses: ClipResponses) -> None:
+    """Raise InputError if the response to a clip ends before its presentation."""
     for block in responses.stages.values():
         short = np.flatnonzero(np.isnan(block).any(axis=(1, 2)))
         if len(short):

@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from neuromusic.core.errors import InputError
+from neuromusic.core.files import as_path
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from neuromusic.stimuli.channels import Channel
     from neuromusic.stimuli.corpora.checks import Problem
 
 
@@ -51,9 +53,9 @@ class Corpus:
     folds: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "path", Path(self.path))
+        object.__setattr__(self, "path", as_path(self.path))
         if self.tracks is not None:
-            object.__setattr__(self, "tracks", Path(self.tracks))
+            object.__setattr__(self, "tracks", as_path(self.tracks))
         if (self.kind == "fma") != (self.tracks is not None):
             raise InputError(
                 f"{self.path}: tracks is required for kind fma, and only allowed there"
@@ -64,7 +66,7 @@ class Corpus:
     def table(self) -> "pd.DataFrame":
         """Return one row per file that exists: genre, track, clip and source (its path).
 
-        Raises InputError if there are no files.
+        Raises InputError if there are no files, or files of one class only.
         """
         from neuromusic.stimuli.corpora import fma, folder, gtzan
 
@@ -81,13 +83,13 @@ class Corpus:
 
         return {"gtzan": gtzan.SIZE, "fma": fma.SIZE}.get(self.kind)
 
-    def validate(self, least_s: float) -> "list[Problem]":
+    def validate(self, least_s: float, channel: "Channel" = "mix") -> "list[Problem]":
         """Decode every file; return which are missing, corrupt, short (< least_s) or duplicate."""
         from neuromusic.stimuli.corpora import fma, folder, gtzan
 
         if self.kind == "folder":
-            return folder.validate(self.path, least_s)
+            return folder.validate(self.path, least_s, channel)
         if self.kind == "gtzan":
-            return gtzan.validate(self.path, least_s)
+            return gtzan.validate(self.path, least_s, channel)
         assert self.tracks is not None
-        return fma.validate(self.path, self.tracks, least_s)
+        return fma.validate(self.path, self.tracks, least_s, channel)

@@ -5,8 +5,10 @@ from pathlib import Path
 import pandas as pd
 
 from neuromusic.core.errors import InputError
-from neuromusic.core.files import read_table
-from neuromusic.stimuli.corpora.checks import Problem, examine, missing
+from neuromusic.core.files import readable
+from neuromusic.core.folders import nfc, why_no_file, why_no_folder
+from neuromusic.stimuli.channels import Channel
+from neuromusic.stimuli.corpora.checks import Problem, examine, missing, one_class
 
 FAULTS = {  # from the list of known errors that is published with the set
     "098565": "lasts 1.6 s in the distributed set",
@@ -39,32 +41,44 @@ def table(directory: Path, tracks: Path) -> pd.DataFrame:
     Raises
     ------
     InputError
-        If ``tracks`` has another format or none of its clips exists.
+        If ``tracks`` has another format, none of its clips exists, or those of one genre only, or
+        a clip is a link that leads nowhere.
     """
     files = _listed(directory, tracks)
-    exists = [Path(path).is_file() for path in files["source"]]
-    return files[exists].reset_index(drop=True)
+    exists = []
+    for path in map(Path, files["source"]):
+        exists.append(path.is_file())
+        if path.is_symlink() and not path.exists():
+            raise InputError(f"{path}: {why_no_file(path)}")
+    existing = files[exists].reset_index(drop=True)
+    problem = one_class(list(existing["genre"]), [], "")
+    if problem:
+        raise InputError(f"{directory}: {problem}")
+    return existing
 
 
-def validate(directory: Path, tracks: Path, least_s: float) -> list[Problem]:
+def validate(
+    directory: Path, tracks: Path, least_s: float, channel: Channel = "mix"
+) -> list[Problem]:
     """Return the clips of tracks.csv that are missing, and the problems of the others.
 
     Raises InputError as `table` does.
     """
     listed = [Path(path) for path in _listed(directory, tracks)["source"]]
-    return missing(listed) + examine([path for path in listed if path.is_file()], least_s)
+    return missing(listed) + examine([path for path in listed if path.is_file()], least_s, channel)
 
 
 def _listed(directory: Path, tracks: Path) -> pd.DataFrame:
     if not Path(directory).is_dir():
         raise InputError(
-            f"{directory}: no such directory; expected fma_small, such as 000/000002.mp3"
+            f"{directory}: {why_no_folder(Path(directory))}; expected fma_small, such as "
+            "000/000002.mp3"
         )
     small = _read_tracks(tracks)
     names = [f"{number:06d}" for number in small.index]
     files = pd.DataFrame(
         {
-            "genre": small["track", "genre_top"].to_numpy(),
+            "genre": [nfc(str(genre)) for genre in small["track", "genre_top"]],
             "track": names,
             "clip": [f"{name}.mp3" for name in names],
             "source": [str(Path(directory) / name[:3] / f"{name}.mp3") for name in names],
@@ -82,9 +96,8 @@ def _read_tracks(path: Path) -> pd.DataFrame:
     remedy = "expected tracks.csv of fma_metadata"
     try:
         # The header has three lines: two with the column names, one with the name of the index.
-        whole = read_table(
-            path, sep=",", remedy=remedy, header=[0, 1], index_col=0, low_memory=False
-        )
+        with readable(path, "table", remedy):
+            whole = pd.read_csv(path, header=[0, 1], index_col=0, low_memory=False)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; {remedy}") from None
     absent = [" ".join(column) for column in HEADER if column not in whole]

@@ -1,12 +1,24 @@
-"""GTZAN (Tzanetakis and Cook 2002): 10 genres of 100 tracks of 30 s, wav or au."""
+"""GTZAN (Tzanetakis and Cook 2002): 10 genres of 100 tracks of 30 s."""
 
+import logging
 from pathlib import Path
 
 import pandas as pd
 
-from neuromusic.core.errors import InputError
-from neuromusic.stimuli import audio
-from neuromusic.stimuli.corpora.checks import Problem, examine, missing
+from neuromusic.core.errors import InputError, listed
+from neuromusic.core.folders import Found, is_same_file
+from neuromusic.stimuli.channels import Channel
+from neuromusic.stimuli.clips import find_sounds
+from neuromusic.stimuli.corpora.checks import (
+    Problem,
+    broken_links,
+    check_complete,
+    examine,
+    missing,
+    one_class,
+)
+
+log = logging.getLogger(__name__)
 
 GENRES = (
     "blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock",
@@ -14,18 +26,23 @@ GENRES = (
 TRACKS = tuple(f"{genre}.{number:05d}" for genre in GENRES for number in range(100))
 SIZE = len(TRACKS)
 FAULTS = {"jazz.00054": "is corrupt in the distributed set"}
-SUFFIXES = (".wav", ".au")
+EXPECTED = "GTZAN, such as genres/blues"
 
 
 def table(directory: Path) -> pd.DataFrame:
     """Return one row per track that exists: genre, track, clip, source, fault.
 
-    Files may be at any depth (``blues/blues.00000.wav``). ``fault`` describes the damage of the one
-    track that is known to be corrupt, otherwise it is None.
+    Files may be at any depth (``blues/blues.00000.wav``) and of any sound format. ``fault``
+    describes the damage of the one track that is known to be corrupt, otherwise it is None.
 
-    Raises InputError if there are no tracks or a track exists twice.
+    Raises InputError if there are no tracks, or tracks of one genre only; a track exists twice; or
+    a link leads nowhere.
     """
-    files = _find(directory)
+    files, found = _find(directory)
+    check_complete(found)
+    problem = one_class([track.split(".")[0] for track in files], [], found.left_out)
+    if problem:
+        raise InputError(f"{directory}: {problem}")
     rows = []
     for track in TRACKS:
         if track in files:
@@ -34,26 +51,36 @@ def table(directory: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["genre", "track", "clip", "source", "fault"])
 
 
-def validate(directory: Path, least_s: float) -> list[Problem]:
+def validate(directory: Path, least_s: float, channel: Channel = "mix") -> list[Problem]:
     """Return which of the 1000 tracks are missing, and the problems of the others.
 
-    Raises InputError as `table` does.
+    Raises InputError if there are no tracks, or a track exists twice.
     """
-    files = _find(directory)
+    files, found = _find(directory)
     absent = [Path(directory) / t.split(".")[0] / f"{t}.wav" for t in TRACKS if t not in files]
-    return missing(absent) + examine([files[t] for t in TRACKS if t in files], least_s)
+    problems = missing(absent) + missing(broken_links(found))
+    return problems + examine([files[t] for t in TRACKS if t in files], least_s, channel)
 
 
-def _find(directory: Path) -> dict[str, Path]:
-    """Return track -> file."""
-    if not Path(directory).is_dir():
-        raise InputError(f"{directory}: no such directory; expected GTZAN, such as genres/blues")
+def _find(directory: Path) -> tuple[dict[str, Path], Found]:
+    """Return track -> file, and all that was found."""
+    found = find_sounds(directory, EXPECTED)
     files: dict[str, Path] = {}
-    for path in audio.sound_files(directory):
-        if path.stem in TRACKS and path.suffix.lower() in SUFFIXES:
-            first = files.setdefault(path.stem, path)
-            if first != path:
-                raise InputError(f"{path}: is the same track as {first}; keep one of them")
+    others = []
+    for path in found.files:
+        track = path.stem.lower()
+        if track not in TRACKS:
+            others.append(path)
+            continue
+        first = files.setdefault(track, path)
+        if not is_same_file(first, path):
+            raise InputError(f"{path}: is the same track as {first}; keep one of them")
+    rest = f"; left out: {found.left_out}" if found.left_out else ""
     if not files:
-        raise InputError(f"{directory}: has no track of GTZAN, such as blues/blues.00000.wav")
-    return files
+        raise InputError(f"{directory}: has no track of GTZAN, such as blues/blues.00000.wav{rest}")
+    if others:
+        log.warning(
+            "%s: left out %d sounds that are not tracks of GTZAN: %s",
+            directory, len(others), listed(path.name for path in others),
+        )  # fmt: skip
+    return files, found

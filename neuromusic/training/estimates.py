@@ -1,0 +1,46 @@
+"""How long training and scoring take, roughly, and how much disk a trained network needs."""
+
+import torch
+
+from neuromusic.core.parallel import available_cores
+from neuromusic.core.plan import Work
+from neuromusic.models.network import Network
+from neuromusic.models.summary import multiply_adds
+from neuromusic.training.config import Config
+from neuromusic.training.devices import uses_gpu
+
+# Multiply-adds per second, as measured with cortex-z; an epoch also takes a second or so besides.
+PER_CORE = 1.0e10
+PER_GPU = 2.0e12
+EPOCH_S = 0.5
+START_S = 5.0
+PASSES = 3  # the backward pass takes twice as long as the forward pass
+# Weights, the weights of the best epoch, and in the checkpoint: weights, their average, and two
+# moments of the optimizer.
+COPIES = 6
+BYTES_PER_WEIGHT = 4
+
+
+def training_work(config: Config, network: Network) -> Work:
+    """Return the work of one training."""
+    settings = config.train
+    per_epoch = forward_s(network, config.data.windows_per_epoch, uses_gpu(settings)) * PASSES
+    n_weights = sum(p.numel() for p in network.parameters())
+    return Work(
+        f"{config.model.name} ({n_weights:,} parameters), {settings.epochs} epochs of "
+        f"{config.data.windows_per_epoch} windows",
+        START_S + settings.epochs * (EPOCH_S + per_epoch / settings.devices / settings.nodes),
+        COPIES * BYTES_PER_WEIGHT * n_weights,
+    )
+
+
+def scoring_s(network: Network, n_rows: int, n_frames: int, hop_frames: int) -> float:
+    """Return how many seconds it takes to score ``n_rows`` clips of ``n_frames`` frames."""
+    per_clip = 1 + max(0, n_frames - network.spec.n_frames) // hop_frames
+    return forward_s(network, n_rows * per_clip, torch.cuda.is_available())
+
+
+def forward_s(network: Network, n_windows: int, gpu: bool) -> float:
+    """Return how many seconds a network needs for ``n_windows`` windows."""
+    rate = PER_GPU if gpu else PER_CORE * available_cores()
+    return n_windows * multiply_adds(network) / rate
