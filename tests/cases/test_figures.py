@@ -265,22 +265,24 @@ sys.path[:0] = [{tests!r}, {cases!r}]
 from neuromusic.core.figures import FORMATS, FigureStyle, save
 import test_figures
 style = FigureStyle(FORMATS)
-for name in test_figures.NAMES:
+for name in sys.argv[2:]:
     save(test_figures.drawn(name, style), Path(sys.argv[1], name), style)
 """
 
 
-def test_the_same_figure_has_the_same_bytes_in_every_format_and_process(tmp_path):
+@pytest.mark.parametrize("names", [NAMES[:4], pytest.param(NAMES, marks=pytest.mark.slow)])
+def test_the_same_figure_has_the_same_bytes_in_every_format_and_process(names, tmp_path):
     code = DRAW.format(tests=str(Path(__file__).parents[1]), cases=str(Path(__file__).parent))
     for number in ("1", "2"):
         (tmp_path / number).mkdir()
         subprocess.run(
-            [sys.executable, "-c", code, str(tmp_path / number)], check=True, capture_output=True,
+            [sys.executable, "-c", code, str(tmp_path / number), *names], check=True,
+            capture_output=True,
             env={"PYTHONHASHSEED": number, "PATH": "/usr/bin:/bin", "TZ": f"UTC+{number}"},
         )  # fmt: skip
-    names = sorted(path.name for path in (tmp_path / "1").iterdir())
-    assert names == sorted(f"{name}.{form}" for name in NAMES for form in FORMATS)
-    for name in names:
+    files = sorted(path.name for path in (tmp_path / "1").iterdir())
+    assert files == sorted(f"{name}.{form}" for name in names for form in FORMATS)
+    for name in files:
         content = (tmp_path / "1" / name).read_bytes()
         assert content == (tmp_path / "2" / name).read_bytes(), name
         assert not re.search(rb"20[2-9]\d-?[01]\d-?[0-3]\d|matplotlib v", content), name
@@ -653,6 +655,7 @@ def test_compare_and_confusions_write_every_format(run, tmp_path):
     assert written(tmp_path / "confused") == all_formats("confusions")
 
 
+@pytest.mark.slow
 def test_crossval_and_sweep_write_every_format(prepared, tmp_path):
     size = json.dumps(TINY["size"])
     (tmp_path / "tiny.toml").write_text(
@@ -672,6 +675,7 @@ def test_crossval_and_sweep_write_every_format(prepared, tmp_path):
     assert written(tmp_path / "sweep") == all_formats("history")
 
 
+@pytest.mark.slow
 def test_encode_writes_every_format(tiny_run, tiny_bids, tmp_path):
     line = ["fmri", "simulate", tiny_run.directory, "--bids", tiny_bids, "--voxels", "6"]
     result = neuromusic(*line, "--noise-voxels", "6", "--out", "images", cwd=tmp_path)
@@ -690,6 +694,7 @@ def test_encode_writes_every_format(tiny_run, tiny_bids, tmp_path):
     assert brains == all_formats("sub-A_brain") or "no voxel is significant" in result.stdout
 
 
+@pytest.mark.slow
 def test_encode_sounds_writes_every_format(sound_run, small_clips, tmp_path):
     names = sorted(path.name for path in small_clips.iterdir())
     values = np.random.default_rng(0).normal(size=(len(names), 2))

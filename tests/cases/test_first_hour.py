@@ -406,14 +406,14 @@ def test_the_line_comes_every_30_s(tmp_path):
 def test_training_shows_its_epochs_and_batches(tmp_path):
     prepare_features(write_features(tmp_path / "x.npz"), out=tmp_path / "prepared")
     (tmp_path / "tiny.toml").write_text(TINY_TOML)
-    line = "train tiny.toml --prepared prepared --out run --set train.epochs=6"
+    line = "train tiny.toml --prepared prepared --out run --set train.epochs=2"
     code, seen = in_terminal(
-        [*PYTHON, *line.split(), "--set", "data.windows_per_epoch=640"], tmp_path, 120
+        [*PYTHON, *line.split(), "--set", "data.windows_per_epoch=320"], tmp_path, 120
     )
     text = plain(seen)
     assert code == 0, text
-    assert re.search(r"train\b.* of 6 ", text)
-    assert re.search(r"epoch \d +\S+ \d+ of 40 ", text)
+    assert re.search(r"train\b.* of 2 ", text)
+    assert re.search(r"epoch \d +\S+ \d+ of 20 ", text)
 
 
 def test_an_error_is_the_last_line_below_a_bar(tmp_path):

@@ -170,7 +170,9 @@ def test_the_state_of_a_training_is_found_without_changing_anything(place, tmp_p
     assert training_state(out, other, resume=True, overwrite=True) == "outdated"
     (out / "plan.json").unlink()  # as left by an older version
     assert training_state(out, content, resume=True) == "resume"
-    with pytest.raises(InputError, match=r"started with other settings \(see .*config\.toml\); resume it as"):
+    with pytest.raises(
+        InputError, match=r"started with other settings \(see .*config\.toml\); resume it as"
+    ):
         training_state(out, lr, resume=True)
     del before["plan.json"]
     assert contents(out) == before
