@@ -34,6 +34,24 @@ def command(
     from neuromusic.pipeline.evaluate import evaluate
 
     evaluate(network, prepared=prepared, artists=artists, figures=figures, overwrite=overwrite)
-    options.next_step(
-        f"neuromusic export {network} --lists run_dataset --out derivatives/neuromusic"
-    )
+    lists = _lists_of_runs(network)
+    if lists:
+        options.next_step(
+            f"neuromusic export {network} --lists {lists} --out derivatives/neuromusic"
+        )
+    else:
+        options.next_step(f"neuromusic predict {network} SOUND.wav")
+
+
+def _lists_of_runs(network: Path) -> str:
+    """Return the stimulus lists of a network's scanner runs; "" if it was not trained on any."""
+    from neuromusic.core.records import read_record
+    from neuromusic.features.prepared import PRESENTATIONS
+    from neuromusic.training.trained import load_network
+
+    prepared = load_network(network).prepared
+    if not (prepared / PRESENTATIONS).is_file():
+        return ""
+    recorded = (read_record(prepared) or {}).get("places", {}).get("lists", "")
+    is_below = bool(recorded) and Path(recorded).is_relative_to(Path.cwd())
+    return str(Path(recorded).relative_to(Path.cwd())) if is_below else recorded

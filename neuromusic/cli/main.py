@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import select
 import signal
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ class _Group(Commands):
         except DryRun as report:
             click.echo(str(report))
         except InputError as error:
-            raise _BadInput(_with_notes(str(error), error)) from None
+            raise _BadInput(_with_notes(_with_flags(str(error)), error)) from None
         except OSError as error:
             if error.filename is None and error.strerror is None:
                 raise
@@ -66,6 +67,16 @@ class _Group(Commands):
             raise _BadInput(_with_notes(message, error)) from None
         finally:
             signal.signal(signal.SIGTERM, before)
+
+
+def _with_flags(message: str) -> str:
+    """Return a message of a Python function with the options of its command."""
+    message = message.replace("with overwrite=True (--overwrite)", "with --overwrite")
+    message = re.sub(r"\b(another|directory for) out\b", r"\1 --out", message)
+    flag = re.match(r"([a-z_]+)='([^']*)':", message)
+    if flag:
+        message = f"--{flag[1].replace('_', '-')} {flag[2]}:{message[flag.end() :]}"
+    return message
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from neuromusic.cli import tables
 from neuromusic.core import plan
 from neuromusic.core.errors import InputError
 from neuromusic.core.files import as_path
+from neuromusic.core.folders import is_same_file
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
@@ -144,12 +145,19 @@ def next_step(text: str) -> None:
     click.echo(f"next: {text}", err=True)
 
 
-def write_table(table: Any, path: Path | None, what: str) -> None:
+def check_not_input(out: Path | None, inputs: Iterable[Path]) -> None:
+    """Raise InputError if a table would be written over one of the inputs."""
+    if out is not None and any(is_same_file(out, path) for path in inputs):
+        raise InputError(f"{out}: is one of the inputs; choose another out")
+
+
+def write_table(table: Any, path: Path | None, what: str, overwrite: bool = False) -> None:
     """Write a DataFrame as TSV to a file, or to stdout if ``path`` is None.
 
-    A terminal gets aligned columns with fewer digits.
+    A terminal gets aligned columns with fewer digits. Raises InputError if the file exists, its
+    content differs and ``overwrite`` is False.
     """
-    from neuromusic.core.files import write_text
+    from neuromusic.core.outputs import write_result
 
     if path is None and tables.in_terminal():
         shown = table.map(lambda cell: f"{cell:.3f}" if isinstance(cell, float) else str(cell))
@@ -159,7 +167,7 @@ def write_table(table: Any, path: Path | None, what: str) -> None:
     if path is None:
         click.echo(text, nl=False)
         return
-    write_text(path, text)
+    write_result(path, text, overwrite)
     click.echo(f"wrote {path}: {len(table)} {what}")
 
 

@@ -18,9 +18,10 @@ N_NEXT = 2  # classes after the predicted one in a terminal
 @click.argument("files", type=options.PATH, nargs=-1, required=True, metavar="FILE...")
 @options.network_channel
 @options.table_out
+@options.overwrite
 def command(
     network: Path, files: tuple[Path, ...], channel: Literal["mix", "left", "right"] | None,
-    out: Path | None,
+    out: Path | None, overwrite: bool,
 ) -> None:  # fmt: skip
     """Predict the genre of sound files.
 
@@ -35,11 +36,12 @@ def command(
     """
     from neuromusic.pipeline.predict import predict
 
+    options.check_not_input(out, files)
     table = predict(network, files, channel=channel)
     if out is None and tables.in_terminal():
         tables.show_table(_rows_for_people(table))
     else:
-        options.write_table(table, out, "files")
+        options.write_table(table, out, "files", overwrite)
 
 
 def _rows_for_people(table: "pd.DataFrame") -> list[tables.Row]:

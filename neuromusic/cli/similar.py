@@ -29,7 +29,8 @@ def command(
 
     Similarity is the cosine between the activations of a stage, averaged over each clip. The
     averages are kept in an index, so a second search processes only new files. The table has the
-    columns rank, file and similarity. --overwrite replaces an index of another network or stage.
+    columns rank, file and similarity. --overwrite replaces an index of another network or stage,
+    and another table in --out.
 
     \b
     Example:
@@ -37,10 +38,11 @@ def command(
     """
     from neuromusic.pipeline.similar import similar
 
+    options.check_not_input(out, [clip])
     heard = options.hearing(network, channel)
     table = similar(heard, clip, among=among, k=k, stage=stage, index=index, overwrite=overwrite)
     if out is None and tables.in_terminal():
         digits = table.assign(similarity=table["similarity"].map("{:.3f}".format))
         tables.show_table(digits.astype(str).to_dict("records"))
     else:
-        options.write_table(table, out, "clips")
+        options.write_table(table, out, "clips", overwrite)

@@ -76,8 +76,12 @@ def validate(
     from neuromusic.pipeline.validate import validate_sounds
     from neuromusic.stimuli.corpora import Corpus
 
-    problems = validate_sounds(Corpus(layout, directory, tracks), least_s=least_s, channel=channel)
+    corpus = Corpus(layout, directory, tracks)
+    problems = validate_sounds(corpus, least_s=least_s, channel=channel)
     for problem in problems:
         click.echo(f"{problem.kind}: {problem.file}: {problem.what}")
     click.echo(f"{len(problems) or 'no'} problem{'s' if len(problems) != 1 else ''}")
+    if not problems:
+        source = "" if tracks is None else f" --tracks {tracks}"
+        options.next_step(f"neuromusic lists --from-{layout} {directory}{source} --out lists")
     context.exit(1 if problems else 0)

@@ -13,7 +13,7 @@ MIN_WIDTH = 20  # characters of the last column in a narrow terminal
 
 def in_terminal() -> bool:
     """Return whether stdout is a terminal."""
-    return sys.stdout.isatty()
+    return sys.stdout is not None and sys.stdout.isatty()  # None: a service closed it
 
 
 def show_table(rows: Sequence[Row], *, of_people: Sequence[Row] = (), group: str = "") -> None:

@@ -33,8 +33,7 @@ class Found:
     files : list of Path
         The wanted files, sorted.
     broken : list of Path
-        Links to something that does not exist, whatever their names, and wanted names that are not
-        files but, for example, pipes; sorted.
+        Links to something that does not exist, whatever their names; sorted.
     same : dict of Path
         Folder that was not searched -> the folder, searched before, that it is a link to.
     others : Counter
@@ -127,7 +126,7 @@ def find_files(
                     links.append((path, os.path.realpath(path)))
                 else:
                     folders.append((path, os.path.join(real, entry.name)))
-            elif kind == "broken link" or (kind == "special" and is_wanted(entry.name)):
+            elif kind == "broken link":
                 found.broken.append(path)
             elif kind == "file" and is_wanted(entry.name):
                 found.files.append(path)
@@ -215,6 +214,11 @@ def why_no_file(path: Path) -> str:
 
 def _broken_link(path: Path) -> str:
     target = os.readlink(path)
+    try:
+        os.stat(path)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return f"is a link to {target}, which leads back to it; remove the link"
     remedy = "repair or remove the link"
     if "/annex/objects/" in target:
         remedy = "fetch its content with 'datalad get' or 'git annex get'"

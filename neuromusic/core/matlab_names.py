@@ -18,6 +18,7 @@ from neuromusic.core.matlab_hdf5 import read_variables_hdf5
 from neuromusic.core.matlab_objects import Unread
 from neuromusic.core.octave import is_octave_text, read_variables_octave
 
+PADDING = " \0\t"  # of names of a fixed width
 MOST_LIST_BYTES = 16_000_000  # of a file that holds names, compressed or not
 
 Grid = NDArray[np.object_]  # (rows, columns) of str
@@ -93,7 +94,7 @@ def text_of(value: Any) -> str | None:
     """Return a single text, from cells around it if need be, without spaces around it, or None."""
     while isinstance(value, np.ndarray) and value.size == 1:
         value = value.item()
-    return value.strip(" ") if isinstance(value, str) else None
+    return value.strip(PADDING) if isinstance(value, str) else None
 
 
 def _remedy(name: str, what: str = "") -> str:
@@ -128,9 +129,9 @@ def _as_grid_if_names(value: Any, is_name: Callable[[str], bool]) -> Grid | None
 def _as_grid(value: Any, where: str, name: str) -> Grid:
     """Return (rows, columns) of text; raise InputError, starting with ``where``, for other data."""
     if isinstance(value, str):
-        return _filled([[value.strip(" ")]])
+        return _filled([[value.strip(PADDING)]])
     if isinstance(value, np.ndarray) and value.dtype.kind == "U":  # rows of a char matrix
-        return _filled([[row.strip(" ")] for row in value.tolist()])
+        return _filled([[row.strip(PADDING)] for row in value.tolist()])
     if not (isinstance(value, np.ndarray) and value.dtype == object):
         what = value.what if isinstance(value, Unread) else "is a struct"
         what = "holds numbers" if isinstance(value, np.ndarray) else what

@@ -125,7 +125,7 @@ def _decoded(path: Path, content: bytes) -> str:
     if content.startswith(b"PK\x03\x04"):
         raise InputError(f"{path}: is a spreadsheet or an archive; save it as CSV UTF-8")
     try:
-        return content.decode("utf-8-sig")
+        return content.rstrip(b"\0\x1a").decode("utf-8-sig")  # a program of DOS may have ended it
     except UnicodeDecodeError as error:
         line = len(content[: error.start].splitlines() or [b""])
         raise InputError(
@@ -146,7 +146,7 @@ def _rows(text: str, is_csv: bool) -> Iterator[list[str]]:
     start = lines.tell()
     separator = given[1] if given else _separator(lines.readline(), is_csv)
     lines.seek(start)
-    reader = csv.reader(lines, delimiter=separator, strict=True)
+    reader = csv.reader(lines, delimiter=separator, strict=True, skipinitialspace=separator != "\t")
     width = 0
     try:
         for cells in reader:

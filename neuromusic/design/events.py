@@ -131,6 +131,9 @@ def _is_rest(cells: tuple[str, ...]) -> bool:
 def _read_all(files: Iterable[EventsFile]) -> dict[Path, pd.DataFrame]:
     """Return the events of each file; report how many rest rows were left out."""
     events = {file.path: read_events(file.path) for file in files}
+    for path, table in events.items():
+        if (table["onset_s"].diff() <= 0).any():
+            raise InputError(f"{path}: its rows are not in the order of their onsets; sort them")
     n_rest = sum(table.attrs[REST_ROWS] for table in events.values())
     if n_rest:
         log.info("left out %d rest rows (genre and track n/a) of the events", n_rest)

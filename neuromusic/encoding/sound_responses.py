@@ -123,11 +123,25 @@ def _read_tsv(path: Path) -> Responses:
             f"{path}: has {table.shape[1]} columns; expected the sounds, and a column per target"
         )
     column, *targets = table.columns
+    if all(is_number(target) for target in targets) and not is_number(column):
+        raise InputError(
+            f"{path}: has no header (its first row has {column!r} and numbers); add a row with the "
+            "name of each column, such as sound and the targets"
+        )
     sounds = table[column].tolist()
     if "" in sounds:
         raise InputError(f"{path}: row {sounds.index('') + 2} has no name of a sound")
     values = [numbers(table, target, path) for target in targets]
     return Responses(sounds, targets, np.stack(values, axis=1))
+
+
+def is_number(text: str) -> bool:
+    """Return whether a text is a number."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _as_matrix(array: Any, where: str) -> Floats:

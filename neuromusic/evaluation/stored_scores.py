@@ -36,6 +36,13 @@ def scored_directory(network: TrainedNetwork | Path | str) -> Path:
     return network.directory if isinstance(network, TrainedNetwork) else Path(network)
 
 
+def check_evaluated(directory: Path) -> None:
+    """Raise InputError if a network or a cross-validation has no scores."""
+    missing = [directory / name for name in SCORES if not (directory / name).is_file()]
+    if missing:
+        raise InputError(f"{missing[0]}: does not exist; type 'neuromusic evaluate {directory}'")
+
+
 def read_scores(directory: Path) -> StoredScores:
     """Read the scores of a network or a cross-validation.
 
@@ -43,10 +50,8 @@ def read_scores(directory: Path) -> StoredScores:
     all folds (NaN if the training did not record them). Raises InputError if there are no scores.
     """
     directory = Path(directory)
+    check_evaluated(directory)
     files = [directory / name for name in SCORES]
-    missing = [path for path in files if not path.is_file()]
-    if missing:
-        raise InputError(f"{missing[0]}: does not exist; type 'neuromusic evaluate {directory}'")
     scores = read_json(files[0], REMEDY)
     as_text = dict.fromkeys(("clip", "genre", "track"), str)
     table = read_table(

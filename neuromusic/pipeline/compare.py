@@ -22,7 +22,7 @@ from neuromusic.evaluation.comparison_text import (
     as_text,
     pairs_text,
 )
-from neuromusic.evaluation.stored_scores import scored_directory
+from neuromusic.evaluation.stored_scores import check_evaluated, scored_directory
 from neuromusic.training.trained import SCORES, TrainedNetwork
 
 log = logging.getLogger(__name__)
@@ -88,6 +88,8 @@ def compare(
     directories = [scored_directory(network) for network in networks]
     out = None if out is None else as_path(out)
     artists = None if artists is None else as_path(artists)
+    for directory in directories:
+        check_evaluated(directory)
     files = [directory / name for directory in directories for name in SCORES]
     files += [artists] if artists else []
     settings, places = arguments(top=top, artists=artists, figures=figures)

@@ -167,7 +167,10 @@ def _wav(path: Path, file: BinaryIO, size: int, byte_order: str) -> Layout:
             sizes = file.read(16)
             long_length = struct.unpack("<Q", sizes[8:])[0] if len(sizes) == 16 else 0
         elif name == b"fmt ":
-            block = _wav_block(file.read(min(length, 40)), byte_order)
+            content = file.read(min(length, 40))
+            block = _wav_block(content, byte_order)
+            if content[:2] in (b"\x50\0", b"\x55\0"):  # its frames would have to be counted
+                raise InputError(f"{path}: is MPEG sound in a wav; convert it to wav (PCM) or mp3")
         elif name == b"data":
             declared = long_length if long_length and length == UNKNOWN[0] else length
             present = size - begin

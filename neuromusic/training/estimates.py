@@ -10,7 +10,7 @@ from neuromusic.training.config import Config
 from neuromusic.training.devices import uses_gpu
 
 # Multiply-adds per second, as measured with cortex-z; an epoch also takes a second or so besides.
-PER_CORE = 1.0e10
+PER_CORE = 0.35e10
 PER_GPU = 2.0e12
 EPOCH_S = 0.5
 START_S = 5.0

@@ -135,7 +135,7 @@ def write_mask(path, data, shift_mm=0.0, code=4, value=1):
 @pytest.mark.parametrize(
     ("rois", "message"),
     [
-        (("--roi", "nowhere.nii.gz"), "nowhere.nii.gz': no such file"),
+        (("--roi", "nowhere.nii.gz"), "nowhere.nii.gz: no such file"),
         (("--roi", "shifted.nii.gz"), "shifted.nii.gz: is on another grid than"),
         (("--roi", "far.nii.gz"), "far.nii.gz: the mask is empty on the voxels of"),
         (("--roi", "empty.nii.gz"), "empty.nii.gz: the mask is empty on the voxels of"),
@@ -172,7 +172,7 @@ def test_a_wrong_mask_is_refused_within_three_seconds(tiny_run, data, tmp_path):
     result = neuromusic_anew(*line, cwd=tmp_path)
     now = resource.getrusage(resource.RUSAGE_CHILDREN)
     assert result.returncode == 2
-    assert "nowhere.nii.gz': no such file" in result.stderr
+    assert "nowhere.nii.gz: no such file" in result.stderr
     assert now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime < 3
 
 

@@ -244,10 +244,24 @@ def test_a_folder_named_like_a_sound_is_not_a_sound(tmp_path, kind):
     assert len(read_lists(tmp_path / "out")) == 5
 
 
-def test_a_pipe_named_like_a_sound_is_refused_at_once(tmp_path):
+def test_a_pipe_named_like_a_sound_is_left_out(tmp_path):
     tree = write_tree(tmp_path / "tree")
     os.mkfifo(tree / "rock/x.wav")
-    check_refused(list_folder(tmp_path, "tree"), "tree/rock/x.wav: is not a regular file")
+    done = list_folder(tmp_path, "tree")
+    assert "left out: 1 .wav that is not a file in rock" in done.stdout
+    assert len(read_lists(tmp_path / "out")) == 4
+
+
+def test_a_link_to_a_sound_counts_once_and_in_one_class_only(tmp_path):
+    tree = write_tree(tmp_path / "tree")
+    sound = next((tree / "rock").glob("*.wav"))
+    (tree / "rock/again.wav").symlink_to(sound)
+    done = list_folder(tmp_path, "tree")
+    assert f"left out: tree/rock/again.wav (the same as tree/rock/{sound.name})" in done.stderr
+    assert len(read_lists(tmp_path / "out")) == 4
+    other = next(folder for folder in tree.iterdir() if folder.name != "rock")
+    (other / "other.wav").symlink_to(sound)
+    check_refused(list_folder(tmp_path, "tree"), f"tree/{other.name}/other.wav: is the same")
 
 
 def test_sounds_outside_the_classes_are_named(tmp_path):

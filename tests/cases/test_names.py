@@ -357,11 +357,11 @@ def test_odd_names_from_sound_to_prediction(tmp_path, sound_run):
     assert done.returncode == 0, done.stderr
 
 
-ODD = [("NA", "None"), ("1", "01"), ("nan", "n"), ("-a", '"b"')]
+ODD_CLASSES = [("NA", "None"), ("1", "01"), ("nan", "n"), ("-a", '"b"')]
 
 
 @pytest.mark.parametrize(
-    "genres", ODD[:1] + [pytest.param(o, marks=pytest.mark.slow) for o in ODD[1:]]
+    "genres", ODD_CLASSES[:1] + [pytest.param(o, marks=pytest.mark.slow) for o in ODD_CLASSES[1:]]
 )
 def test_classes_with_odd_names_are_trained_and_scored(tmp_path, genres):
     for index, genre in enumerate(genres):

@@ -140,7 +140,7 @@ REFUSED = {
     "3 x 1 cells of 2 x 1 names": save(cells([[column(row)] for row in NAMES])),
     "row 2, column 1: '<empty>'": save(cells([[GRID[0, 0]], [np.zeros((0, 0))]])),
     "row 1, column 1: '<missing>'": lambda path: string_file(path, np.array([[None]])),
-    "row 1, column 1: 'blues": lambda path: string_file(path, cells([[f"{GRID[0, 0]}\0"]])),
+    "row 1, column 1: 'blues": lambda path: string_file(path, cells([[f"{GRID[0, 0]}\1"]])),
     "Octave's text format.*save -v7": lambda path: path.write_text("# name: TrnOrd\n# type: cell\n"
                                                                    "# rows: 9\n# columns: 1\n"),
 }  # fmt: skip

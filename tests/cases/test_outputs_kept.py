@@ -18,7 +18,7 @@ import neuromusic as nm
 from neuromusic.cli.main import cli
 from neuromusic.core.errors import InputError
 
-REFUSED = "replace it with overwrite=True (--overwrite)"
+REFUSED = "replace it with --overwrite"
 
 
 def contents(directory):
@@ -137,7 +137,7 @@ def test_an_input_that_changed_is_named(project, runner):
     write_features(project / "test.npz", 1, 2, 50)
     line = "prepare --features train.npz --test-features test.npz --out prepared"
     _, stderr = run(runner, line, code=2)
-    assert "prepared: made from other inputs (test has changed): choose another out" in stderr
+    assert "prepared: made from other inputs (test has changed): choose another --out" in stderr
 
 
 def test_other_paths_to_the_same_inputs_are_the_same_output(project, runner, monkeypatch):

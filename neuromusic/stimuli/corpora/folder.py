@@ -1,6 +1,7 @@
 """Any ``class/file`` tree: the folders are the classes, whatever their names."""
 
 import logging
+import os
 import re
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -151,7 +152,7 @@ def _check_same_class(tree: _Tree, link: Path, first: Path) -> None:
 def _clips(tree: _Tree) -> pd.DataFrame:
     """Return the columns COLUMNS for the files of all classes."""
     rows = []
-    paths = [path for path in tree.found.files if tree.is_in_class(path)]
+    paths = _without_repeats(tree, [p for p in tree.found.files if tree.is_in_class(p)])
     for path in sorted(paths, key=lambda path: [nfc(part) for part in tree.parts(path)]):
         genre, *names = map(nfc, tree.parts(path))
         match = TRACK_NAME.fullmatch(nfc(path.stem))
@@ -163,6 +164,26 @@ def _clips(tree: _Tree) -> pd.DataFrame:
     for column in ("track", "clip"):
         files[column] = files[column].mask(is_shared, files["genre"] + "_" + files[column])
     return files
+
+
+def _without_repeats(tree: _Tree, paths: list[Path]) -> list[Path]:
+    """Leave out links to sounds that are in the same class; raise InputError for another class."""
+    files = {os.path.realpath(path): path for path in paths if not path.is_symlink()}
+    kept, repeats = [], []
+    for path in paths:
+        first = files.setdefault(os.path.realpath(path), path) if path.is_symlink() else path
+        if first is path:
+            kept.append(path)
+            continue
+        if nfc(tree.parts(path)[0]) != nfc(tree.parts(first)[0]):
+            raise InputError(
+                f"{path}: is the same sound as {first}, through a link; a sound can only be in one "
+                "class; remove one of them"
+            )
+        repeats.append(f"{path} (the same as {first})")
+    if repeats:
+        log.warning("left out: %s", listed(repeats))
+    return kept
 
 
 def _without_sounds(tree: _Tree, files: pd.DataFrame) -> list[Path]:
