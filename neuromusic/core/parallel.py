@@ -182,8 +182,12 @@ class WorkerPool:
         with _signals_deferred(), _without_main():
             try:
                 return self._executor.submit(function, *arguments)
-            except (ConnectionError, EOFError) as error:
-                raise BrokenExecutor("a worker was killed while it started") from error
+            except (OSError, EOFError) as error:
+                # If the executor notices the dead worker while it starts another one, it closes
+                # the pipes of both: "handle is closed", an OSError without a number.
+                if isinstance(error, ConnectionError | EOFError) or error.errno is None:
+                    raise BrokenExecutor("a worker was killed while it started") from error
+                raise
 
     def __exit__(
         self,

@@ -272,7 +272,7 @@ def load_config(settings: Path | str, changes: tuple[str, ...] = ()) -> Config:
         raise InputError(f"{path}: no such file{_suggest_name(path.stem)}") from None
     except (IsADirectoryError, PermissionError) as error:
         raise InputError(f"{path}: is not a readable TOML file ({error.strerror})") from None
-    return make_config(tree, str(path), changes)
+    return make_config(tree, name if is_name else str(path), changes)
 
 
 def _check_model(name: str) -> None:

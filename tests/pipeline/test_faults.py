@@ -127,7 +127,8 @@ def on_disk(step):
 
 
 def check_refused(place, step, code, *words):
-    output = faults.messages(place)
+    # torch's own handlers at exit may fail as well if there is no memory.
+    output = faults.messages(place).split("Exception ignored in atexit callback")[0]
     assert code == 2, output
     assert "Traceback" not in output
     errors = [line for line in output.splitlines() if line.startswith("Error: ")]
@@ -228,7 +229,7 @@ def test_a_second_process_cannot_write_the_same_directory(place, normal, name):
     faults.check_tidy(place, step)
 
 
-@pytest.mark.parametrize("command", ["prepare", "augment", "lists"])
+@pytest.mark.parametrize("command", ["prepare", "augment"])
 def test_a_pipe_in_place_of_a_clip_is_refused_at_once(place, other_lists, command):
     first, _ = other_lists
     first.unlink()
@@ -236,14 +237,8 @@ def test_a_pipe_in_place_of_a_clip_is_refused_at_once(place, other_lists, comman
     step = {
         "prepare": PREPARE_OTHER,
         "augment": replace(STEPS["augment"], arguments=("augment", "spoiled"), out="spoiled"),
-        "lists": replace(
-            STEPS["lists"],
-            arguments=("lists", "--from-folder", "spoiled", "--split", "3:0:1", "--clip-s", "2",
-                       "--out", "l"),
-        ),
-    }[command]  # fmt: skip
+    }[command]
     faults.clear(place, STEPS["prepare"])
-    faults.clear(place, STEPS["lists"])
     faults.finish(place, ["--version"])  # starts the server
     began = time.monotonic()
     check_refused(place, step, faults.finish(place, step.command()), first.name)
