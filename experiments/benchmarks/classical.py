@@ -3,7 +3,7 @@
 The features are the mean, standard deviation and mean absolute change from frame to frame of each
 mel band over the whole clip, standardised on the training runs. The classifiers are logistic
 regression and a support vector machine with an RBF kernel. With --against, they are also compared
-with a network on the same clips: difference in accuracy and exact McNemar test.
+with a network on the same clips: difference in accuracy and exact, two-sided McNemar test.
 
     python experiments/benchmarks/classical.py prepared --against runs/cv
 """
@@ -22,14 +22,13 @@ from sklearn.svm import SVC
 
 from neuromusic.evaluation.crossval import fold_runs
 from neuromusic.features.prepared import open_prepared
-from neuromusic.stats.intervals import bootstrap_ci95, percentiles95
+from neuromusic.stats.intervals import accuracy_ci95, difference_ci95
 from neuromusic.stats.significance import mcnemar
 
 CLASSIFIERS = {
     "logistic regression": LogisticRegression(max_iter=2000, C=0.03),
     "RBF SVM": SVC(C=10),
 }
-BOOTSTRAPS = 10_000
 
 
 def main() -> None:
@@ -44,7 +43,7 @@ def main() -> None:
     features = np.array([band_statistics(data.row_features(row)) for row in rows["row"]])
     for name, classifier in CLASSIFIERS.items():
         hits = crossvalidated_hits(classifier, features, rows, fold_runs(data, arguments.folds))
-        low, high = bootstrap_ci95(hits, np.arange(len(hits)))
+        low, high = accuracy_ci95(hits, np.arange(len(hits)))
         line = f"{name:20} {hits.mean():.3f} ({low:.3f} to {high:.3f}), n {len(hits)}"
         if arguments.against:
             line += f"; network {comparison(network_hits(arguments.against, rows), hits)}"
@@ -83,8 +82,7 @@ def network_hits(directory: Path, rows: pd.DataFrame) -> NDArray[np.bool_]:
 def comparison(network: NDArray[np.bool_], classifier: NDArray[np.bool_]) -> str:
     """Return the difference in accuracy with its interval, and McNemar's test, as text."""
     test = mcnemar(network, classifier)
-    draws = np.random.default_rng(0).integers(len(network), size=(BOOTSTRAPS, len(network)))
-    low, high = percentiles95((network.astype(float) - classifier)[draws].mean(1))
+    low, high = difference_ci95(network, classifier, np.arange(len(network)))
     return (
         f"{network.mean() - classifier.mean():+.3f} ({low:+.3f} to {high:+.3f}), better on "
         f"{test.only_first} clips, worse on {test.only_second}, McNemar p {test.p:.2g}"

@@ -2,7 +2,7 @@
 
     python experiments/benchmarks/encoding.py [--voxels 5000] [--himalaya] [--out FILE]
 
-Times fits (6 delays), ceilings, permutations and identification for all voxels
+Times fits (6 delays), ceilings, shift tests and identification for all voxels
 (`neuromusic.encoding.voxelwise.encode_voxels`) on simulated series that the stages drive; the
 target is 60 s and 2 GB for 5 000 voxels on 2 cores. With --himalaya, the fit of one stage is also
 timed with himalaya's own solver, on all training rows. Writes JSON with the hardware.
@@ -20,9 +20,10 @@ import torch
 from common import report
 
 from neuromusic.design import grid
+from neuromusic.encoding.options import DELAYS_TR, EncodingOptions
 from neuromusic.encoding.ridge import ALPHAS, fit_ridge
 from neuromusic.encoding.rois import Areas
-from neuromusic.encoding.voxelwise import DELAYS_TR, encode_voxels
+from neuromusic.encoding.voxelwise import encode_voxels
 from neuromusic.fmri import volumes
 from neuromusic.fmri.bold import RunKey
 from neuromusic.fmri.scans import volume_rows
@@ -94,7 +95,7 @@ def measure_encoding(
     before = peak_gigabytes()
     areas = Areas(["all"], np.ones(series.shape[1], np.int64))
     start, cpu = time.perf_counter(), time.process_time()
-    result = encode_voxels(series, rows, designs, areas, np.random.default_rng(0))
+    result = encode_voxels(series, rows, designs, areas, EncodingOptions())
     return {
         "voxels": series.shape[1],
         "columns_per_stage": designs["A1"].shape[1],

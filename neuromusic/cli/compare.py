@@ -36,8 +36,9 @@ def command(
     has both tables.
 
     The second table has, for each pair scored on the same clips, the difference with its interval
-    and the exact McNemar test, corrected for the number of pairs. With an artist table, intervals
-    are bootstrapped over artists instead of clips.
+    and the exact, two-sided McNemar test, corrected for the number of pairs. With an artist table,
+    intervals are over artists instead of clips. If a setting has several seeds, intervals are over
+    seeds too, and replace the test.
 
     \b
     Examples:

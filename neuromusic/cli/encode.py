@@ -51,12 +51,18 @@ from neuromusic.core.figures import FigureStyle
     "stim_names), .npz or .tsv.",
 )  # fmt: skip
 @click.option(
+    "--protocol", type=click.Choice(["ours", "tuckute2023"]), default="ours", show_default=True,
+    help="For --sounds: tuckute2023 fits and scores as Tuckute et al. (2023) do, and lists their "
+    "published values for the components of natsound165.",
+)  # fmt: skip
+@click.option(
     "--splits", type=click.IntRange(1), default=10, show_default=True,
     help="For --sounds: number of random splits into training and test halves.",
 )  # fmt: skip
 @click.option(
-    "--statistics", type=click.Choice(["mean", "mean+deviation"]), default="mean+deviation",
-    show_default=True, help="For --sounds: summary of each unit over time.",
+    "--statistics", type=click.Choice(["mean", "mean+deviation"]),
+    help="For --sounds: summary of each unit over time.  [default: mean+deviation; with "
+    "--protocol tuckute2023 always mean]",
 )  # fmt: skip
 @options.network_channel
 @options.seed
@@ -67,8 +73,9 @@ from neuromusic.core.figures import FigureStyle
 def command(
     network: Path, bids: Path | None, derivatives: Path | None, subjects: str, roi: str,
     atlas: Path | None, labels: Path | None, space: str | None, components: int, banded: bool,
-    high_pass_hz: float, sounds: Path | None, responses: Path | None, splits: int,
-    statistics: Literal["mean", "mean+deviation"], channel: str | None, seed: int, out: Path,
+    high_pass_hz: float, sounds: Path | None, responses: Path | None,
+    protocol: Literal["ours", "tuckute2023"], splits: int,
+    statistics: Literal["mean", "mean+deviation"] | None, channel: str | None, seed: int, out: Path,
     overwrite: bool, figures: FigureStyle,
 ) -> None:  # fmt: skip
     """Predict brain responses from the stages of a network.
@@ -117,6 +124,7 @@ def command(
         sounds=sounds,
         responses=responses,
         out=out,
+        protocol=protocol,
         splits=splits,
         statistics=statistics,
         seed=seed,

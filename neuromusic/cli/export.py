@@ -43,6 +43,16 @@ def _components(_: click.Context, __: click.Parameter, value: str) -> int | str:
     help="Haemodynamic response for regressors that are convolved here (spm, afni, nilearn).",
 )  # fmt: skip
 @click.option(
+    "--slice-time-ref", type=click.FloatRange(0, 1), default=0.0, show_default=True,
+    help="Time that images stand for, as a share of the TR: 0 if slices were timed to the onset of "
+    "a volume, 0.5 if to its middle (spm, fsl, afni, nilearn).",
+)  # fmt: skip
+@click.option(
+    "--nilearn-regressors", callback=options.split_names, metavar="NAME[,NAME]",
+    help="Regressors of the network in the nilearn designs: probability, stages, or all.  "
+    "[default: none]",
+)  # fmt: skip
+@click.option(
     "--binning", type=click.Choice(["mean", "lanczos"]), default="mean", show_default=True,
     help="How frames become volumes: their mean, or their low-pass filtered value at mid-volume.",
 )  # fmt: skip
@@ -52,8 +62,8 @@ def _components(_: click.Context, __: click.Parameter, value: str) -> int | str:
 def command(
     network: Path, lists: Path, out: Path, formats: tuple[str, ...],
     components: int | Literal["all"], stages: tuple[str, ...], modulator: str,
-    hrf: Literal["spm", "glover"], binning: Literal["mean", "lanczos"], channel: str | None,
-    overwrite: bool,
+    hrf: Literal["spm", "glover"], slice_time_ref: float, nilearn_regressors: tuple[str, ...],
+    binning: Literal["mean", "lanczos"], channel: str | None, overwrite: bool,
 ) -> None:  # fmt: skip
     """Write predictions and activations on the scanner's time grid.
 
@@ -72,7 +82,7 @@ def command(
     from neuromusic.fmri.export.formats import Regressors
     from neuromusic.pipeline.export import export
 
-    regressors = Regressors(components, stages, modulator, hrf)
+    regressors = Regressors(components, stages, modulator, hrf, slice_time_ref, nilearn_regressors)
     export(
         options.hearing(network, channel), lists, out=out, formats=formats,
         regressors=regressors, binning=binning, overwrite=overwrite,

@@ -8,6 +8,7 @@ from neuromusic.design.experiment import DS003720
 TR_S = DS003720.tr_s
 CLIP_S = DS003720.clip_s
 VOLUMES_PER_CLIP = DS003720.volumes_per_clip
+HIGH_PASS_HZ = 1 / 256  # a test run repeats itself every 150 s: 1/128 Hz would remove signal
 
 
 def n_volumes(n_trials: int) -> int:

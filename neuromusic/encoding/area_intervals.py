@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from neuromusic.encoding.stage_components import RANDOM
-from neuromusic.encoding.voxelwise import JOINT, Encoding
+from neuromusic.encoding.stage_components import JOINT, RANDOM
+from neuromusic.encoding.voxelwise import Encoding
 
 DRAWS = 5000
 LEVEL = 0.05  # of all outlined cells together

@@ -22,7 +22,6 @@ from neuromusic.fmri.voxel_space import VoxelSpace, read_image
 IGNORED = ("*_statmap.*",)  # for .bidsignore
 KEPT_ENTITIES = ("space", "res", "den")  # of the images' names, in the order of BIDS
 NATIVE = "orig"  # BIDS: the space of the image itself
-BEST = "best"  # the column that `tables.best_stage_r` returns
 # Column of a subject's voxels -> stat, desc, description.
 OF_VOXELS = {
     "explainable": (
@@ -33,13 +32,18 @@ OF_VOXELS = {
     "ceiling_r": (
         "ceiling", "", "highest correlation that any model can have with the mean of the repeats",
     ),
-    BEST: ("r", "best", "r of the stage with the highest r; NaN unless its q is below .05"),
+    "best_r": (
+        "r", "best",
+        "r of the stage that predicts the left-out training runs best; NaN unless its q, over the "
+        "voxels of the subject, is below .05",
+    ),
 }  # fmt: skip
 # First word of a stage's column -> description.
 OF_STAGES = {
     "r": "correlation of predicted and measured responses to the test clips",
     "rc": "r divided by the noise ceiling; NaN if the voxel is not reliable",
-    "q": "permutation p value of r after Benjamini and Hochberg over the voxels of the subject",
+    "q": "one-sided p value of r, from shifts by whole clips within the test runs, after Benjamini "
+    "and Hochberg over the voxels and the stages of the network",
 }
 OF_RANDOM = ("r",)  # the same for stages of the random network
 

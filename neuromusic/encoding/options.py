@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 from neuromusic.core.figures import FigureStyle
+from neuromusic.design.grid import HIGH_PASS_HZ
 
 DELAYS_TR = (1, 2, 3, 4, 5, 6)
-HIGH_PASS_HZ = 1 / 256  # a test run repeats itself every 150 s: 1/128 Hz would remove signal
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class EncodingOptions:
         Cutoff of the filter that removes slow drifts, in Hz. A test run of ds003720 repeats itself
         every 150 s, so a cutoff of 1/128 Hz would remove signal.
     seed : int
-        Seed of the bootstraps, permutations and searches.
+        Seed of the permutations and the bootstraps over subjects.
     figures : FigureStyle
         Formats and width of the figures.
 

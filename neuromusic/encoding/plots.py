@@ -30,7 +30,7 @@ from neuromusic.core.figures import (
     text_mm,
     wrapped,
 )
-from neuromusic.encoding.voxelwise import JOINT
+from neuromusic.encoding.stage_components import JOINT
 
 LEAST_TOP = 0.05  # the colour scale ends here or higher
 DARK_TEXT = 0.6  # share of the colour scale above which text is black
@@ -59,7 +59,7 @@ def save_figures(
         directory / "stage_by_area.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.4f"
     )
     save(stage_by_area(areas, intervals, stages, style), directory / "stage_by_area", style)
-    if len(similarity):
+    if len(similarity) and similarity["rho"].notna().any():
         save(similarities(similarity, stages, style), directory / "similarity", style)
 
 
@@ -259,9 +259,10 @@ def _finish_panels(
 def similarities(table: pd.DataFrame, stages: Sequence[str], style: FigureStyle) -> Figure:
     """Draw Spearman's rho of the dissimilarities of stages and areas, one panel per area.
 
-    ``table`` is the output of `tables.area_similarity`. With several subjects rho is that of their
-    mean, but the ceiling that of single subjects, which is lower; the legend says so.
+    ``table`` is the output of `tables.area_similarity`; rho and the ceiling are means over
+    subjects. Areas without any rho are not drawn.
     """
+    table = table[table.groupby("area")["rho"].transform("count") > 0]
     names, note = _choose_areas(table)
     width = style.width(PAGE_MM)
     n_columns, n_rows = _panel_grid(len(names), width)
@@ -270,8 +271,8 @@ def similarities(table: pd.DataFrame, stages: Sequence[str], style: FigureStyle)
     title = f"Similarity of the test clips in stages and areas (Spearman's rho of RDMs, {of}){note}"
     title = wrapped(title, width)
     legend = (
-        "ceiling of single subjects; rho of their mean may exceed it" if n_subjects > 1
-        else "noise ceiling, from odd and even repeats"
+        "noise ceiling, from the other subjects" if n_subjects > 1
+        else "noise ceiling, from halves of the repeats"
     )  # fmt: skip
     figure = new_figure(width, 24 + 36 * n_rows + 4 * title.count("\n"))
     figure.suptitle(title)

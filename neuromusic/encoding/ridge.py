@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from neuromusic.core.errors import InputError
 
 ALPHAS = np.logspace(-3, 5, 13)  # in units of the features' mean squared singular value
-SHARES = 30  # random divisions of the penalty between bands that are tried
+SHARES = 100  # random divisions of the penalty between bands that are tried
 MOST_VALUES = 30_000_000  # in the folds of one block of targets
 SINGULAR = 1e-7  # share of the largest eigenvalue below which an eigenvalue is rounding error
 
@@ -34,6 +34,7 @@ class RidgeFit:
     share: Floats  # (bands, targets), square of the factor that scales the features of each band
     lowest: NDArray[np.bool_]  # (targets,), whether alpha is the smallest of the grid
     highest: NDArray[np.bool_]  # (targets,), whether alpha is the largest of the grid
+    loss: Floats  # (targets,), mean squared error in the groups left out, with the chosen penalty
 
     def predict(self, x: NDArray[np.floating]) -> NDArray[np.float32]:
         """Return the predictions (n, targets) from features (n, features)."""
@@ -91,7 +92,7 @@ def fit_ridge(
     parts = [
         _fit_block(problem, y[:, first : first + block]) for first in range(0, y.shape[1], block)
     ]
-    weights, share, alpha, y_mean = (
+    weights, share, alpha, y_mean, loss = (
         np.concatenate(arrays, axis=-1) for arrays in zip(*parts, strict=True)
     )
     return RidgeFit(
@@ -102,6 +103,7 @@ def fit_ridge(
         share,
         alpha < 1.01 * unit * alphas[0],
         alpha > 0.99 * unit * alphas[-1],
+        loss,
     )
 
 
@@ -193,7 +195,7 @@ def _few_rows(gram: Floats) -> _FewRows:
 
 
 def _fit_block(problem: RidgeProblem, y: NDArray[np.floating]) -> tuple[NDArray[np.floating], ...]:
-    """Return weights (features, targets), share (bands, targets), alpha and the mean of y."""
+    """Return weights (features, targets), share (bands, targets), alpha, the mean of y and loss."""
     y_mean = y.mean(0, dtype=np.float64)
     y = y - y_mean.astype(np.float32)
     x = problem.x.astype(np.float32)
@@ -210,16 +212,16 @@ def _fit_block(problem: RidgeProblem, y: NDArray[np.floating]) -> tuple[NDArray[
         targets[middle:last] = held_y + sum_y / n_others
         splits.append((np.arange(first, middle), np.arange(middle, last)))
         first = last
-    share, alpha = choose_penalties(problem, targets, splits)
-    return _refit(problem, cross, share, alpha), share, alpha, y_mean
+    share, alpha, loss = choose_penalties(problem, targets, splits)
+    return _refit(problem, cross, share, alpha), share, alpha, y_mean, loss
 
 
 def choose_penalties(
     problem: RidgeProblem,
     y: NDArray[np.float32],
     splits: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
-) -> tuple[Floats, Floats]:
-    """Return the share of each band (bands, targets) and the penalty (targets,) of least error.
+) -> tuple[Floats, Floats, Floats]:
+    """Return the share of each band (bands, targets), penalty (targets,) and loss of least error.
 
     ``y`` (rows of all folds, targets) belongs to the rows of the folds one after the other;
     ``splits`` are the training and the held-out rows of each. himalaya tries all penalties and,
@@ -239,14 +241,15 @@ def choose_penalties(
         )
         shares = np.vstack([shares, backend.to_numpy(drawn)])
     x = np.vstack([fold.x for fold in problem.folds]).astype(np.float32)
-    deltas, _, _ = solve_group_ridge_random_search(
+    deltas, _, scores = solve_group_ridge_random_search(
         np.split(x, np.cumsum(problem.sizes)[:-1], axis=1), y, backend.asarray(shares, "float32"),
         alphas=backend.asarray(problem.alphas, "float32"), cv=splits, return_weights=False,
         n_alphas_batch=4, n_targets_batch=1000, progress_bar=False, warn=False,
     )  # fmt: skip
     parts = np.exp(backend.to_numpy(deltas).astype(np.float64))  # share / alpha
     alpha = 1 / parts.sum(0)
-    return parts * alpha, alpha
+    loss = -backend.to_numpy(scores).astype(np.float64).max(0)
+    return parts * alpha, alpha, loss
 
 
 def _refit(

@@ -1,89 +1,173 @@
 """Representational similarity: are clips that are similar in a stage also similar in an area?
 
-Kriegeskorte, Mur and Bandettini (2008, Front. Syst. Neurosci. 2); noise ceiling between subjects
-after Nili et al. (2014, PLoS Comput. Biol. 10, eq. 3).
+Kriegeskorte, Mur and Bandettini (2008, Front. Syst. Neurosci. 2:4); noise ceiling between subjects
+after Nili et al. (2014, PLoS Comput. Biol. 10:e1003553).
+
+Only pairs of clips of different runs are compared. Within a run, detrending makes patterns
+anticorrelated and clips share noise with their neighbours, in the same way in all subjects. Because
+detrending also takes the mean of each run from the patterns of an area, it is taken from those of
+stages too.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.spatial.distance import pdist, squareform
+from scipy.spatial.distance import pdist
 from scipy.stats import rankdata
 
-PERMUTATIONS = 2000
+from neuromusic.core.errors import listed
+from neuromusic.encoding.stage_components import RANDOM
+from neuromusic.stats.run_shifts import (
+    draw_shifts,
+    n_shifts,
+    p_of_first,
+    p_of_maximum,
+    run_members,
+    shifted_pair_sums,
+)
+
+log = logging.getLogger(__name__)
+
+CONSTANT = 1e-6  # a pattern that differs from the mean of its run by less than this share is equal
 
 Patterns = Mapping[str, NDArray[np.float32]]  # area -> (repeats, clips, voxels)
+Floats = NDArray[np.float64]
+
+# --- Dissimilarities ------------------------------------------------------------------------------
 
 
-def dissimilarity(patterns: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return 1 - Pearson's r of each pair of clips in (clips, units), as scipy's pdist orders them.
+def pairs_across_runs(runs: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the indices of both clips of each pair of different runs; ``runs`` is (clips,)."""
+    first, second = np.triu_indices(len(runs), 1)
+    across = runs[first] != runs[second]
+    return first[across], second[across]
 
-    This vector (pairs,) is the upper triangle of a representational dissimilarity matrix (RDM).
+
+def dissimilarity(patterns: NDArray[np.floating], runs: NDArray[np.int64]) -> Floats:
+    """Return 1 - Pearson's r of each pair of clips of different runs (a vectorised RDM).
+
+    Parameters
+    ----------
+    patterns : ndarray of floats, shape (clips, units)
+        Responses; the mean of each run is taken from them.
+    runs : ndarray of int64, shape (clips,)
+        Run of each clip.
+
+    Returns
+    -------
+    ndarray of float64, shape (pairs,)
+        In the order of `pairs_across_runs`; NaN for pairs with a pattern that is constant.
     """
-    return np.asarray(pdist(np.asarray(patterns, dtype=np.float64), "correlation"))
+    centred = np.array(patterns, dtype=np.float64)
+    size = np.linalg.norm(centred, axis=1)
+    for run in run_members(runs):
+        centred[run] -= centred[run].mean(0)
+    centred -= centred.mean(1, keepdims=True)
+    centred[np.linalg.norm(centred, axis=1) <= CONSTANT * size] = np.nan
+    first, second = np.triu_indices(len(runs), 1)
+    return np.asarray(pdist(centred, "correlation")[runs[first] != runs[second]])
 
 
-def _ranked(rdm: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return ranks with mean 0 and length 1; the product of two such vectors is Spearman's rho."""
+def ranked(rdm: NDArray[np.floating]) -> Floats:
+    """Return ranks with mean 0 and length 1; the product of two such vectors is Spearman's rho.
+
+    All are NaN if a dissimilarity is NaN or all are equal.
+    """
     ranks = rankdata(rdm)
     ranks -= ranks.mean()
-    return np.asarray(ranks / np.sqrt((ranks**2).sum()))
+    with np.errstate(invalid="ignore"):
+        return np.asarray(ranks / np.sqrt((ranks**2).sum()))
 
 
-def similarity(
-    a: NDArray[np.floating], b: NDArray[np.floating], rng: np.random.Generator
-) -> tuple[float, float]:
-    """Return Spearman's rho of two RDMs, and its one-sided p value.
+def _square(vectors: NDArray[np.floating], runs: NDArray[np.int64]) -> Floats:
+    """Return vectors (n, pairs) as symmetric matrices (n, clips, clips), 0 within runs."""
+    first, second = pairs_across_runs(runs)
+    square = np.zeros((len(vectors), len(runs), len(runs)))
+    square[:, first, second] = square[:, second, first] = vectors
+    return square
 
-    p is from permutations of the clips (Mantel 1967), because pairs that share a clip are not
-    independent.
-    """
-    ranks, square = _ranked(a), squareform(_ranked(b))
-    rho = float(ranks @ squareform(square, checks=False))
-    upper = np.triu_indices(len(square), 1)
-    reached = 0
-    for _ in range(PERMUTATIONS):
-        order = rng.permutation(len(square))
-        reached += ranks @ square[order][:, order][upper] >= rho - 1e-12
-    return rho, (1 + reached) / (1 + PERMUTATIONS)
+
+# --- Ceilings -------------------------------------------------------------------------------------
 
 
 def subject_ceiling(rdms: Sequence[NDArray[np.floating]]) -> tuple[float, float]:
-    """Return the lower and upper noise ceiling of several subjects' RDMs.
+    """Return the lower and upper noise ceiling of the mean over subjects of rho.
 
     The lower one is the mean rho of each subject with the mean of the others, the upper one that
-    with the mean of all, which no model of the group can exceed on average.
+    with the mean of all, which no model of the group can exceed on average (Nili et al. 2014,
+    "noise ceiling"). The true model is between them, closer to the lower one if there are many
+    subjects.
 
-    Raises ValueError if there are fewer than two subjects.
+    Parameters
+    ----------
+    rdms : sequence of ndarray of floats, each of shape (pairs,)
+        The `dissimilarity` of each subject.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two subjects.
     """
     if len(rdms) < 2:
         raise ValueError(f"{len(rdms)} subject; a ceiling between subjects needs two or more")
-    ranked = np.array([_ranked(rdm) for rdm in rdms])
+    ranks = np.array([ranked(rdm) for rdm in rdms])
     lower = [
-        float(ranks @ _ranked(np.delete(ranked, index, axis=0).mean(0)))
-        for index, ranks in enumerate(ranked)
+        float(own @ ranked(np.delete(ranks, index, axis=0).mean(0)))
+        for index, own in enumerate(ranks)
     ]
-    upper = [float(ranks @ _ranked(ranked.mean(0))) for ranks in ranked]
+    upper = [float(own @ ranked(ranks.mean(0))) for own in ranks]
     return float(np.mean(lower)), float(np.mean(upper))
 
 
-def repeat_ceiling(patterns: NDArray[np.floating]) -> float:
-    """Return the highest rho that a model can be expected to have with one subject's RDM.
+def repeat_ceiling(patterns: NDArray[np.floating], runs: NDArray[np.int64]) -> tuple[float, float]:
+    """Return the lower and upper bound of the rho that the true model has with one subject's RDM.
 
-    ``patterns`` is (repeats, clips, voxels). If the RDMs of odd and even repeats correlate with r,
-    the reliability of that of all repeats is 2 r / (1 + r) (Spearman-Brown); the ceiling is its
-    square root. NaN if r is not above 0.
+    If the RDMs of two halves of the repeats correlate with r, 1 / r - 1 is the noise of a half
+    relative to the signal. With twice the repeats it is halved if the noise of patterns acts on
+    dissimilarities linearly, which is so if it is weak (this is the formula of Spearman and
+    Brown), and quartered if products of noise dominate. So rho is between
+    sqrt(1 / (1 + (1 / r - 1) / 2)) and sqrt(1 / (1 + (1 / r - 1) / 4)).
+
+    Parameters
+    ----------
+    patterns : ndarray of floats, shape (repeats, clips, voxels)
+        Two repeats or more.
+    runs : ndarray of int64, shape (clips,)
+        Run of each clip.
+
+    Returns
+    -------
+    tuple of float
+        r is the mean of two splits: odd and even repeats, first and second half. NaN if r is not
+        above 0.
     """
-    odd, even = (_ranked(dissimilarity(patterns[first::2].mean(0))) for first in (0, 1))
-    r = float(odd @ even)
-    return float(np.sqrt(2 * r / (1 + r))) if r > 0 else float("nan")
+    half = len(patterns) // 2
+    every = np.arange(len(patterns))
+    splits = [(every % 2).astype(bool), every >= half]
+    r = float(np.mean([_split_r(patterns, split, runs) for split in splits]))
+    if not r > 0:
+        return float("nan"), float("nan")
+    noise = 1 / r - 1
+    return float(np.sqrt(1 / (1 + noise / 2))), float(np.sqrt(1 / (1 + noise / 4)))
+
+
+def _split_r(
+    patterns: NDArray[np.floating], split: NDArray[np.bool_], runs: NDArray[np.int64]
+) -> float:
+    one, other = (ranked(dissimilarity(patterns[each].mean(0), runs)) for each in (split, ~split))
+    return float(one @ other)
+
+
+# --- Table ----------------------------------------------------------------------------------------
 
 
 def similarity_table(
     stages: Mapping[str, NDArray[np.float32]],
     subjects: Sequence[Patterns],
+    runs: NDArray[np.int64],
     rng: np.random.Generator,
 ) -> pd.DataFrame:
     """Compare the RDMs of stages with those of areas over the test clips.
@@ -94,37 +178,122 @@ def similarity_table(
         Stage -> its response to each clip.
     subjects : sequence of mappings
         Patterns of each subject, with the clips in the same order.
+    runs : ndarray of int64, shape (clips,)
+        Test run of each clip; the clips of a run in the order played.
     rng : numpy.random.Generator
-        Draws the permutations.
+        Draws the shifts, which all areas and stages share.
 
     Returns
     -------
     pandas.DataFrame
-        One row per area and stage: area, stage, rho (with the mean of the subjects' RDMs), p,
-        ceiling_low and ceiling_high (between subjects, or between repeats if there is one subject;
-        NaN for one repeat), subjects. Areas with fewer than two voxels in all subjects have no row.
+        One row per area with voxels, and stage: area, stage, rho (Spearman's, the mean over
+        subjects), p (one-sided, from shifts of the clips within runs), p_max (p corrected over the
+        stages of one network in this area), ceiling_low and ceiling_high (of the same mean and
+        pairs: between subjects, or from the repeats of one subject), pairs, subjects. What cannot
+        be computed is NaN; a warning says why.
     """
+    areas = [name for name in _names(subjects) if any(_voxels(each, name) for each in subjects)]
+    counted = np.isin(runs, [run for run in np.unique(runs) if (runs == run).sum() > 1])
+    runs = runs[counted]
+    possible = _is_possible(runs)
+    n_pairs = len(pairs_across_runs(runs)[0])
     rows = []
-    for area in dict.fromkeys(area for subject in subjects for area in subject):
-        patterns = [
-            subject[area] for subject in subjects if area in subject and subject[area].shape[2] > 1
-        ]
-        if not patterns:
-            continue
-        rdms = [dissimilarity(repeats.mean(0)) for repeats in patterns]
-        low, high = subject_ceiling(rdms) if len(rdms) > 1 else _ceiling_of_one(patterns[0])
-        mean = np.mean([rdm / rdm.std() for rdm in rdms], axis=0)
-        for stage, units in stages.items():
-            rho, p = similarity(dissimilarity(units), mean, rng)
-            rows.append(
-                {
-                    "area": area, "stage": stage, "rho": rho, "p": p, "ceiling_low": low,
-                    "ceiling_high": high, "subjects": len(rdms),
-                }
+    by_area: dict[str, Floats] = {}
+    for area in areas:
+        used = [each[area][:, counted] for each in subjects if _voxels(each, area) > 1]
+        low, high = float("nan"), float("nan")
+        if possible and used:
+            rdms = [dissimilarity(repeats.mean(0), runs) for repeats in used]
+            by_area[area] = np.mean([ranked(rdm) for rdm in rdms], axis=0)
+            low, high = _ceiling(used, rdms, runs)
+        rows += [
+            {
+                "area": area, "stage": stage, "rho": np.nan, "p": np.nan, "p_max": np.nan,
+                "ceiling_low": low, "ceiling_high": high, "pairs": n_pairs, "subjects": len(used),
+            }
+            for stage in stages
+        ]  # fmt: skip
+    table = pd.DataFrame(rows)
+    if by_area:
+        by_stage = {name: dissimilarity(units[counted], runs) for name, units in stages.items()}
+        _add_tests(table, by_stage, by_area, runs, rng)
+    _warn_of_missing(table, possible)
+    return table
+
+
+def _names(subjects: Sequence[Patterns]) -> list[str]:
+    return list(dict.fromkeys(area for subject in subjects for area in subject))
+
+
+def _voxels(subject: Patterns, area: str) -> int:
+    return subject[area].shape[2] if area in subject else 0
+
+
+def _ceiling(
+    used: Sequence[NDArray[np.float32]], rdms: Sequence[Floats], runs: NDArray[np.int64]
+) -> tuple[float, float]:
+    if len(rdms) > 1:
+        return subject_ceiling(rdms)
+    return repeat_ceiling(used[0], runs) if len(used[0]) > 1 else (float("nan"), float("nan"))
+
+
+def _add_tests(
+    table: pd.DataFrame,
+    by_stage: Mapping[str, Floats],
+    by_area: Mapping[str, Floats],
+    runs: NDArray[np.int64],
+    rng: np.random.Generator,
+) -> None:
+    """Fill rho, p and p_max of the areas in ``by_area`` (name -> mean of the ranked RDMs)."""
+    stage_ranks = np.array([ranked(rdm) for rdm in by_stage.values()])
+    of_stages, of_areas = (
+        _square(vectors, runs) for vectors in (stage_ranks, np.array(list(by_area.values())))
+    )
+    values = shifted_pair_sums(of_stages, of_areas, runs, draw_shifts(runs, rng))
+    is_random = np.array([name.startswith(RANDOM) for name in by_stage])
+    for index, area in enumerate(by_area):
+        of_area = values[:, index]
+        p_max = np.full(len(by_stage), np.nan)
+        for network in (is_random, ~is_random):
+            p_max[network] = p_of_maximum(of_area[network])
+        columns = ["rho", "p", "p_max"]
+        table.loc[table["area"] == area, columns] = np.column_stack(
+            [of_area[:, 0], p_of_first(of_area), p_max]
+        )
+
+
+def _is_possible(runs: NDArray[np.int64]) -> bool:
+    """Return whether there are pairs of clips of different runs; warn if not, or if p is coarse."""
+    n_runs = len(np.unique(runs))
+    if n_runs < 2:
+        log.warning(
+            "similarity: clips of different test runs are compared, but only %d has two clips or "
+            "more; rho is n/a", n_runs,
+        )  # fmt: skip
+        return False
+    if n_shifts(runs) < 20:
+        log.warning(
+            "similarity: the clips of the test runs can be shifted in %d ways only, so no p is "
+            "below %.2g", n_shifts(runs), 1 / n_shifts(runs),
+        )  # fmt: skip
+    return True
+
+
+def _warn_of_missing(table: pd.DataFrame, possible: bool) -> None:
+    """Say for which areas and stages there is no rho, and why."""
+    if not possible or table.empty:
+        return
+    small = table["subjects"] == 0
+    if small.any():
+        names = listed(table.loc[small, "area"].unique())
+        log.warning("similarity: %s: one voxel has no pattern; rho is n/a", names)
+    missing = table[table["rho"].isna() & ~small]
+    for key, other in (("stage", "area"), ("area", "stage")):
+        counts = missing.groupby(key)[other].nunique()
+        every = table.loc[~small, other].nunique()
+        if (counts == every).any():
+            names = listed(counts.index[counts == every])
+            log.warning(
+                "similarity: %s %s: the response to a clip is the same as to the others of its "
+                "run, or in all units; rho is n/a", key, names,
             )  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def _ceiling_of_one(patterns: NDArray[np.float32]) -> tuple[float, float]:
-    ceiling = repeat_ceiling(patterns) if len(patterns) > 1 else float("nan")
-    return ceiling, ceiling

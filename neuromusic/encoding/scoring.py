@@ -1,4 +1,4 @@
-"""Scores of predictions: correlation, r2, and identification of the clip that was played.
+"""Scores of predictions: correlation, r2, and how well clips match their predictions.
 
 Noise ceilings and p values are in `stats.reliability` and `stats.significance`.
 """
@@ -22,40 +22,30 @@ def r2(measured: NDArray[np.floating], predicted: NDArray[np.floating]) -> NDArr
         return np.asarray(1 - error / (measured.var(0, dtype=np.float64) * len(measured)))
 
 
-def clip_matches(
-    predicted: NDArray[np.floating], measured: NDArray[np.floating]
-) -> NDArray[np.float32]:
-    """Return how well the prediction for each clip matches the measurement of each clip.
+def unit_length(x: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return (clips, volumes, voxels) with mean 0 and length 1 in each voxel; 0 if constant.
 
-    Parameters
-    ----------
-    predicted, measured : arrays (clips, volumes of a clip, voxels)
-        Series of each voxel.
-
-    Returns
-    -------
-    array (voxels, clips predicted, clips measured) float32
-        Contributions to the voxel's correlation: their sum over the diagonal is the correlation,
-        and over a permuted diagonal the correlation after that permutation of whole clips.
+    The product of two such arrays, summed over clips and volumes, is the voxel's correlation.
     """
-    x, y = _unit_length(predicted), _unit_length(measured)
-    return np.matmul(x.transpose(2, 0, 1), y.transpose(2, 1, 0))
-
-
-def _unit_length(x: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return (clips, volumes, voxels) with mean 0 and length 1 in each voxel; 0 if constant."""
     x = x - x.mean((0, 1), dtype=np.float64)
     length = np.sqrt((x**2).sum((0, 1)))
     return (x / np.where(length > 0, length, np.inf)).astype(np.float32)
 
 
-def identification_ranks(matches: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Return the rank (from 1) of the right clip's prediction among those of all clips.
+def clip_matches(
+    predicted: NDArray[np.floating], measured: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Return how well the prediction for each clip matches the measurement of each clip.
 
-    ``matches`` (clips predicted, clips measured); the result has one rank per clip measured (Kay
-    et al. 2008, Nature 452). Ties share their ranks, so that predictions that are all alike
-    identify nothing.
+    Parameters
+    ----------
+    predicted, measured : arrays (clips, volumes of a clip, voxels)
+        Series of the voxels of an area, as returned by `unit_length`.
+
+    Returns
+    -------
+    array (clips predicted, clips measured) float64
+        Contributions to the sum of the voxels' correlations, which is the trace.
     """
-    right = np.diag(matches)
-    ties = (matches == right).sum(0) - 1
-    return np.asarray(1 + (matches > right).sum(0) + ties / 2)
+    x, y = (array.reshape(len(array), -1) for array in (predicted, measured))
+    return (x @ y.T).astype(np.float64)

@@ -2,25 +2,28 @@
 
 Ridge regression on one random half of the sounds, r2 on the other half, as Norman-Haignere,
 Kanwisher and McDermott (2015, Neuron 88, 1281) and Tuckute et al. (2023, PLoS Biology 21, e3002366)
-do. The features are those of `sound_features`, the responses those of `sound_responses`.
+do. The features are those of `sound_features`, the responses those of `sound_responses`; there are
+two protocols, see `Protocol`.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError
 from neuromusic.core.progress import progress
 from neuromusic.encoding.ridge import fit_ridge
-from neuromusic.encoding.sound_responses import Floats, Halves
+from neuromusic.encoding.sound_responses import Floats, Halves, Protocol
+from neuromusic.encoding.sound_ridge import LOO_ALPHAS, predict_loo
 
 FOLDS = 10  # of the training half, in which the penalty is chosen
 CONSTANT = 1e-6  # share of a block's largest deviation below which a feature counts as constant
 BASELINE = "baseline"
 NO_NETWORK = "none"
+BEST = "best stage"
 
 
 # --- Scores ---------------------------------------------------------------------------------------
@@ -30,50 +33,76 @@ NO_NETWORK = "none"
 class Scores:
     """How well one set of features predicts the test sounds; all arrays are (halves, targets)."""
 
-    r2: Floats  # squared Pearson correlation, with the sign of the correlation
+    r2: Floats  # squared Pearson correlation, with the sign of r or 0 for a negative r
     determination: Floats  # 1 - squared error / variance around the mean of the test half
+    loss: Floats  # mean squared error of training sounds that were left out
     at_edge: NDArray[np.bool_]  # whether the penalty is the smallest or largest of the grid
 
 
-def score(blocks: Sequence[Floats], y: Floats, halves: Halves) -> Scores:
+def score(
+    blocks: Sequence[Floats], y: Floats, halves: Halves, protocol: Protocol = "ours"
+) -> Scores:
     """Predict targets from blocks of features by ridge regression, once per split into halves.
 
     Parameters
     ----------
     blocks : sequence of arrays (sounds, features)
-        Each block is standardised over the training sounds and divided by the square root of its
-        number of features, so that all blocks have the same weight.
+        With the protocol "ours", each block is standardised over the training sounds and divided by
+        the square root of its number of features, so that all blocks have the same weight.
     y : array (sounds, targets)
-        Responses. The penalty of each target is chosen by ten-fold cross-validation in the training
-        half.
+        Responses. The penalty of each target is chosen in the training half: by ten-fold
+        cross-validation ("ours") or by leaving out one sound at a time ("tuckute2023").
     halves : sequence of pairs of arrays
         Indices of the training and test sounds of each split.
+    protocol : {"ours", "tuckute2023"}
+        How features are scaled, penalties chosen and correlations squared.
 
     Returns
     -------
     Scores
-        NaN for a prediction that does not vary.
+        For a prediction that does not vary, r2 is NaN ("ours") or 0 ("tuckute2023").
 
     Raises InputError if no feature varies.
     """
-    r2, determination, at_edge = [], [], []
+    predict, squared = (
+        (_predict, signed_r2) if protocol == "ours" else (_predict_tuckute, clipped_r2)
+    )
+    r2, determination, losses, at_edge = [], [], [], []
     for train, test in halves:
-        x = np.concatenate([_standardised(block, train) for block in blocks], axis=1)
-        if x.shape[1] == 0:
-            raise InputError("no feature differs between the sounds; the stage may be inactive")
-        # The training sounds are in random order, so every tenth of them is a random fold.
-        groups = np.arange(len(train)) % FOLDS
-        fit = fit_ridge(x[train], y[train], groups)
-        predicted = fit.predict(x[test]).astype(np.float64)
-        r2.append(signed_r2(y[test], predicted))
+        predicted, loss, edge = predict(blocks, y, train, test)
+        r2.append(squared(y[test], predicted))
         residual = np.square(y[test] - predicted).sum(0)
         total = np.square(y[test] - y[test].mean(0)).sum(0)
         determination.append(1 - residual / total)
-        at_edge.append(fit.lowest | fit.highest)
-    return Scores(np.array(r2), np.array(determination), np.array(at_edge))
+        losses.append(loss)
+        at_edge.append(edge)
+    return Scores(np.array(r2), np.array(determination), np.array(losses), np.array(at_edge))
 
 
-def _standardised(block: Floats, train: NDArray[np.int64]) -> Floats:
+Indices = NDArray[np.int64]
+Prediction = tuple[Floats, Floats, NDArray[np.bool_]]  # (test sounds, targets), loss, at_edge
+
+
+def _predict(blocks: Sequence[Floats], y: Floats, train: Indices, test: Indices) -> Prediction:
+    """Predict the test sounds by our protocol."""
+    x = np.concatenate([_standardised(block, train) for block in blocks], axis=1)
+    if x.shape[1] == 0:
+        raise InputError("no feature differs between the sounds; the stage may be inactive")
+    # The training sounds are in random order, so every tenth of them is a random fold.
+    fit = fit_ridge(x[train], y[train], np.arange(len(train)) % FOLDS)
+    return fit.predict(x[test]).astype(np.float64), fit.loss, fit.lowest | fit.highest
+
+
+def _predict_tuckute(
+    blocks: Sequence[Floats], y: Floats, train: Indices, test: Indices
+) -> Prediction:
+    """Predict the test sounds as Tuckute et al. (2023) do."""
+    x = np.concatenate(blocks, axis=1)
+    predicted, loss, alpha = predict_loo(x[train], y[train], x[test])
+    return predicted, loss, (alpha == LOO_ALPHAS[0]) | (alpha == LOO_ALPHAS[-1])
+
+
+def _standardised(block: Floats, train: Indices) -> Floats:
     """Return the features that vary in training (sounds, kept), with mean square 1 / kept there.
 
     A unit that is almost inactive in training could be hundreds of deviations from its mean for one
@@ -92,10 +121,24 @@ def signed_r2(measured: Floats, predicted: Floats) -> Floats:
 
     With its sign, the score of a target that cannot be predicted is 0 on average, not 1 / (n - 1).
     """
+    r = _correlation(measured, predicted)
+    return r * np.abs(r)
+
+
+def clipped_r2(measured: Floats, predicted: Floats) -> Floats:
+    """Return max(r, 0) squared of each column of two arrays (n, targets); 0 if one is constant.
+
+    As in Tuckute et al. (2023). The score of a target that cannot be predicted is above 0 on
+    average.
+    """
+    r = _correlation(measured, predicted)
+    return np.square(np.nan_to_num(r).clip(0))
+
+
+def _correlation(measured: Floats, predicted: Floats) -> Floats:
     a, b = measured - measured.mean(0), predicted - predicted.mean(0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        r = (a * b).sum(0) / np.sqrt(np.square(a).sum(0) * np.square(b).sum(0))
-    return r * np.abs(r)
+        return np.asarray((a * b).sum(0) / np.sqrt(np.square(a).sum(0) * np.square(b).sum(0)))
 
 
 # --- Sets of features -----------------------------------------------------------------------------
@@ -105,7 +148,8 @@ def signed_r2(measured: Floats, predicted: Floats) -> Floats:
 class FeatureSet:
     """Blocks of features (sounds, features) that predict together.
 
-    ``network`` is "none" (the baseline), "trained" or "random" (weights before training).
+    ``network`` is "none" (the baseline), "trained" or "random" (weights before training). The
+    best stage has no blocks of its own.
     """
 
     network: str
@@ -125,10 +169,14 @@ class FeatureSet:
 
 @dataclass(frozen=True)
 class ScoredSet:
-    """A set of features with its scores, of the targets first, then of the voxels."""
+    """A set of features with its scores, of the targets first, then of the reconstructed voxels.
+
+    ``chosen`` (halves, targets) are the names of the stages that a best stage consists of.
+    """
 
     features: FeatureSet
     scores: Scores
+    chosen: NDArray[np.str_] | None = None
 
 
 def baseline_sets(baseline: Mapping[str, Floats]) -> list[FeatureSet]:
@@ -138,9 +186,15 @@ def baseline_sets(baseline: Mapping[str, Floats]) -> list[FeatureSet]:
 
 
 def stage_sets(
-    network: str, stages: Mapping[str, Floats], baseline: Mapping[str, Floats]
+    network: str, stages: Mapping[str, Floats], baseline: Mapping[str, Floats], protocol: Protocol
 ) -> list[FeatureSet]:
-    """Return a set for each stage and for "all" of them, alone and then with the baseline."""
+    """Return a set for each stage and for "all" of them, alone and then with the baseline.
+
+    With the protocol "tuckute2023" each stage alone: without scaling, blocks that are joined would
+    have arbitrary weights.
+    """
+    if protocol == "tuckute2023":
+        return [FeatureSet(network, name, [block]) for name, block in stages.items()]
     blocks = {**{name: [block] for name, block in stages.items()}, "all": list(stages.values())}
     joint = list(baseline.values())
     alone = [FeatureSet(network, name, parts) for name, parts in blocks.items()]
@@ -151,80 +205,40 @@ def stage_sets(
     return [*alone, *together]
 
 
-def score_sets(sets: Sequence[FeatureSet], y: Floats, halves: Halves) -> list[ScoredSet]:
+def score_sets(
+    sets: Sequence[FeatureSet], y: Floats, halves: Halves, protocol: Protocol
+) -> list[ScoredSet]:
     """Score all sets; raise InputError, naming the set, if none of its features varies."""
     scored = []
     with progress("fitting", len(sets)) as bar:
         for features in sets:
             bar.label = f"fitting {features.label}"
             try:
-                scored.append(ScoredSet(features, score(features.blocks, y, halves)))
+                scored.append(ScoredSet(features, score(features.blocks, y, halves, protocol)))
             except InputError as error:
                 raise InputError(f"{features.name} ({features.network}): {error}") from None
             bar.advance()
     return scored
 
 
-# --- Tables ---------------------------------------------------------------------------------------
+def best_stage(scored: Sequence[ScoredSet], network: str, stages: Sequence[str]) -> ScoredSet:
+    """Return the scores of the stage that is chosen anew in each training half, for each target.
 
-
-def target_table(scored: Sequence[ScoredSet], targets: Sequence[str]) -> pd.DataFrame:
-    """Return one row per set of features and target.
-
-    Columns: network, features, n_features, target; r2 and R2 (means over the splits), r2_sd, r2_min
-    and r2_max (over the splits); over_baseline (mean difference from the baseline's r2 on the same
-    splits) and halves_over_baseline (number of splits with a positive difference).
+    It is the stage with the least squared error in training sounds that were left out; the test
+    half, on which it is scored, has no part in the choice. So its score is not biased upwards, as
+    that of the best of several stages would be. ``stages`` are the candidates.
     """
-    baseline = next(each for each in scored if each.features.name == BASELINE).scores.r2
-    rows = []
-    for each in scored:
-        for index, target in enumerate(targets):
-            r2 = each.scores.r2[:, index]
-            over = r2 - baseline[:, index]
-            rows.append(
-                {
-                    **_set_columns(each.features),
-                    "target": target,
-                    "r2": r2.mean(),
-                    "r2_sd": r2.std(ddof=1) if len(r2) > 1 else np.nan,
-                    "r2_min": r2.min(),
-                    "r2_max": r2.max(),
-                    "R2": each.scores.determination[:, index].mean(),
-                    "over_baseline": over.mean(),
-                    "halves_over_baseline": int((over > 0).sum()),
-                }
-            )
-    return pd.DataFrame(rows)
+    candidates = [
+        each
+        for name in stages
+        for each in scored
+        if (each.features.network, each.features.name) == (network, name)
+    ]
+    index = np.argmin([each.scores.loss for each in candidates], axis=0)[None]
 
+    def pick(name: str) -> NDArray[Any]:
+        values = np.array([getattr(each.scores, name) for each in candidates])
+        return np.asarray(np.take_along_axis(values, index, axis=0)[0])
 
-def voxel_table(scored: Sequence[ScoredSet], n_targets: int) -> pd.DataFrame:
-    """Return one row per set of features: quantiles over voxels of their means over the splits.
-
-    Columns: network, features, n_features, r2 (median), r2_quarter, r2_three_quarters, r2_min and
-    r2_max (smallest and largest of the splits' medians), R2 (median).
-    """
-    rows = []
-    for each in scored:
-        r2 = each.scores.r2[:, n_targets:]
-        low, median, high = np.quantile(r2.mean(0), [0.25, 0.5, 0.75])
-        medians = np.median(r2, axis=1)
-        rows.append(
-            {
-                **_set_columns(each.features),
-                "r2": median,
-                "r2_quarter": low,
-                "r2_three_quarters": high,
-                "r2_min": medians.min(),
-                "r2_max": medians.max(),
-                "R2": np.median(each.scores.determination[:, n_targets:].mean(0)),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def _set_columns(features: FeatureSet) -> dict[str, str | int]:
-    return {
-        "network": features.network,
-        "features": features.name,
-        "n_features": features.n_features,
-    }
+    scores = Scores(pick("r2"), pick("determination"), pick("loss"), pick("at_edge"))
+    return ScoredSet(FeatureSet(network, BEST, []), scores, np.array(stages)[index[0]])

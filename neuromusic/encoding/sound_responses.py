@@ -21,6 +21,12 @@ Floats = NDArray[np.float64]
 Halves = Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]]  # training and test sounds, by split
 
 Statistics = Literal["mean", "mean+deviation"]  # summary of each unit over time
+# * ours: features standardised on the training half, blocks with equal weights, penalties from
+#   ten-fold cross-validation, r2 with the sign of r, mean over the splits;
+# * tuckute2023: the method of Tuckute et al. (2023): features with their mean removed but on their
+#   own scale, penalties from 10^-50 to 10^49 by leaving one sound out, r below 0 counted as 0
+#   before it is squared, median over the splits.
+Protocol = Literal["ours", "tuckute2023"]
 
 LEAST_SOUNDS = 20
 NEGLIGIBLE = 1e-9  # share of the largest value below which a deviation is rounding error
@@ -40,7 +46,7 @@ class Responses:
 
     @property
     def voxels(self) -> Floats:
-        """Values of the voxels (sounds, voxels); without weights there are none."""
+        """Values of the reconstructed voxels (sounds, voxels); without weights there are none."""
         if self.weights is None:
             return np.zeros((len(self.sounds), 0))
         return self.values @ self.weights

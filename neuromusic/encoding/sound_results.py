@@ -17,23 +17,30 @@ from neuromusic.core.progress import track, working
 from neuromusic.encoding import sound_plots
 from neuromusic.encoding.ridge import ALPHAS
 from neuromusic.encoding.sound_encoding import (
+    BEST,
     FOLDS,
     FeatureSet,
     ScoredSet,
     baseline_sets,
+    best_stage,
     score_sets,
     stage_sets,
-    target_table,
-    voxel_table,
 )
 from neuromusic.encoding.sound_features import baseline_features, set_gain, stage_features
-from neuromusic.encoding.sound_responses import Halves, Statistics, Usable
+from neuromusic.encoding.sound_responses import Halves, Protocol, Statistics, Usable
+from neuromusic.encoding.sound_ridge import LOO_ALPHAS
+from neuromusic.encoding.sound_tables import centre, published_rows, target_table, voxel_table
 from neuromusic.stimuli import audio
 from neuromusic.training.trained import TrainedNetwork, best_device, untrained_copy
 
 log = logging.getLogger(__name__)
 
 MOST_TARGETS_LOGGED = 8  # of more targets, the median is logged
+RECONSTRUCTED = (
+    "Reconstructed voxels are the targets multiplied by their weights, so they have no noise, and "
+    "their rank is the number of targets. Their scores are not comparable with those of measured "
+    "voxels."
+)
 
 
 # --- Computing ------------------------------------------------------------------------------------
@@ -48,23 +55,27 @@ class SoundEncoding:
     halves: Halves
     gain: float  # factor on the sounds before the network's front end
     n_repeated: int  # sounds that are shorter than the network's window
+    protocol: Protocol
 
     @property
     def n_targets(self) -> int:
-        """Number of targets, which come before the voxels in the scores."""
+        """Number of targets, which come before the reconstructed voxels in the scores."""
         return len(self.selected.responses.targets)
 
     @property
     def has_voxels(self) -> bool:
-        """Whether the responses have weights, so that there are voxels."""
+        """Whether the responses have weights, so that voxels can be reconstructed."""
         return self.selected.responses.weights is not None
 
 
 def score_all(
     trained: TrainedNetwork, waves: Sequence[NDArray[np.float32]], selected: Usable, halves: Halves,
-    statistics: Statistics,
+    statistics: Statistics, protocol: Protocol,
 ) -> SoundEncoding:  # fmt: skip
-    """Score the baseline and all stages before and after training; the trained network first."""
+    """Score the baseline and all stages before and after training; the trained network first.
+
+    The best stage of each network comes last.
+    """
     gain = set_gain(trained, waves)
     responses = selected.responses
     y = np.concatenate([responses.values, responses.voxels], axis=1)
@@ -77,12 +88,14 @@ def score_all(
         label = f"{name} network: computing activations"
         shown = track(inputs, label, len(inputs))
         stages = stage_features(network, shown, trained.hop_frames, statistics)
-        sets += stage_sets(name, stages, baseline)
+        sets += stage_sets(name, stages, baseline, protocol)
     try:
-        scored = score_sets(sets, y, halves)
+        scored = score_sets(sets, y, halves, protocol)
     except InputError as error:
         raise InputError(f"{trained.directory}: {error}") from None
-    return SoundEncoding(scored, selected, halves, gain, _n_repeated(trained, waves))
+    names = [stage.name for stage in trained.network.stages]
+    scored += [best_stage(scored, network, names) for network in ("trained", "random")]
+    return SoundEncoding(scored, selected, halves, gain, _n_repeated(trained, waves), protocol)
 
 
 def _n_repeated(trained: TrainedNetwork, waves: Sequence[NDArray[np.float32]]) -> int:
@@ -99,25 +112,30 @@ def write(
     style: FigureStyle,
 ) -> None:  # fmt: skip
     """Write all files; ``options`` are the settings that go into encoding.json."""
-    targets = target_table(result.scored, result.selected.responses.targets)
-    _write_table(targets, directory / "targets.tsv")
+    responses, (train, test) = result.selected.responses, result.halves[0]
+    table = target_table(result.scored, responses.targets, len(train), len(test), result.protocol)
+    if result.protocol == "tuckute2023":
+        published = published_rows(responses.targets, len(responses.sounds))
+        table = pd.concat([table, published], ignore_index=True) if len(published) else table
+    _write_table(table, directory / "targets.tsv")
     voxels = None
     if result.has_voxels:
-        voxels = voxel_table(result.scored, result.n_targets)
-        _write_table(voxels, directory / "voxels.tsv")
+        voxels = voxel_table(result.scored, result.n_targets, result.protocol)
+        _write_table(voxels, directory / "reconstructed_voxels.tsv")
     _write_scores(directory / "scores.npz", result)
     stages = [stage.name for stage in trained.network.stages]
-    figure = sound_plots.stages(targets, voxels, [*stages, "all"], len(result.halves), style)
+    names = [*stages, "all", BEST] if result.protocol == "ours" else [*stages, BEST]
+    figure = sound_plots.stages(table, voxels, names, len(result.halves), style)
     save(figure, directory / "stages", style)
     write_json(directory / "encoding.json", {**options, **_summary(result, trained, stages)})
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:
-    write_text(path, table.to_csv(sep="\t", index=False, float_format="%.4f", na_rep="n/a"))
+    write_text(path, table.to_csv(sep="\t", index=False, float_format="%.5g", na_rep="n/a"))
 
 
 def _write_scores(path: Path, result: SoundEncoding) -> None:
-    """Write the scores of each split: r2, R2 (sets, splits, targets) and voxel_r2; see files.md."""
+    """Write the scores of each split: r2, R2 (sets, splits, targets), also of voxels; files.md."""
     n, responses = result.n_targets, result.selected.responses
     training = np.zeros((len(result.halves), len(responses.sounds)), dtype=np.bool_)
     for row, (train, _) in enumerate(result.halves):
@@ -132,7 +150,7 @@ def _write_scores(path: Path, result: SoundEncoding) -> None:
         training=training,
         r2=np.array([each.r2[:, :n] for each in scores]),
         R2=np.array([each.determination[:, :n] for each in scores]),
-        voxel_r2=np.array([each.r2[:, n:] for each in scores], dtype=np.float32),
+        reconstructed_voxel_r2=np.array([each.r2[:, n:] for each in scores], dtype=np.float32),
     )
 
 
@@ -145,12 +163,14 @@ def _summary(result: SoundEncoding, trained: TrainedNetwork, stages: list[str]) 
         "sounds": len(responses.sounds),
         "targets": responses.targets,
         "targets_left_out": result.selected.targets_left_out,
-        "voxels": responses.voxels.shape[1],
-        "voxels_left_out": result.selected.n_voxels_left_out,
+        "reconstructed_voxels": responses.voxels.shape[1],
+        "reconstructed_voxels_left_out": result.selected.n_voxels_left_out,
+        "reconstructed_voxels_note": RECONSTRUCTED if result.has_voxels else "",
         "gain_db": 20 * float(np.log10(result.gain)),
         "repeated_sounds": result.n_repeated,
-        "penalties": ALPHAS.tolist(),
-        "folds": FOLDS,
+        "penalties": (ALPHAS if result.protocol == "ours" else LOO_ALPHAS).tolist(),
+        "folds": FOLDS if result.protocol == "ours" else "one per training sound",
+        "over_baseline_p": "two-sided, corrected resampled t test (Nadeau and Bengio 2003)",
         "penalty_at_edge": {
             each.features.label: float(each.scores.at_edge.mean()) for each in result.scored
         },
@@ -177,21 +197,27 @@ def log_left_out(result: SoundEncoding, trained: TrainedNetwork) -> None:
             listed(names),
         )  # fmt: skip
     if result.selected.n_voxels_left_out:
-        log.warning("left out: %d constant voxels", result.selected.n_voxels_left_out)
+        log.warning("left out: %d constant reconstructed voxels", result.selected.n_voxels_left_out)
 
 
 def log_scores(result: SoundEncoding) -> None:
-    """Log the mean r2 over the splits: one column per target, or their median if there are many."""
+    """Log r2 over the splits: one column per target, or their median if there are many."""
     n, responses = result.n_targets, result.selected.responses
     are_few = n <= MOST_TARGETS_LOGGED
     head = list(responses.targets) if are_few else [f"median of {n} targets"]
     if result.has_voxels:
-        head.append(f"median of {responses.voxels.shape[1]} voxels")
-    log.info("r2, mean over the splits: %s", ", ".join(head))
+        head.append(f"median of {responses.voxels.shape[1]} reconstructed voxels")
+    middle = centre(result.protocol)
+    log.info(
+        "r2, protocol %s, %s over the splits: %s", result.protocol, middle.__name__, ", ".join(head)
+    )
     for each in result.scored:
-        mean = each.scores.r2.mean(0)
-        values = list(mean[:n]) if are_few else [float(np.median(mean[:n]))]
+        r2 = middle(each.scores.r2, axis=0)
+        values = list(r2[:n]) if are_few else [float(np.median(r2[:n]))]
         if result.has_voxels:
-            values.append(float(np.median(mean[n:])))
+            values.append(float(np.median(r2[n:])))
         text = " ".join(f"{value:6.3f}" for value in values)
         log.info("  %-8s%-16s%s", each.features.network, each.features.name, text)
+    log.info("  best stage: chosen for each split and target without its test sounds")
+    if len(result.halves) < 2:
+        log.warning("differences from the baseline cannot be tested: there is only one split")

@@ -17,6 +17,7 @@ from neuromusic.fmri.components import fit_components
 if TYPE_CHECKING:  # images are checked without torch, which takes seconds to import
     from neuromusic.training.trained import TrainedNetwork
 
+JOINT = "all stages"  # the name of the regression on all stages together
 RANDOM = "random-"  # before the name of a stage of the network with its weights before training
 
 

@@ -41,7 +41,6 @@ def encode_subject(
     inputs: SubjectInputs,
     components: StageComponents,
     options: EncodingOptions,
-    rng: np.random.Generator,
     scratch: Path,
     label: str,
 ) -> SubjectEncoding:
@@ -65,8 +64,7 @@ def encode_subject(
         name: stage_design(scans, components.by_clip(name), DELAYS_TR, options.high_pass_hz)
         for name in components.stages
     }
-    joined = components.trained if options.banded else []
-    result = encode_voxels(clean.series, scans.rows, designs, areas, rng, joined, label)
+    result = encode_voxels(clean.series, scans.rows, designs, areas, options, label)
     del clean  # closes the map of the file
     scratch.unlink()
     _warn_of_small_penalties(scans.subject, result, len(used))

@@ -9,12 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from neuromusic.core.errors import listed
 from neuromusic.core.figures import FigureStyle
 from neuromusic.core.files import write_json
 from neuromusic.encoding.area_intervals import area_intervals
 from neuromusic.encoding.brain_plots import BrainMaps, save_brain, why_not_drawn
-from neuromusic.encoding.maps import BEST, MapNames, write_maps
+from neuromusic.encoding.maps import MapNames, write_maps
 from neuromusic.encoding.rsa import similarity_table
+from neuromusic.encoding.score_tables import q_families
 from neuromusic.encoding.stage_components import RANDOM, StageComponents
 from neuromusic.encoding.subjects import SubjectEncoding
 from neuromusic.encoding.voxelwise import Encoding
@@ -30,18 +32,18 @@ def write_subject(
 ) -> None:
     """Write the table of a subject's voxels, its maps, and what was left out.
 
-    ``directory`` exists; ``stages`` are those of the trained network, among which the best is
-    chosen for each voxel; ``style`` is that of the figure.
+    ``directory`` exists; ``stages`` are those of the trained network; ``style`` is that of the
+    figure.
     """
     stem = f"sub-{encoded.scans.subject}"
     table = encoded.result.voxels
     _voxel_table(encoded).to_csv(
         directory / f"{stem}_voxels.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g"
     )
-    best = best_stage_r(table, stages)
+    best = table["best_r"].where(table["best_q"] < 0.05)
     names = MapNames(encoded.scans.subject, encoded.scans.space)
-    write_maps(directory / "func", names, encoded.voxels, table.assign(**{BEST: best}))
-    _draw_brain(directory / f"{stem}_brain", encoded, best, stages, style)
+    write_maps(directory / "func", names, encoded.voxels, table.assign(best_r=best))
+    _draw_brain(directory / f"{stem}_brain", encoded, best.to_numpy(), stages, style)
     write_json(directory / f"{stem}_encoding.json", _subject_summary(encoded))
 
 
@@ -52,15 +54,6 @@ def _voxel_table(encoded: SubjectEncoding) -> pd.DataFrame:
     if space.kind == "volume":
         place |= zip("ijk", np.unravel_index(voxels, space.shape), strict=True)
     return pd.DataFrame(place).join(encoded.result.voxels)
-
-
-def best_stage_r(voxels: pd.DataFrame, stages: Sequence[str]) -> NDArray[np.float64]:
-    """Return the largest r of each voxel among ``stages``; NaN unless its q is below 0.05."""
-    r = voxels[[f"r_{stage}" for stage in stages]].to_numpy()
-    q = voxels[[f"q_{stage}" for stage in stages]].to_numpy()
-    every = np.arange(len(voxels))
-    best = np.nanargmax(np.nan_to_num(r, nan=-2), axis=1)
-    return np.where(q[every, best] < 0.05, r[every, best], np.nan)
 
 
 def _draw_brain(
@@ -83,6 +76,7 @@ def _draw_brain(
 
 def _subject_summary(encoded: SubjectEncoding) -> dict[str, Any]:
     scans, edges = encoded.scans, encoded.result.edges
+    families = q_families(list(edges))
     return {
         "Subject": scans.subject,
         "LeftOut": encoded.left_out,
@@ -92,6 +86,10 @@ def _subject_summary(encoded: SubjectEncoding) -> dict[str, Any]:
         "TestRuns": scans.n_runs("test"),
         "TestClips": encoded.result.clips,
         "SmallestPenalty": {name: int(smallest) for name, (smallest, _) in edges.items()},
+        "FalseDiscoveryRate": {
+            key: f"Benjamini and Hochberg over {len(encoded.voxels)} voxels x {listed(members)}"
+            for key, members in families.items()
+        },
         "LargestPenalty": {name: int(largest) for name, (_, largest) in edges.items()},
     }
 
@@ -108,11 +106,22 @@ def area_scores(results: Mapping[str, Encoding]) -> pd.DataFrame:
 def area_similarity(
     results: Mapping[str, Encoding], components: StageComponents, seed: int
 ) -> pd.DataFrame:
-    """Return the `similarity_table` of all subjects whose test clips are those of the first."""
-    clips = next(iter(results.values())).clips
-    patterns = [result.patterns for result in results.values() if result.clips == clips]
+    """Return the `similarity_table` of all subjects with the clips and runs of the first."""
+    first = next(iter(results.values()))
+    clips, runs = first.clips, first.clip_runs
+    used = {
+        subject: result.patterns
+        for subject, result in results.items()
+        if result.clips == clips and np.array_equal(result.clip_runs, runs)
+    }
+    if len(used) < len(results):
+        log.warning(
+            "similarity: without sub-%s, whose test clips or their order differ from those of "
+            "sub-%s", listed(sorted(set(results) - set(used))), next(iter(results)),
+        )  # fmt: skip
     rng = np.random.default_rng([seed, 1, 0])
-    return _with_network(similarity_table(components.clip_means(clips), patterns, rng))
+    stages = components.clip_means(clips)
+    return _with_network(similarity_table(stages, list(used.values()), runs, rng))
 
 
 def area_r_intervals(
@@ -134,5 +143,5 @@ def write_tables(directory: Path, areas: pd.DataFrame, similarity: pd.DataFrame)
     """Write areas.tsv and similarity.tsv."""
     for name, table in (("areas", areas), ("similarity", similarity)):
         table.to_csv(
-            directory / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.4f"
+            directory / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g"
         )

@@ -4,6 +4,7 @@ Each voxel is fitted by ridge regression on the training runs and scored on the 
 over their repeats, beside the noise ceiling.
 """
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -12,22 +13,34 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic.core.progress import Bar, progress
+from neuromusic.design import grid
 from neuromusic.encoding import scoring
-from neuromusic.encoding.options import DELAYS_TR
+from neuromusic.encoding.options import DELAYS_TR, EncodingOptions
 from neuromusic.encoding.ridge import fit_ridge
 from neuromusic.encoding.rois import Areas
-from neuromusic.fmri.scans import repeat_rows
-from neuromusic.stats import multiple, reliability, significance
+from neuromusic.encoding.score_tables import (
+    RELIABILITY,
+    Draws,
+    Matches,
+    area_table,
+    clip_contributions,
+    with_best,
+    with_q,
+    with_reliability,
+)
+from neuromusic.encoding.stage_components import JOINT, RANDOM
+from neuromusic.fmri.scans import repeat_rows, shift_blocks
+from neuromusic.stats import reliability
+from neuromusic.stats.shifts import LEAST_CLIPS, shift_sums, shift_test
+
+log = logging.getLogger(__name__)
 
 VOXELS_AT_ONCE = 5000  # voxels whose series and weights are in memory
-CEILING_FLOOR = 0.3  # least noise ceiling of a reliable voxel; its r is divided by the ceiling
 PATTERN_FROM_TR = 4  # first volume of a clip's pattern: the response to the clip before has faded
-JOINT = "all stages"
 # Components of each stage in the joint fit, whose search takes time with the cube of their number.
 JOINT_COMPONENTS = 20
 
 Designs = Mapping[str, NDArray[np.float32]]  # stage -> (rows, delays x components)
-Matches = Mapping[tuple[str, str], NDArray[np.floating]]  # (area, stage) -> (clips, clips)
 
 
 @dataclass(frozen=True)
@@ -37,9 +50,11 @@ class Encoding:
     Parameters
     ----------
     voxels : pandas.DataFrame
-        One row per voxel: explainable, explainable_low, explainable_high, ceiling_r, reliable
-        (ceiling above CEILING_FLOOR, and interval of explainable above 0), and for each stage r_,
-        r2_, p_, alpha_, rc_ (r divided by the ceiling; NaN if not reliable) and q_.
+        One row per voxel: explainable, explainable_low, explainable_high, ceiling_r, p_reliable,
+        q_reliable, reliable (q below .05), and for each stage r_, r2_, p_, mse_ (on the training
+        runs, each left out), alpha_, rc_ (r divided by the ceiling; NaN if not reliable) and q_.
+        Then best, the stage of the trained network with the least mse_, with best_r, best_p and
+        best_q: chosen on the training runs, scored on the test runs.
     areas : pandas.DataFrame
         One row per area and stage, see `area_table`.
     edges : dict of arrays (2,)
@@ -48,6 +63,8 @@ class Encoding:
         Area -> the mean of each presentation's volumes from PATTERN_FROM_TR.
     clips : list of str
         The test clips, in the order of the patterns.
+    clip_runs : array (clips,) int64
+        The test run of each clip, the first one if there are several.
     clip_r : dict of arrays (clips,)
         (area, stage) -> what each clip contributes to the area's mean r, which is their sum.
     """
@@ -57,6 +74,7 @@ class Encoding:
     edges: dict[str, NDArray[np.int64]]
     patterns: dict[str, NDArray[np.float32]]
     clips: list[str]
+    clip_runs: NDArray[np.int64]
     clip_r: dict[tuple[str, str], NDArray[np.float64]]
 
 
@@ -65,8 +83,7 @@ def encode_voxels(
     rows: pd.DataFrame,
     designs: Designs,
     areas: Areas,
-    rng: np.random.Generator,
-    joined: Sequence[str] = (),
+    options: EncodingOptions,
     label: str = "encoding",
 ) -> Encoding:
     """Fit each voxel by each stage on the training runs; score it on the mean of the test repeats.
@@ -82,11 +99,9 @@ def encode_voxels(
         scored.
     areas : Areas
         Area of each of the voxels.
-    rng : numpy.random.Generator
-        Seeds the bootstraps, permutations and searches.
-    joined : sequence of str
-        Stages whose first JOINT_COMPONENTS components are also fitted together, with one penalty
-        per stage (banded ridge).
+    options : EncodingOptions
+        ``banded``: also fit the first JOINT_COMPONENTS components of all stages of the trained
+        network together, with one penalty per stage. ``high_pass_hz``: the filter of the series.
     label : str
         Beginning of the text of the progress bar.
 
@@ -95,9 +110,11 @@ def encode_voxels(
     Encoding
         The stages in the order of ``designs``, then JOINT.
     """
-    used = _used_rows(rows, designs)
-    models = _models(designs, joined)
-    n_voxels, seed, n_clips = series.shape[1], int(rng.integers(2**32)), len(used.clips)
+    used = _used_rows(rows, designs, options.high_pass_hz)
+    models = _models(designs, options.banded)
+    n_voxels, n_clips = series.shape[1], len(used.clips)
+    weights = reliability.clip_weights(used.clip_runs)
+    draws: Draws = {}
     matches = {
         (area, name): np.zeros((n_clips, n_clips)) for area in areas.names for name in models
     }
@@ -108,21 +125,27 @@ def encode_voxels(
         for first in starts:
             part = slice(first, first + VOXELS_AT_ONCE)
             labels = Areas(areas.names, areas.label[part])
-            block_rng = np.random.default_rng([seed, first])
-            block = _encode_block(np.asarray(series[:, part]), used, models, labels, block_rng, bar)
+            block = _encode_block(np.asarray(series[:, part]), used, models, labels, weights, bar)
             for key, total in matches.items():
                 total += block.matches[key]
             for name, count in edges.items():
                 count += block.edges[name]
+            for name, sums in block.draws.items():
+                draws[name] = draws.get(name, 0) + sums
             tables.append(block.voxels)
             patterns.append(block.patterns)
-    voxels = _with_reliability(pd.concat(tables, ignore_index=True), list(models))
-    table = area_table(voxels, areas, matches)
+    _warn_if_untestable(used, label)
+    voxels = with_reliability(pd.concat(tables, ignore_index=True), list(models))
+    voxels = with_q(with_best(voxels, list(designs)), list(models))
+    table = area_table(voxels, areas, matches, draws, used.clip_runs)
     joined_patterns = {
         area: np.concatenate([block[area] for block in patterns], axis=2) for area in areas.names
     }
-    contributions = clip_contributions(voxels, areas, matches)
-    return Encoding(voxels, table, edges, joined_patterns, used.clips, contributions)
+    contributions = clip_contributions(areas, matches)
+    return Encoding(
+        voxels, table, edges, joined_patterns, used.clips, used.clip_runs,
+        contributions,
+    )  # fmt: skip
 
 
 # --- Rows and models ------------------------------------------------------------------------------
@@ -136,15 +159,51 @@ class _UsedRows:
     runs: NDArray[np.int64]  # (training rows,), the run of each
     test: NDArray[np.int64]  # (repeats, clips, volumes), numbers of rows
     clips: list[str]
+    clip_runs: NDArray[np.int64]  # (clips,)
+    blocks: list[NDArray[np.int64]]  # see `shift_blocks`
+    drift_cycles: float | None  # see `_drift_cycles`
 
 
-def _used_rows(rows: pd.DataFrame, designs: Designs) -> _UsedRows:
+def _used_rows(rows: pd.DataFrame, designs: Designs, high_pass_hz: float) -> _UsedRows:
     usable: NDArray[np.bool_] = np.all(
         [np.isfinite(design).all(1) for design in designs.values()], axis=0
     )
     train = usable & (rows["split"] == "train").to_numpy()
     test, clips = repeat_rows(rows, usable)
-    return _UsedRows(train, rows["run"].to_numpy()[train], test, clips)
+    runs = rows["run"].to_numpy()
+    blocks = shift_blocks(rows, test)
+    drift = _drift_cycles(rows, blocks, len(test), high_pass_hz)
+    return _UsedRows(train, runs[train], test, clips, runs[test[0, :, 0]], blocks, drift)
+
+
+def _drift_cycles(
+    rows: pd.DataFrame, blocks: Sequence[NDArray[np.int64]], n_repeats: int, high_pass_hz: float
+) -> float | None:
+    """Return how many cycles of the slowest frequency that was not removed fit into a test run.
+
+    None if a test run does not play its clips ``n_repeats`` times in a fixed order, or if test runs
+    have different lengths: then the noise within a cycle cannot be told from the signal.
+    """
+    n_volumes = rows[rows["split"] == "test"].groupby("run").size()
+    if n_volumes.nunique() != 1 or any(len(block) != n_repeats for block in blocks):
+        return None
+    return float(high_pass_hz * n_volumes.iat[0] * grid.TR_S)
+
+
+def _warn_if_untestable(used: _UsedRows, label: str) -> None:
+    """Say which numbers the test runs are too few for."""
+    if max(block.shape[1] for block in used.blocks) < LEAST_CLIPS:
+        log.warning("%s: no test run has %d clips, so there are no p values", label, LEAST_CLIPS)
+    if len(used.test) < 2:
+        log.warning(
+            "%s: the test clips were not repeated, so the noise is unknown: there is neither "
+            "explainable variance nor a ceiling", label,
+        )  # fmt: skip
+    elif used.drift_cycles is None:
+        log.warning(
+            "%s: not every test run repeats its clips in a fixed order, so it cannot be tested "
+            "which voxels are reliable; the ceilings of areas are given", label,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -155,10 +214,11 @@ class _Model:
     bands: list[int] | None = None
 
 
-def _models(designs: Designs, joined: Sequence[str]) -> dict[str, _Model]:
-    """Return one model per stage, and JOINT if there are stages to join."""
+def _models(designs: Designs, banded: bool) -> dict[str, _Model]:
+    """Return one model per stage and, if ``banded``, JOINT of those of the trained network."""
     models = {name: _Model(design) for name, design in designs.items()}
-    if joined:
+    if banded:
+        joined = [name for name in designs if not name.startswith(RANDOM)]
         parts = [_first_components(designs[name]) for name in joined]
         models[JOINT] = _Model(np.hstack(parts), [part.shape[1] for part in parts])
     return models
@@ -175,12 +235,13 @@ def _first_components(design: NDArray[np.float32]) -> NDArray[np.float32]:
 
 @dataclass(frozen=True)
 class _Block:
-    """Results for some voxels; see `Encoding`. ``matches`` are sums over the voxels of an area."""
+    """Results for some voxels; see `Encoding`. ``matches`` and ``draws`` are sums over voxels."""
 
     voxels: pd.DataFrame
     edges: dict[str, NDArray[np.int64]]
     patterns: dict[str, NDArray[np.float32]]
     matches: Matches
+    draws: Draws
 
 
 def _encode_block(
@@ -188,32 +249,39 @@ def _encode_block(
     used: _UsedRows,
     models: Mapping[str, _Model],
     areas: Areas,
-    rng: np.random.Generator,
+    weights: NDArray[np.float64],
     bar: Bar,
 ) -> _Block:
     """Fit and score the voxels of ``series`` (rows, voxels)."""
     label = bar.label
     measured = series[used.test]  # (repeats, clips, volumes, voxels)
-    mean = measured.mean(0)
+    unit = scoring.unit_length(measured.mean(0))
     inside = {name: areas.label == number for number, name in enumerate(areas.names, start=1)}
     patterns = {
         name: measured[:, :, PATTERN_FROM_TR:, mask].mean(2) for name, mask in inside.items()
     }
-    columns = _ceiling_columns(measured, rng) if len(measured) > 1 else {}
+    masks = np.array(list(inside.values()))
+    columns: dict[str, NDArray[np.floating]] = {}
+    draws: Draws = {}
+    if len(measured) > 1:
+        powers = reliability.clip_powers(measured, used.clip_runs, used.drift_cycles)
+        columns = _ceiling_columns(powers, measured, used)
+        draws[RELIABILITY] = reliability.reliability_draws(powers, weights, masks)
     matches, edges = {}, {}
     for name, model in models.items():
         bar.label = f"{label}, {_stage_text(name)}"
         fit = fit_ridge(model.design[used.train], series[used.train], used.runs, bands=model.bands)
-        repeats = fit.predict(model.design[used.test.ravel()]).reshape(measured.shape)
-        scores, clip_matches = _score(repeats.mean(0), mean, rng)
-        scores["alpha"] = fit.alpha
+        repeats = fit.predict(model.design[used.test.ravel()])
+        scores, predicted = _score(repeats, measured, used.blocks)
+        scores |= {"mse": fit.loss, "alpha": fit.alpha}
         columns |= {f"{key}_{name}": values for key, values in scores.items()}
         edges[name] = np.array([fit.lowest.sum(), fit.highest.sum()])
+        draws[name] = reliability.correlation_draws(predicted, unit, weights, masks)
         for area, mask in inside.items():
-            matches[area, name] = clip_matches[mask].sum(0)
+            matches[area, name] = scoring.clip_matches(predicted[..., mask], unit[..., mask])
         bar.advance()
     bar.label = label
-    return _Block(pd.DataFrame(columns, dtype=np.float64), edges, patterns, matches)
+    return _Block(pd.DataFrame(columns, dtype=np.float64), edges, patterns, matches, draws)
 
 
 def _stage_text(name: str) -> str:
@@ -221,90 +289,34 @@ def _stage_text(name: str) -> str:
 
 
 def _ceiling_columns(
-    measured: NDArray[np.float32], rng: np.random.Generator
+    powers: reliability.ClipPowers,
+    measured: NDArray[np.float32],
+    used: _UsedRows,
 ) -> dict[str, NDArray[np.floating]]:
-    ceiling = reliability.noise_ceiling(measured, rng)
-    low, high = ceiling.interval
+    explainable = reliability.explainable_variance(powers)
+    signed = reliability.signed_reliability(powers)
     return {
-        "explainable": ceiling.explainable, "explainable_low": low, "explainable_high": high,
-        "ceiling_r": ceiling.r,
+        "explainable": explainable.share, "explainable_low": explainable.low,
+        "explainable_high": explainable.high,
+        "ceiling_r": np.sqrt(np.where(signed > 0, signed, np.nan)),
+        "p_reliable": reliability.reliability_test(
+            measured, used.clip_runs, used.drift_cycles
+        ),
     }  # fmt: skip
 
 
 def _score(
-    predicted: NDArray[np.floating], measured: NDArray[np.floating], rng: np.random.Generator
-) -> tuple[dict[str, NDArray[np.floating]], NDArray[np.floating]]:
-    """Score predictions of the mean of the repeats; both are (clips, volumes, voxels).
+    repeats: NDArray[np.float32],
+    measured: NDArray[np.float32],
+    blocks: Sequence[NDArray[np.int64]],
+) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float32]]:
+    """Score predictions ``repeats`` (rows, voxels) of ``measured`` (repeats, clips, ..., voxels).
 
-    Returns r, r2 and p (voxels,), and `scoring.clip_matches` (voxels, clips, clips).
+    Returns r, r2 and p (voxels,), and the mean prediction (clips, volumes, voxels) in unit length.
     """
-    matches = scoring.clip_matches(predicted, measured)
-    x, y = (array.reshape(-1, array.shape[-1]) for array in (predicted, measured))
-    p = significance.clip_permutation_p(matches, rng)
-    return {"r": scoring.correlation(x, y), "r2": scoring.r2(y, x), "p": p}, matches
-
-
-# --- Tables ---------------------------------------------------------------------------------------
-
-
-def _with_reliability(voxels: pd.DataFrame, stages: Sequence[str]) -> pd.DataFrame:
-    """Add reliable, and rc_ and q_ of each stage; see `Encoding`."""
-    if "ceiling_r" not in voxels:
-        voxels = voxels.assign(explainable_low=np.nan, ceiling_r=np.nan)
-    # The ceiling of noise is above the floor now and then, but not with its whole interval.
-    voxels["reliable"] = (voxels["ceiling_r"] > CEILING_FLOOR) & (voxels["explainable_low"] > 0)
-    for name in stages:
-        relative = voxels["r_" + name] / voxels["ceiling_r"]
-        voxels[f"rc_{name}"] = relative.where(voxels["reliable"])
-        p = voxels[f"p_{name}"].to_numpy()
-        multiple.warn_if_nan(p, f"voxels of stage {name}")
-        voxels[f"q_{name}"] = multiple.false_discovery(p)
-    return voxels
-
-
-def area_table(voxels: pd.DataFrame, areas: Areas, matches: Matches) -> pd.DataFrame:
-    """Return one row per stage and area that has voxels: means, and identification of clips.
-
-    ``voxels`` are those of `Encoding`, ``matches`` are sums over the voxels of each area.
-
-    Columns: area, stage, voxels, reliable and significant (numbers of voxels; significant if q is
-    below 0.05), ceiling_r, r and r2 (means), rc (mean over reliable voxels), clips, top1 and top5
-    (shares of the clips), mean_rank (from 1).
-    """
-    rows = []
-    for (area, stage), match in matches.items():
-        inside = voxels[areas.label == areas.names.index(area) + 1]
-        if inside.empty:
-            continue
-        ranks = scoring.identification_ranks(match)
-        rows.append(
-            {
-                "area": area,
-                "stage": stage,
-                "voxels": len(inside),
-                "reliable": int(inside["reliable"].sum()),
-                "significant": int((inside[f"q_{stage}"] < 0.05).sum()),
-                "ceiling_r": inside["ceiling_r"].mean(),
-                "r": inside[f"r_{stage}"].mean(),
-                "r2": inside[f"r2_{stage}"].mean(),
-                "rc": inside[f"rc_{stage}"].mean(),
-                "clips": len(ranks),
-                "top1": float((ranks == 1).mean()),
-                "top5": float((ranks <= 5).mean()),
-                "mean_rank": float(ranks.mean()),
-            }
-        )
-    return pd.DataFrame(rows)
-
-
-def clip_contributions(
-    voxels: pd.DataFrame, areas: Areas, matches: Matches
-) -> dict[tuple[str, str], NDArray[np.float64]]:
-    """Return `Encoding.clip_r`; parameters as for `area_table`."""
-    contributions = {}
-    for (area, stage), match in matches.items():
-        inside = areas.label == areas.names.index(area) + 1
-        n_voxels = int(voxels.loc[inside, f"r_{stage}"].notna().sum())
-        if n_voxels:
-            contributions[area, stage] = np.diag(match).astype(np.float64) / n_voxels
-    return contributions
+    predicted, mean = repeats.reshape(measured.shape).mean(0), measured.mean(0)
+    rows = measured.reshape(repeats.shape)
+    sums = [shift_sums(repeats[block].mean(0), rows[block].mean(0)) for block in blocks]
+    x, y = (array.reshape(-1, array.shape[-1]) for array in (predicted, mean))
+    scores = {"r": scoring.correlation(x, y), "r2": scoring.r2(y, x), "p": shift_test(sums).p}
+    return scores, scoring.unit_length(predicted)

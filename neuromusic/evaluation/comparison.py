@@ -17,15 +17,15 @@ from numpy.typing import NDArray
 from neuromusic.core.errors import InputError
 from neuromusic.core.progress import track
 from neuromusic.design.artists import read_artists, with_artists
+from neuromusic.evaluation.metrics import one_group
 from neuromusic.evaluation.stored_scores import (
     StoredScores,
     group_by_setting,
     read_scores,
     setting_name,
 )
-from neuromusic.stats.intervals import percentiles95
+from neuromusic.stats.intervals import accuracy_ci95, difference_ci95
 from neuromusic.stats.multiple import holm
-from neuromusic.stats.resampling import bootstrap
 from neuromusic.stats.significance import mcnemar, sign_flip_test
 from neuromusic.training.trained import SCORES
 
@@ -53,7 +53,8 @@ class Comparison:
         One row per setting, the highest accuracy first: its rank, scores, intervals and cost.
     pairs : pandas.DataFrame
         One row per pair of settings that scored the same clips: the difference in accuracy, its
-        interval and p values, which are corrected for all pairs (Holm).
+        interval and two-sided p values, which are corrected for all pairs that have one (Holm).
+        A pair in which a setting has several seeds has no p value, see `_pair`.
     warnings : list of str
         Why ranks or repeats should be read with care.
     """
@@ -66,9 +67,9 @@ class Comparison:
 def compare_networks(directories: Sequence[Path], artists: Path | None = None) -> Comparison:
     """Compare evaluated networks and cross-validations.
 
-    Equal accuracies are ordered by cross-entropy. Intervals come from a bootstrap over clips or,
-    with an artist table, over artists, and over the seeds of a setting. Only settings that scored
-    the same clips form a pair; p values are corrected for all pairs.
+    Equal accuracies are ordered by cross-entropy. Intervals (95 %) are over clips or, with an
+    artist table, over artists, and over the seeds of a setting. Only settings that scored the same
+    clips form a pair; p values are two-sided and corrected for all pairs that have one.
 
     Raises InputError if a directory has no scores, or if two disagree on the genre of a clip.
     """
@@ -81,6 +82,10 @@ def compare_networks(directories: Sequence[Path], artists: Path | None = None) -
         group_rows, group_pairs = _compare_on_same_clips(group, artists)
         rows += group_rows
         pairs += group_pairs
+        n_groups = len(np.unique(clip_groups(group[0][0].clips, artists)))
+        if n_groups == 1:
+            n, over = len(group[0][0].clips), "artists" if artists else "clips"
+            warnings.append(f"{_name(group[0])}: {one_group(n, over)}")
     table = pd.DataFrame(rows).sort_values(
         ["accuracy", "cross_entropy"], ascending=[False, True], kind="stable", ignore_index=True
     )
@@ -101,14 +106,13 @@ def _compare_on_same_clips(
     groups = clip_groups(settings[0][0].clips, artists)
     over = "artists" if artists else "clips"
     hits = [clip_hits(setting) for setting in settings]
-    means = bootstrap(hits, groups)
-    rows = [_row(setting, drawn, over) for setting, drawn in zip(settings, means, strict=True)]
+    rows = [_row(s, accuracy_ci95(h, groups), over) for s, h in zip(settings, hits, strict=True)]
     order = sorted(range(len(rows)), key=lambda k: (-rows[k]["accuracy"], rows[k]["cross_entropy"]))
     index_pairs = list(itertools.combinations(order, 2))
     pairs = []
     for i, j in track(index_pairs, "compare pairs", len(index_pairs)):
         names = {"first": rows[i]["run"], "second": rows[j]["run"]}
-        tests = _pair(hits[i], hits[j], means[i] - means[j], groups, clustered=artists is not None)
+        tests = _pair(hits[i], hits[j], groups, clustered=artists is not None)
         pairs.append(names | tests)
     return rows, pairs
 
@@ -140,11 +144,10 @@ def clip_groups(clips: pd.DataFrame, artists: Path | None) -> NDArray[np.int64]:
     return pd.factorize(named["artist"])[0].astype(np.int64)
 
 
-def _row(setting: Setting, means: NDArray[np.float64], over: str) -> dict[str, Any]:
-    """Return a setting's row of the table; ``means`` are its bootstrapped accuracies."""
-    row = dict(setting[0].row)
-    if len(setting) > 1 or row["interval_over"] != over:  # otherwise exactly as it was evaluated
-        row["accuracy_low"], row["accuracy_high"] = percentiles95(means)
+def _row(setting: Setting, ci95: tuple[float, float], over: str) -> dict[str, Any]:
+    """Return a setting's row of the table, with its interval over clips or artists, and seeds."""
+    row = setting[0].row | {"interval_over": over}
+    row["accuracy_low"], row["accuracy_high"] = ci95
     if len(setting) > 1:
         row["run"] = _name(setting)
         repeats = pd.DataFrame([scores.row for scores in setting])
@@ -158,29 +161,30 @@ def _row(setting: Setting, means: NDArray[np.float64], over: str) -> dict[str, A
 def _pair(
     first: NDArray[np.float64],
     second: NDArray[np.float64],
-    drawn: NDArray[np.float64],
     groups: NDArray[np.int64],
     *,
     clustered: bool,
 ) -> dict[str, Any]:
-    """Return the tests of a pair.
+    """Return the difference of a pair, its interval and its tests.
 
-    ``first`` and ``second`` are hits (seeds, clips), ``drawn`` bootstrapped differences. McNemar's
-    test needs one network on each side, and independent clips; so if clips are ``clustered`` in
-    ``groups``, or there are repeats, a sign-flip test over whole groups is added.
+    ``first`` and ``second`` are hits (seeds, clips). McNemar's test needs independent clips; so if
+    clips are ``clustered`` in ``groups``, a sign-flip test over whole groups is added. Both compare
+    two networks as they are. With several seeds they would be tests of these seeds: two equivalent
+    settings reach p < .05 in up to a quarter of cases. So there is only the interval, which covers
+    other seeds too.
     """
     difference = first.mean(0) - second.mean(0)
-    low, high = percentiles95(drawn)
+    low, high = difference_ci95(first, second, groups)
     row = {
         "difference": float(difference.mean()), "difference_low": low, "difference_high": high,
         "only_first": np.nan, "only_second": np.nan, "p_mcnemar": np.nan, "p_flips": np.nan,
         "n": len(groups), "n_groups": len(np.unique(groups)),
     }  # fmt: skip
-    single = len(first) == len(second) == 1
-    if single:
-        test = mcnemar(first[0] > 0, second[0] > 0)
-        row |= {"only_first": test.only_first, "only_second": test.only_second, "p_mcnemar": test.p}
-    if clustered or not single:
+    if len(first) > 1 or len(second) > 1:
+        return row
+    test = mcnemar(first[0] > 0, second[0] > 0)
+    row |= {"only_first": test.only_first, "only_second": test.only_second, "p_mcnemar": test.p}
+    if clustered:
         row["p_flips"] = sign_flip_test(difference, groups)
     return row
 

@@ -47,9 +47,9 @@ PAIR_FORMATS = (
     ("to", "{:+.3f}"),
     ("only first", "{:.0f}"),
     ("only second", "{:.0f}"),
-    ("p McNemar", "{:.2g}"),
+    ("two-sided p, McNemar", "{:.2g}"),
     ("Holm", "{:.2g}"),
-    ("p sign flips", "{:.2g}"),
+    ("two-sided p, sign flips", "{:.2g}"),
     ("Holm ", "{:.2g}"),
     ("n", "{:d}"),
     ("groups", "{:d}"),
@@ -80,16 +80,27 @@ def as_markdown(table: pd.DataFrame, columns: Columns = COLUMNS) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in escaped) + "\n"
 
 
-def pairs_text(pairs: pd.DataFrame, best: str, over: str) -> str:
-    """Return the pairs as text, with notes; of many pairs, only those of the setting ``best``."""
+def pairs_text(pairs: pd.DataFrame, best: str, over: str, n_tested: int) -> str:
+    """Return the pairs as text, with notes; of many pairs, only those of the setting ``best``.
+
+    ``n_tested`` p values were corrected, including those of pairs that are not in the table.
+    """
     shown = pairs if len(pairs) <= MOST_PAIRS else pairs[pairs["first"] == best]
-    lines = [f"pairs on the same clips; intervals over {over}; Holm over all {len(pairs)} pairs"]
+    untested = int(pairs["p_mcnemar"].isna().sum())
+    lines = [f"pairs on the same clips; 95 % intervals over {over}"]
+    if untested < len(pairs):
+        lines[0] += f"; Holm over all {n_tested} p values"
     lines.append(as_text(shown, PAIR_COLUMNS))
     if len(shown) < len(pairs):
         lines.append(f"only pairs of the best are shown; pairs.tsv in out has all {len(pairs)}")
-    if pairs["p_mcnemar"].notna().any() and over != "clips":
+    if untested < len(pairs) and over.startswith("artists"):
         lines.append(
             "McNemar's test assumes independent clips; the sign flips, over artists, do not"
+        )
+    if untested:
+        lines.append(
+            f"{untested} of {len(pairs)} pairs have no p value, because of several seeds: a test "
+            f"over {over.split()[0]} would be about these seeds only; the interval covers others"
         )
     return "\n".join(lines)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from neuromusic.stats.intervals import bootstrap_ci95
+from neuromusic.stats.intervals import accuracy_ci95
 from neuromusic.stats.resampling import DRAWS_AT_ONCE
 
 BINS = 15  # of confidence, as in Guo et al. 2017
@@ -54,19 +54,26 @@ def summarise(
 ) -> dict[str, Any]:
     """Return accuracy, accuracy_ci95, interval_over, cross_entropy, brier, macro_f1 and n.
 
-    The interval is a bootstrap over whole ``groups`` (n,); ``over`` names what they are.
+    The 95 % interval is Wilson's, with an effective number of clips from the spread over ``groups``
+    (n,), see `intervals.accuracy_ci95`; ``over`` names what the groups are.
     """
     guess = log_p.argmax(1)
     confusion = confusion_matrix(truth, guess, log_p.shape[1])
     return {
         "accuracy": float((truth == guess).mean()),
-        "accuracy_ci95": list(bootstrap_ci95(truth == guess, groups)),
+        "accuracy_ci95": list(accuracy_ci95(truth == guess, groups)),
         "interval_over": over,
         "cross_entropy": cross_entropy(truth, log_p),
         "brier": brier_score(truth, log_p),
         "macro_f1": float(np.nanmean(f1_scores(confusion))),
         "n": len(truth),
     }
+
+
+def one_group(n: int, over: str) -> str:
+    """Return the warning that ``n`` clips form one group, so that no interval can be given."""
+    what = "there is one clip" if n == 1 else f"all {n} clips are by one artist"
+    return f"{what}, so nothing is known about other {over}; the interval is 0 to 1"
 
 
 # --- Calibration ----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 A test clip counts once, although it was presented four times. The metrics are in `metrics`.
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,13 @@ from numpy.typing import NDArray
 from neuromusic.core.errors import InputError
 from neuromusic.design.artists import read_artists, with_artists
 from neuromusic.evaluation.clean import mark_shared, score_clean
-from neuromusic.evaluation.metrics import calibration, confusion_matrix, f1_scores, summarise
+from neuromusic.evaluation.metrics import (
+    calibration,
+    confusion_matrix,
+    f1_scores,
+    one_group,
+    summarise,
+)
 from neuromusic.evaluation.predict import prediction_table
 from neuromusic.features.prepared import PreparedSet, open_prepared
 from neuromusic.features.windows import cut_windows
@@ -22,6 +29,8 @@ from neuromusic.models.inference import in_threads, log_probabilities, pool_wind
 from neuromusic.models.network import Network
 from neuromusic.training.selection import labels, select
 from neuromusic.training.trained import TrainedNetwork, best_device, untrained_copy
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -125,6 +134,8 @@ def score_network(
     if artists:
         artist = with_artists(clips, read_artists(artists), artists)["artist"]
         groups, over = pd.factorize(artist)[0], "artists"
+    if len(np.unique(groups)) == 1:
+        log.warning("%s: %s", data.directory, one_group(len(rows), over))
     device = best_device()
     per_window, log_p = score_rows(trained.network.to(device), inputs, rows, trained.hop_frames)
     counts = np.array([len(windows) for windows in per_window])

@@ -178,6 +178,41 @@ def repeat_rows(
     return numbers, clips
 
 
+def shift_blocks(rows: pd.DataFrame, test: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return the volumes of each test run in the order in which they were played, for shift tests.
+
+    Parameters
+    ----------
+    rows : pandas.DataFrame
+        As in `Scans`.
+    test : ndarray of int64, shape (repeats, clips, volumes)
+        The output of `repeat_rows`.
+
+    Returns
+    -------
+    list of ndarray of int64, each of shape (repeats, clips, volumes)
+        One per run: indices into ``test.ravel()``. If the run repeats its clips in a fixed order,
+        one line per repeat, so that the mean over the first axis can be shifted by whole clips.
+        Otherwise there is one line with all presentations.
+    """
+    n_clips, n_volumes = test.shape[1:]
+    onset = test[:, :, 0].ravel()  # row of the first volume of each presentation
+    run = rows["run"].to_numpy()[onset]
+    blocks = []
+    for each in np.unique(run):
+        played = np.flatnonzero(run == each)
+        played = played[np.argsort(onset[played])]
+        clips = played % n_clips
+        n_different = len(np.unique(clips))
+        in_cycles = (
+            len(clips) % n_different == 0
+            and (clips == np.tile(clips[:n_different], len(clips) // n_different)).all()
+        )
+        lines = played.reshape(-1, n_different if in_cycles else len(clips))
+        blocks.append(lines[:, :, None] * n_volumes + np.arange(n_volumes))
+    return blocks
+
+
 # --- Voxels and designs on the rows ---------------------------------------------------------------
 
 

@@ -41,8 +41,9 @@ def compare(
 ) -> Comparison:
     """Rank networks and cross-validations by accuracy, and test each pair on the same clips.
 
-    Networks that differ only in their seed are one row, their mean. Intervals are bootstrapped over
-    clips (or artists) and seeds.
+    Networks that differ only in their seed are one row, their mean. Intervals are over clips (or
+    artists) and seeds. P values are two-sided; a pair in which a setting has several seeds has an
+    interval only.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ def compare(
         Output directory: both tables as TSV and Markdown, JSON and a figure.
     top : int, optional
         Return and write only this many settings, the best, and the pairs among them. P values are
-        still corrected for all pairs.
+        still corrected for all pairs that have one.
     artists : str or Path, optional
         Artist table: a TSV with the columns track, artist_group and fault. With it, intervals are
         over artists instead of clips, and the pairs are tested with sign flips over artists.
@@ -75,7 +76,8 @@ def compare(
     References
     ----------
     McNemar 1947, Psychometrika 12, 153-157; Holm 1979, Scandinavian Journal of Statistics 6, 65-70;
-    Owen 2007, Annals of Applied Statistics 1, 386-411 (bootstrap over clips and seeds).
+    Wilson 1927, Journal of the American Statistical Association 22, 209-212; Hillis 2007,
+    Statistics in Medicine 26, 596-619 (intervals over clips and seeds).
 
     Examples
     --------
@@ -108,14 +110,15 @@ def compare(
         over += " and seeds"
     log.info("%s", as_text(shown.table, SHORT_COLUMNS))
     log.info("from, to: 95 %% interval over %s", over)
+    n_tested = int(comparison.pairs["p_mcnemar"].notna().sum())
     if len(shown.pairs):
-        log.info("\n%s", pairs_text(shown.pairs, str(shown.table["run"][0]), over))
+        log.info("\n%s", pairs_text(shown.pairs, str(shown.table["run"][0]), over, n_tested))
     for warning in shown.warnings:
         log.warning("%s", warning)
     if step is None or is_done:
         return shown
     with step.directory() as part:
-        _write(part, shown, over, len(comparison.pairs), figures)
+        _write(part, shown, over, n_tested, figures)
     names = ", ".join(figures.names("table"))
     log.info("wrote %s: table and pairs as .tsv and .md, compare.json and %s", out, names)
     return shown
@@ -130,9 +133,9 @@ def _best(comparison: Comparison, top: int | None) -> Comparison:
 
 
 def _write(
-    directory: Path, shown: Comparison, over: str, n_pairs: int, figures: FigureStyle
+    directory: Path, shown: Comparison, over: str, n_tested: int, figures: FigureStyle
 ) -> None:
-    """Write both tables, JSON and a figure; p values were corrected for ``n_pairs``."""
+    """Write both tables, JSON and a figure; ``n_tested`` p values were corrected."""
     table, pairs = shown.table, shown.pairs
     form: dict[str, Any] = {"sep": "\t", "index": False, "na_rep": "n/a", "float_format": "%.6g"}
     table[list(COLUMNS)].to_csv(directory / "table.tsv", **form)
@@ -143,7 +146,7 @@ def _write(
         "interval_over": over,
         "settings": json.loads(table[list(COLUMNS)].to_json(orient="records")),
         "pairs": json.loads(pairs.to_json(orient="records")),
-        "pairs_corrected_for": n_pairs,
+        "pairs_corrected_for": n_tested,
         "warnings": shown.warnings,
     }
     write_json(directory / "compare.json", content)

@@ -5,7 +5,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from neuromusic.core.errors import InputError, did_you_mean, listed, need_package
@@ -67,9 +66,9 @@ def encode(
     components, laid on the volumes of each run and delayed by 1 to 6 volumes (1.5 to 9 s at a TR of
     1.5 s). Each voxel is fitted on the training runs, with a penalty chosen by leave-one-run-out
     cross-validation. It is scored by the correlation r and by R2 on the test clips, averaged over
-    their repeats, with a permutation p value, beside the noise ceiling. The same is done with the
-    network's weights before training. docs/encoding.md describes the method and the files; for one
-    value per sound and voxel use `encode_sounds`.
+    their repeats, with a p value from shifts by whole clips within runs, beside the noise ceiling.
+    The same is done with the network's weights before training. docs/encoding.md describes the
+    method and the files; for one value per sound and voxel use `encode_sounds`.
 
     Parameters
     ----------
@@ -275,9 +274,8 @@ def _encode_subjects(
 
     results = {}
     for number, (subject, inputs) in enumerate(opened.items()):
-        rng = np.random.default_rng([options.seed, number])
         label = f"subject {number + 1} of {len(opened)}"
-        encoded = encode_subject(inputs, components, options, rng, directory / "scratch.npy", label)
+        encoded = encode_subject(inputs, components, options, directory / "scratch.npy", label)
         folder = directory / f"sub-{subject}"
         folder.mkdir()
         tables.write_subject(folder, encoded, components.trained, options.figures)
@@ -288,7 +286,8 @@ def _encode_subjects(
 def _summary(
     model: str, components: "StageComponents", rois: Rois, options: EncodingOptions
 ) -> Mapping[str, Any]:
-    from neuromusic.encoding.voxelwise import CEILING_FLOOR, PATTERN_FROM_TR
+    from neuromusic.encoding.score_tables import LEVEL
+    from neuromusic.encoding.voxelwise import PATTERN_FROM_TR
 
     atlas = {"Atlas": TALAIRACH_ABOUT} if rois.uses_default_atlas else {}
     return {
@@ -297,7 +296,8 @@ def _summary(
         "DelaysInVolumes": list(DELAYS_TR),
         "HighPassHz": options.high_pass_hz,
         "ExplainedByComponents": components.explained,
-        "CeilingFloor": CEILING_FLOOR,
+        "Reliable": f"q below {LEVEL:g} of the test that a voxel's repeats are alike; up to "
+        f"{100 * LEVEL:g} % of these voxels are expected by chance",
         "PatternFromVolume": PATTERN_FROM_TR,
         "Columns": "docs/encoding.md",
         **atlas,

@@ -18,6 +18,7 @@ from neuromusic.core.progress import track
 from neuromusic.core.records import arguments, hash_inputs
 from neuromusic.encoding.inputs import check_trained
 from neuromusic.encoding.sound_responses import (
+    Protocol,
     Statistics,
     Usable,
     find_sounds,
@@ -48,8 +49,9 @@ def encode_sounds(
     sounds: str | Path,
     responses: str | Path,
     out: str | Path,
+    protocol: Protocol = "ours",
     splits: int = 10,
-    statistics: Statistics = "mean+deviation",
+    statistics: Statistics | None = None,
     seed: int = 0,
     overwrite: bool = False,
     figures: FigureStyle = FigureStyle(),  # noqa: B008  # immutable
@@ -59,7 +61,8 @@ def encode_sounds(
     There is one value per sound and target (a voxel, an area, a component), without a time axis.
     Each stage, summarised over time, is fitted on a random half of the sounds and scored on the
     other half, several times, alone and together with a spectro-temporal baseline. The same is done
-    with the network's weights before training. docs/files.md describes the files.
+    with the network's weights before training. Differences from the baseline are tested by the
+    corrected resampled t test, two-sided. docs/files.md describes the files.
 
     Parameters
     ----------
@@ -72,12 +75,19 @@ def encode_sounds(
         ``sounds``, optionally ``targets`` and ``weights``) or .tsv (a column of names of sounds,
         and one column per target). Names of sounds are those of files, with or without a suffix.
     out : str or Path
-        Output directory: targets.tsv, voxels.tsv (if the responses have weights), scores.npz,
-        encoding.json and stages.png.
+        Output directory: targets.tsv, reconstructed_voxels.tsv (if the responses have weights),
+        scores.npz, encoding.json and stages.png.
+    protocol : {"ours", "tuckute2023"}
+        "ours": features standardised, penalties chosen by ten-fold cross-validation, r2 with the
+        sign of r, mean over the splits. "tuckute2023": the method of Tuckute et al. (2023) with the
+        larger half for training, features averaged over time and not scaled, penalties from 10^-50
+        to 10^49 chosen by leave-one-out, r below 0 counted as 0, median over the splits; their
+        published values are in targets.tsv if the targets are their six components.
     splits : int
         Number of random splits into halves.
-    statistics : {"mean", "mean+deviation"}
-        Summary of each unit over time.
+    statistics : {"mean", "mean+deviation"}, optional
+        Summary of each unit over time; "mean+deviation" by default, or with "tuckute2023" "mean",
+        which is the only one there.
     seed : int
         Seed of the splits.
     overwrite : bool
@@ -93,7 +103,8 @@ def encode_sounds(
     Raises
     ------
     InputError
-        If the network was trained on precomputed features; if the responses are not readable, are
+        If the network was trained on precomputed features; if the protocol and the statistics do
+        not go together; if the responses are not readable, are
         incomplete or do not vary; if a sound has no file, or several; or if ``out`` contains
         something else.
 
@@ -123,8 +134,11 @@ def encode_sounds(
     check_trained(network)
     if splits < 1:
         raise InputError(f"splits={splits}: expected a number from 1")
+    statistics = _statistics(statistics, protocol)
     measured = read_responses(responses)
     halves = random_halves(len(measured.sounds), splits, seed)
+    if protocol == "tuckute2023":  # 83 training and 82 test sounds, not 82 and 83
+        halves = [(larger, smaller) for smaller, larger in halves]
     selected = usable(measured, halves, responses)
     files = find_sounds(measured.sounds, sounds, responses)
     from neuromusic.encoding import sound_results
@@ -133,8 +147,8 @@ def encode_sounds(
     trained = as_network(network)
     trained.check_takes_sound()
     settings, places = arguments(
-        network=trained.directory, sounds=sounds, responses=responses, splits=splits,
-        statistics=statistics, seed=seed, figures=figures,
+        network=trained.directory, sounds=sounds, responses=responses, protocol=protocol,
+        splits=splits, statistics=statistics, seed=seed, figures=figures,
     )  # fmt: skip
     settings |= channel_setting(trained.meta.channel)
     weights = sha256(trained.directory / WEIGHTS)
@@ -145,13 +159,13 @@ def encode_sounds(
     ]
     step = Step(
         COMMAND, out, settings, inputs, places, function="encode_sounds", overwrite=overwrite,
-        work=_work(trained, waves, selected, splits),
+        work=_work(trained, waves, selected, splits, protocol),
     )  # fmt: skip
     if step.is_done():
         return out
     with step.directory() as directory:
-        result = sound_results.score_all(trained, waves, selected, halves, statistics)
-        options = {"splits": splits, "seed": seed, "statistics": statistics}
+        result = sound_results.score_all(trained, waves, selected, halves, statistics, protocol)
+        options = {"protocol": protocol, "splits": splits, "seed": seed, "statistics": statistics}
         sound_results.write(directory, result, trained, options, figures)
     sound_results.log_left_out(result, trained)
     sound_results.log_scores(result)
@@ -159,13 +173,27 @@ def encode_sounds(
     return out
 
 
+def _statistics(statistics: Statistics | None, protocol: Protocol) -> Statistics:
+    """Return the summary over time that was asked for, or that of the protocol."""
+    if protocol == "ours":
+        return statistics or "mean+deviation"
+    if statistics not in (None, "mean"):
+        raise InputError(
+            f"statistics={statistics!r}: the protocol tuckute2023 takes means over time; leave "
+            "statistics out, or use the protocol ours"
+        )
+    return "mean"
+
+
 def _work(
-    trained: "TrainedNetwork", waves: Sequence[NDArray[np.float32]], selected: Usable, splits: int
-) -> Work:
+    trained: "TrainedNetwork", waves: Sequence[NDArray[np.float32]], selected: Usable, splits: int,
+    protocol: Protocol,
+) -> Work:  # fmt: skip
     """Return the work of an encoding of some sounds."""
     responses = selected.responses
     n_targets = len(responses.targets) + responses.voxels.shape[1]
-    n_sets = 3 + 4 * (len(trained.network.stages) + 1)
+    n_stages = len(trained.network.stages)
+    n_sets = 3 + (4 * (n_stages + 1) if protocol == "ours" else 2 * n_stages)
     sound_s = sum(map(len, waves)) / audio.RATE_HZ
     fits_s = n_sets * splits * (SECONDS_PER_FIT + SECONDS_PER_TARGET * n_targets)
     return Work(

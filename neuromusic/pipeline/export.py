@@ -18,11 +18,11 @@ from neuromusic.fmri.activations import ClipInputs, clip_inputs, list_runs, stag
 from neuromusic.fmri.export.derivative import DIRECTORY, write_activations
 from neuromusic.fmri.export.formats import (
     BIDS,
-    WITH_REGRESSORS,
     Regressors,
     check_designs,
     check_formats,
     export_bytes,
+    need_regressors,
     write_formats,
 )
 from neuromusic.fmri.export.scanner_run import ScannerRun
@@ -68,7 +68,8 @@ def export(
         Additional formats, each in a directory of its name; "bids" adds events, and components to
         the signals.
     regressors : Regressors
-        Components and stages that become regressors in these formats, and their response.
+        Components and stages that become regressors in these formats, their response, and the time
+        in a volume that an image stands for.
     binning : {"mean", "lanczos"}
         A volume is the mean of the frames inside it, or their anti-aliased value in its middle.
     overwrite : bool
@@ -123,7 +124,7 @@ def export(
         return out
     check_designs(formats, regressors, units, min(volumes))
     sources = clip_inputs(trained, lists, clips)
-    _check_clips(sources, clips, formats)
+    _check_clips(sources, clips, need_regressors(formats, regressors))
     with step.directory() as directory:
         runs, missing = write_activations(
             trained, runs_of_lists, clips["clip"], sources, directory / DIRECTORY, binning
@@ -156,11 +157,11 @@ def _work(
     )
 
 
-def _check_clips(inputs: ClipInputs, clips: pd.DataFrame, formats: Sequence[str]) -> None:
+def _check_clips(inputs: ClipInputs, clips: pd.DataFrame, need_training: bool) -> None:
     """Raise InputError if there are no clips, or none to which components can be fitted."""
     inputs.present(clips["clip"].tolist())
     training = clips["clip"][clips["split"] != "test"]
-    if set(formats) & set(WITH_REGRESSORS) and not training.isin(inputs.clips).any():
+    if need_training and not training.isin(inputs.clips).any():
         raise InputError(
             f"{inputs.source}: contains no clip of the training runs, and components are fitted on "
             f"training runs only; {inputs.remedy}"

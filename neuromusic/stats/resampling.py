@@ -15,14 +15,14 @@ def bootstrap(
 ) -> NDArray[np.float64]:
     """Return the means of resampled groups; every side gets the same groups.
 
-    Groups are drawn with replacement, each with all its values (cluster bootstrap). A side with
-    repeats, such as a network that was trained with several seeds, draws its repeats as well,
-    independently of those of other sides (pigeonhole bootstrap).
+    Groups are drawn with replacement, each with all its values (cluster bootstrap). For accuracies
+    use `intervals`: the percentiles of few groups, or of groups that are nearly all right, are too
+    narrow.
 
     Parameters
     ----------
-    sides : sequence of array_like, each of shape (n,) or (n_repeats, n)
-        Values to average, such as the hits of each of two networks on the same clips.
+    sides : sequence of array_like, each of shape (n,)
+        Values to average, such as the contributions of the same clips to two scores.
     groups : ndarray, shape (n,)
         Name of the clip or artist of each value.
     seed : int
@@ -36,24 +36,21 @@ def bootstrap(
     References
     ----------
     Davison, A. C. and Hinkley, D. V. (1997). Bootstrap Methods and their Application. Section 3.8.
-    Owen, A. B. (2007). The pigeonhole bootstrap. Annals of Applied Statistics 1, 386-411.
     """
     names, group = np.unique(groups, return_inverse=True)
     size = np.bincount(group)
-    tables = [np.atleast_2d(np.asarray(side, np.float64)) for side in sides]
     totals = [
-        np.stack([np.bincount(group, weights=row, minlength=len(names)) for row in table])
-        for table in tables
+        np.bincount(group, weights=np.asarray(side, np.float64), minlength=len(names))
+        for side in sides
     ]
     rng = np.random.default_rng(seed)
-    repeat_rngs = [np.random.default_rng([seed, 1, index]) for index in range(len(tables))]
-    means: list[list[NDArray[np.float64]]] = [[] for _ in tables]
+    means: list[list[NDArray[np.float64]]] = [[] for _ in totals]
     for n in _chunks(len(size)):
         drawn = rng.integers(len(size), size=(n, len(size)))
         counts = size[drawn].sum(1)
-        for side, total, repeat_rng in zip(means, totals, repeat_rngs, strict=True):
-            side.append(_sums(total, drawn, repeat_rng) / counts)
-    return np.stack([np.concatenate(side) for side in means])
+        for side_means, total in zip(means, totals, strict=True):
+            side_means.append(total[drawn].sum(1) / counts)
+    return np.stack([np.concatenate(side_means) for side_means in means])
 
 
 def _chunks(n_groups: int) -> Iterator[int]:
@@ -61,21 +58,6 @@ def _chunks(n_groups: int) -> Iterator[int]:
     most = max(1, DRAWS_AT_ONCE // n_groups)
     for first in range(0, BOOTSTRAPS, most):
         yield min(most, BOOTSTRAPS - first)
-
-
-def _sums(
-    totals: NDArray[Any], drawn: NDArray[np.int64], rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Return the sum of each bootstrap, averaged over drawn repeats if there are several.
-
-    ``totals`` (n_repeats, n_groups); ``drawn`` (n, n_groups) are indices of groups.
-    """
-    n_repeats = len(totals)
-    if n_repeats == 1:
-        return np.asarray(totals[0][drawn].sum(1))
-    picked = rng.integers(n_repeats, size=(len(drawn), n_repeats))
-    sums = np.stack([row[drawn].sum(1) for row in totals], axis=1)  # (n, n_repeats)
-    return np.asarray(np.take_along_axis(sums, picked, 1).mean(1))
 
 
 def random_halves(

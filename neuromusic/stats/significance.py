@@ -7,16 +7,12 @@ import itertools
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse
 import scipy.stats
 from numpy.typing import ArrayLike, NDArray
-
-from neuromusic.stats.reliability import VOXELS_AT_ONCE
 
 SIGN_FLIPS = 10_000
 MOST_EXACT_GROUPS = 12  # with more groups, signs are drawn at random
 MANTEL_PERMUTATIONS = 10_000
-CLIP_PERMUTATIONS = 2000
 
 
 class McNemar(NamedTuple):
@@ -143,41 +139,3 @@ def mantel_test(
     orders = rng.permuted(np.tile(np.arange(len(first)), (permutations, 1)), axis=1)
     drawn = ranks[orders[:, :, None], orders[:, None, :]][:, off] @ x / scale
     return rho, float((1 + (drawn >= rho - 1e-12).sum()) / (1 + permutations))
-
-
-def clip_permutation_p(
-    matches: NDArray[np.floating], rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """Return the one-sided p value of each voxel's correlation between prediction and measurement.
-
-    Whole clips are permuted, because volumes of one clip are not independent of each other.
-
-    Parameters
-    ----------
-    matches : ndarray of floats, shape (voxels, clips predicted, clips measured)
-        Contribution to the correlation if the prediction for one clip is paired with the
-        measurement of another, as returned by `encoding.scoring.clip_matches`. The correlation is
-        the trace.
-    rng : numpy.random.Generator
-        Draws CLIP_PERMUTATIONS permutations, the same for all voxels.
-
-    Returns
-    -------
-    ndarray of float64, shape (voxels,)
-        (1 + number of permutations that reach the correlation) / (1 + CLIP_PERMUTATIONS); 1 for a
-        constant voxel.
-    """
-    n_voxels, n_clips, _ = matches.shape
-    orders = np.array([rng.permutation(n_clips) for _ in range(CLIP_PERMUTATIONS)])
-    # A sparse matrix picks and sums the cells of a permutation: one product for all of them.
-    rows = np.repeat(np.arange(CLIP_PERMUTATIONS), n_clips)
-    cells = (np.arange(n_clips) * n_clips + orders).ravel()
-    ones = np.ones(len(cells), np.float32)
-    picks = scipy.sparse.csr_array((ones, (rows, cells)), (CLIP_PERMUTATIONS, n_clips**2))
-    p = np.empty(n_voxels)
-    for first in range(0, n_voxels, VOXELS_AT_ONCE):
-        block = matches[first : first + VOXELS_AT_ONCE]
-        chance = picks @ block.reshape(len(block), -1).T
-        reached = (chance >= np.trace(block, axis1=1, axis2=2) - 1e-6).sum(0)
-        p[first : first + VOXELS_AT_ONCE] = (1 + reached) / (1 + CLIP_PERMUTATIONS)
-    return p

@@ -108,8 +108,14 @@ def test_a_disk_that_is_too_small_is_reported_before_a_clip_is_read(place, tmp_p
     ("options", "message"),
     [
         (("--format", "smp"), "did you mean 'spm'"),
-        (("--format", "nilearn", "--components", "all"), "which no design can fit"),
-        (("--format", "nilearn", "--components", "60"), "which no design can fit"),
+        (
+            ("--format", "nilearn", "--nilearn-regressors", "all", "--components", "all"),
+            "which no design can fit",
+        ),
+        (
+            ("--format", "nilearn", "--nilearn-regressors", "all", "--components", "60"),
+            "which no design can fit",
+        ),
         (("--stages", "A2", "--format", "spm"), "no stage 'A2'"),
     ],
 )

@@ -80,6 +80,16 @@ def test_banded_ridge_gives_little_share_to_a_band_of_noise():
         )
 
 
+def test_random_divisions_find_the_one_band_of_six_that_matters():
+    rng = np.random.default_rng(4)
+    common = rng.normal(size=(400, 1, 4))
+    x = rng.normal(size=(400, 6, 4)) + 0.5 * common
+    signal = x[:, 0] @ rng.normal(size=(4, 8))
+    y = signal / signal.std(0) + rng.normal(size=(400, 8))
+    fit = fit_ridge(x.reshape(400, -1), y, np.repeat(np.arange(4), 100), bands=[4] * 6)
+    assert fit.share[0].mean() > 0.7  # 30 divisions find .2
+
+
 @pytest.mark.parametrize("fault", ["one run", "NaN", "constant"])
 def test_features_that_cannot_be_fitted_are_refused(fault):
     x, y, runs = problem()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 
 import numpy as np
 import pandas as pd
@@ -229,8 +230,13 @@ def test_a_stage_predicts_responses_made_from_it_and_noise_is_not_predicted(plac
     table = table.set_index(["network", "features", "target"])
     assert table.loc[("trained", "PB", "PB"), "r2"] > 0.9
     assert table.loc[("trained", "PB", "noise"), "r2"] < 0.15
-    # Two targets; three sets of the baseline; for both networks each stage and all, alone and not.
-    assert len(table) == 2 * (3 + 2 * 2 * (len(run.network.stages) + 1))
+    # Two targets; three sets of the baseline; for both networks each stage and all, alone and not,
+    # and the best stage.
+    assert len(table) == 2 * (3 + 2 * (2 * (len(run.network.stages) + 1) + 1))
+    best = table.loc[("trained", "best stage", "PB")]
+    assert best["r2"] > 0.8  # A1 predicts PB nearly as well, and is chosen in some halves
+    assert sum(int(n) for n in re.findall(r"\w+ (\d+)", best["note"])) == 4
+    assert "best stage" in result.output and "reconstructed voxels" in result.output
     over = table.loc[("trained", "PB", "PB"), "r2"] - table.loc[("none", "baseline", "PB"), "r2"]
     assert table.loc[("trained", "PB", "PB"), "over_baseline"] == pytest.approx(over, abs=2e-4)
     scores = np.load(out / "scores.npz")
@@ -240,12 +246,12 @@ def test_a_stage_predicts_responses_made_from_it_and_noise_is_not_predicted(plac
     )
     # Voxels 1 and 2 are the first target, voxel 3 the second one.
     np.testing.assert_allclose(
-        scores["voxel_r2"][row], scores["r2"][row][:, [0, 0, 1]], rtol=1e-3, atol=1e-4
+        scores["reconstructed_voxel_r2"][row], scores["r2"][row][:, [0, 0, 1]], rtol=1e-3, atol=1e-4
     )
     assert (scores["training"].sum(1) == 20).all()
-    voxels = pd.read_csv(out / "voxels.tsv", sep="\t", keep_default_na=False)
+    voxels = pd.read_csv(out / "reconstructed_voxels.tsv", sep="\t", keep_default_na=False)
     voxels = voxels.set_index(["network", "features"])
-    median = np.median(scores["voxel_r2"][row].mean(0))
+    median = np.median(scores["reconstructed_voxel_r2"][row].mean(0))
     assert voxels.loc[("trained", "PB"), "r2"] == pytest.approx(median, abs=1e-4)
     assert json.loads((out / "encoding.json").read_text())["repeated_sounds"] == 0
     assert (out / "stages.png").stat().st_size > 10_000
@@ -263,7 +269,7 @@ def test_nothing_is_computed_twice_and_no_other_directory_is_replaced(place, tmp
         )  # fmt: skip
 
     encode(0)
-    assert not (out / "voxels.tsv").exists()
+    assert not (out / "reconstructed_voxels.tsv").exists()
     before = (out / "scores.npz").stat().st_mtime_ns
     encode(0)
     assert caplog.messages[-1].endswith("its inputs and settings are unchanged")
@@ -274,6 +280,7 @@ def test_nothing_is_computed_twice_and_no_other_directory_is_replaced(place, tmp
     encode(1, overwrite=True)
     assert (out / "scores.npz").stat().st_mtime_ns > before
     assert verify(out, rerun=True)
+    assert any("only one split" in message for message in caplog.messages)
     with pytest.raises(InputError, match="something else"):
         encode(0, out=place)
     values[3] = np.nan
@@ -281,6 +288,31 @@ def test_nothing_is_computed_twice_and_no_other_directory_is_replaced(place, tmp
     with pytest.raises(InputError, match="no value for sound_3"):
         encode(2, overwrite=True)
     assert json.loads((out / "encoding.json").read_text())["seed"] == 1  # the old one is complete
+
+
+def test_the_published_protocol_comes_from_the_same_command(place, tmp_path, runner):
+    path = write_npz(tmp_path / "r.npz", np.random.default_rng(0).standard_normal((N, 2)))
+    out = tmp_path / "out"
+    arguments = [
+        "encode", place / "run", "--sounds", place / "wav", "--responses", path, "--splits", 2,
+        "--protocol", "tuckute2023", "--out", out,
+    ]  # fmt: skip
+    refused = runner.invoke(cli, [*map(str, arguments), "--statistics", "mean+deviation"])
+    assert refused.exit_code == 2 and "takes means over time" in refused.output
+    result = runner.invoke(cli, list(map(str, arguments)))
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(out / "targets.tsv", sep="\t", keep_default_na=False)
+    stages = [stage.name for stage in load_network(place / "run").network.stages]
+    assert len(table) == 2 * (3 + 2 * (len(stages) + 1))
+    assert set(table["protocol"]) == {"tuckute2023"}  # and no published values: other targets
+    scores = np.load(out / "scores.npz")
+    assert (scores["training"].sum(1) == 21).all()  # the larger half
+    np.testing.assert_allclose(
+        table["r2"], np.median(scores["r2"], axis=1).ravel(), rtol=1e-4, atol=1e-12
+    )
+    settings = json.loads((out / "encoding.json").read_text())
+    assert (settings["protocol"], settings["statistics"]) == ("tuckute2023", "mean")
+    assert verify(out, rerun=True)
 
 
 # --- Real data ------------------------------------------------------------------------------------

@@ -8,13 +8,14 @@ import nibabel
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from helpers import TINY_TOML, neuromusic, write_events, write_features
 from scipy import ndimage
 
 from neuromusic.core.errors import InputError
 from neuromusic.encoding.rois import Areas, Rois
+from neuromusic.encoding.score_tables import area_table
 from neuromusic.encoding.subjects import EncodingOptions
-from neuromusic.encoding.voxelwise import area_table
 from neuromusic.fmri.bold import find_bold, read_voxels
 from neuromusic.fmri.simulation.voxels import Planted
 from neuromusic.pipeline.encode import encode
@@ -114,10 +115,44 @@ def test_noise_is_not_predicted(run, data, tmp_path):
     assert table["top1"].max() < 0.3
 
 
+def test_the_best_stage_is_chosen_on_the_training_runs(encoded):
+    table = voxel_table(encoded)
+    stages = ["A1", "belt", "PB", "T2T3", "GRU"]
+    loss = table[[f"mse_{stage}" for stage in stages]]
+    of_best = [row[f"mse_{row['best']}"] for _, row in table.iterrows()]
+    np.testing.assert_allclose(of_best, loss.min(axis=1))
+    for key in ("r", "p"):
+        of_best = [row[f"{key}_{row['best']}"] for _, row in table.iterrows()]
+        np.testing.assert_allclose(table[f"best_{key}"], of_best)
+    driven = table[table["area"] != "noise"]
+    assert (driven["best"] == driven["area"]).mean() > 0.6
+    assert (table.loc[table["area"] == "noise", "best_q"] > 0.05).mean() > 0.9
+
+
+def test_false_discovery_rates_are_over_voxels_and_the_stages_of_a_network(encoded):
+    table = voxel_table(encoded)
+    for prefix in ("", "random-"):
+        names = [prefix + stage for stage in ("A1", "belt", "PB", "T2T3", "GRU")]
+        p = table[[f"p_{name}" for name in names]].to_numpy()
+        q = table[[f"q_{name}" for name in names]].to_numpy()
+        np.testing.assert_allclose(
+            q, scipy.stats.false_discovery_control(p, axis=None).reshape(p.shape), rtol=1e-4
+        )
+    joint = scipy.stats.false_discovery_control(table["p_all stages"])
+    np.testing.assert_allclose(table["q_all stages"], joint, rtol=1e-4)
+    [path] = encoded.glob("sub-*/*_encoding.json")
+    family = json.loads(path.read_text())["FalseDiscoveryRate"]
+    stages = "A1, belt, PB, T2T3, GRU"
+    expected = f"Benjamini and Hochberg over {len(table)} voxels x {stages}"
+    assert family["trained"] == expected
+
+
 def test_an_area_without_voxels_has_no_row(encoded):
     table = voxel_table(encoded)
     matches = {(area, "A1"): np.zeros((5, 5)) for area in ("A1", "empty")}
-    rows = area_table(table, Areas(["A1", "empty"], np.ones(len(table), int)), matches)
+    labels = Areas(["A1", "empty"], np.ones(len(table), int))
+    draws = {"A1": np.ones((20, 2)), "": np.ones((20, 2))}
+    rows = area_table(table, labels, matches, draws, np.ones(5, int))
     assert rows["area"].tolist() == ["A1"]
     assert rows["top1"].tolist() == [0]
 

@@ -63,6 +63,6 @@ def components_by_sklearn(root, stage):
 
 
 def export_everything(root, out):
-    """Export in every format, three components of two stages."""
-    regressors = Regressors(components=3, stages=("A1", "T2T3"))
+    """Export in every format, three components of two stages, also in nilearn's designs."""
+    regressors = Regressors(components=3, stages=("A1", "T2T3"), nilearn=("all",))
     return export(root / "run", root / "lists", out=out, formats=FORMATS, regressors=regressors)

@@ -137,7 +137,7 @@ def test_probabilities_are_written_as_in_bids(root):
         table = pd.read_csv(file, sep="\t", header=None)
     assert len(sidecar["Columns"]) == table.shape[1] == 10
     assert sidecar["SamplingFrequency"] == pytest.approx(1 / 1.5)
-    assert sidecar["StartTime"] == 0
+    assert sidecar["StartTime"] == 0.75  # the middle of the first volume
     np.testing.assert_allclose(table.sum(axis=1), 1, atol=1e-5)
 
 

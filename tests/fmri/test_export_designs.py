@@ -102,12 +102,13 @@ def test_fsl_files_have_three_columns(exported, split, stem):
     conditions = onsets_of(presentations(exported, split, 1))
     for name, onsets in conditions.items():
         table = np.loadtxt(folder / f"{name}.txt", ndmin=2)
-        np.testing.assert_array_equal(table, [[onset, 15, 1] for onset in onsets])
+        # FEAT samples its model in the middle of each volume, half a TR after its onset.
+        np.testing.assert_array_equal(table, [[onset + 0.75, 15, 1] for onset in onsets])
     pca = components_by_sklearn(exported, "A1")
     components = pca.transform(stage_rows(exported, stem, "A1"))
     for index in (1, 2, 3):
         table = np.loadtxt(folder / f"A1_pc{index:02d}.txt")
-        np.testing.assert_allclose(table[:, 0], 1.5 * np.arange(len(components)))
+        np.testing.assert_allclose(table[:, 0], 1.5 * np.arange(len(components)) + 0.75)
         assert (table[:, 1] == 1.5).all()
         np.testing.assert_allclose(table[:, 2], components[:, index - 1], atol=1e-4)
     names = {*conditions, "probability"}
@@ -200,7 +201,7 @@ def test_conditions_are_those_of_nilearn(exported):
     onsets = onsets_of(presentations(exported, "test", 1))
     rows = [(onset, 15.0, name) for name, onsets_s in onsets.items() for onset in onsets_s]
     events = pd.DataFrame(rows, columns=["onset", "duration", "trial_type"])
-    expected = make_first_level_design_matrix(times, events, "spm", "cosine", 0.01)
+    expected = make_first_level_design_matrix(times, events, "spm", "cosine", 1 / 256)
     path = exported / "out" / "nilearn" / f"{TEST}_design.tsv"
     design = pd.read_csv(path, sep="\t", index_col=0)
     assert set(expected) <= set(design)

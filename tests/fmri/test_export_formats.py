@@ -203,8 +203,11 @@ def invoke_export(exported, out, *options):
         ("--format spm --modulator A1_pc11", "such as A1_pc01"),
         ("--format spm --modulator loudness", "expected probability"),
         ("--format spm --components 0", "expected a whole number from 1, or all"),
-        ("--format nilearn --components all", "which no design can fit"),
-        ("--format nilearn --components 60", "which no design can fit"),
+        ("--format nilearn --nilearn-regressors all --components all", "which no design can fit"),
+        ("--format nilearn --nilearn-regressors all --components 60", "which no design can fit"),
+        ("--format nilearn --nilearn-regressors A1,A3", "'A3' is unknown; expected all, probab"),
+        ("--format nilearn --stages A1 --nilearn-regressors belt", "expected all, probability, A1"),
+        ("--format spm --slice-time-ref 1.5", "1.5 is not in the range 0<=x<=1"),
     ],
 )
 def test_an_impossible_export_is_refused_with_a_clear_message(exported, tmp_path, options, message):
@@ -222,6 +225,14 @@ def test_an_impossible_export_is_refused_with_a_clear_message(exported, tmp_path
         ({"regressors": Regressors(components=0)}, r"regressors.components=0: expected a number"),
         ({"regressors": Regressors(hrf="fir")}, r"regressors.hrf='fir': expected spm or glover"),
         ({"regressors": Regressors(stages=("A2",))}, r"regressors.stages: .*no stage 'A2'"),
+        (
+            {"regressors": Regressors(slice_time_ref=-0.5)},
+            r"slice_time_ref=-0.5: expected a number",
+        ),
+        (
+            {"regressors": Regressors(nilearn=("belts",))},
+            r"'belts' is unknown.*did you mean 'belt'",
+        ),
     ],
 )
 def test_errors_name_the_parameter(exported, tmp_path, settings, message):

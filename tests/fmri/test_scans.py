@@ -1,6 +1,7 @@
 """Rows of a subject's scans: every volume but the dummies, and the repeats of test clips."""
 
 import numpy as np
+import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,3 +40,42 @@ def test_dummies_are_never_scored_and_every_other_volume_is_scored_once(
     usable[numbers[2, 0, 5]] = False
     if n_test * n > 1:
         assert scans.repeat_rows(rows, usable)[1] == clips[1:]
+
+
+def one_test_run(*clips):
+    """Return the rows of a test run that played ``clips``, and the output of `repeat_rows`."""
+    trials = {("test", 3): pd.DataFrame({"trial": range(len(clips) + 1), "clip": ["x", *clips]})}
+    table = trials["test", 3]
+    table["volume"], table["repeat"] = table["trial"] * 10, 1
+    rows = scans.volume_rows(trials)
+    return rows, scans.repeat_rows(rows, np.ones(len(rows), bool))
+
+
+def test_a_run_in_a_fixed_order_is_shifted_as_the_mean_of_its_repeats():
+    rows, (test, clips) = one_test_run("b", "a", "c", "b", "a", "c")
+    [block] = scans.shift_blocks(rows, test)
+    assert block.shape == (2, 3, 10)
+    played = rows["clip"].to_numpy()[test.ravel()[block]]
+    assert (played == np.array(["b", "a", "c"])[:, None]).all()
+    np.testing.assert_array_equal(test.ravel()[block].ravel(), np.arange(60))
+    assert clips == ["b", "a", "c"]
+
+
+def test_a_run_in_another_order_is_shifted_by_single_presentations():
+    rows, (test, _) = one_test_run("b", "a", "c", "a", "b", "c")
+    [block] = scans.shift_blocks(rows, test)
+    assert block.shape == (1, 6, 10)
+    np.testing.assert_array_equal(test.ravel()[block].ravel(), np.arange(60))
+
+
+def test_clips_that_are_repeated_in_several_runs_are_shifted_within_each():
+    tables = {}
+    for run, clips in ((1, "abc"), (2, "cab")):
+        table = pd.DataFrame({"trial": range(4), "clip": ["x", *clips], "repeat": 1})
+        tables["test", run] = table.assign(volume=table["trial"] * 10)
+    rows = scans.volume_rows(tables)
+    test, _ = scans.repeat_rows(rows, np.ones(len(rows), bool))
+    blocks = scans.shift_blocks(rows, test)
+    assert [block.shape for block in blocks] == [(1, 3, 10)] * 2
+    for number, block in enumerate(blocks):
+        np.testing.assert_array_equal(test.ravel()[block].ravel(), np.arange(30) + 30 * number)

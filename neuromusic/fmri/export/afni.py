@@ -12,6 +12,7 @@ from neuromusic.fmri.export.conventions import (
     LEVEL,
     NO_VALUE,
     ONSETS,
+    analysis_text,
     convolution_text,
     convolved_regressors,
     file_label,
@@ -27,17 +28,32 @@ def write_afni(directory: Path, runs: Sequence[ScannerRun], context: Context) ->
     (onset*amplitude); ``STEM_stage-NAME_regressors.1D`` for each run and, if no run is without it,
     ``task-T_stage-NAME_regressors.1D`` for all runs, one after another.
 
+    3dDeconvolve samples its model at the onset of each volume; for another ``slice_time_ref`` all
+    times are shifted, but none below 0, because it ignores those.
+
     Returns notes on what is left out and why.
     """
     notes = []
+    shift_s = context.slice_time_ref * grid.TR_S
     tasks: dict[str, list[ScannerRun]] = {}
     for run in runs:
         tasks.setdefault(f"task-{run.task}", []).append(run)
     for task, task_runs in tasks.items():
-        notes += _write_task_times(directory, task, task_runs, context.modulator)
+        notes += _write_task_times(directory, task, task_runs, context.modulator, shift_s)
         notes += _write_regressors(directory, task, task_runs, context)
+    polorts = {
+        task: _polort(max(len(run.volumes) for run in group)) for task, group in tasks.items()
+    }
     sidecar = {
-        "Onsets": f"{ONSETS} One row per run, local times; * if a condition is not played.",
+        **analysis_text(context, "Choose -polort as in Polort, which has as many drifts."),
+        "Polort": polorts,
+        "Onsets": (
+            f"{ONSETS} One row per run, local times; * if a condition is not played. 3dDeconvolve "
+            f"takes images as acquired at the onset of each volume; {shift_s:g} s are subtracted "
+            "from all times, so that its model fits images with this SliceTimeRef. The dummy stays "
+            "at 0, because times below 0 are ignored."
+        ),
+        "OnsetShift": 0.0 - shift_s,
         "Dummy": DUMMY_POLICY,
         "Amplitudes": (
             f"onset*amplitude with {context.modulator} as the amplitude, for -stim_times_AM2, "
@@ -51,13 +67,18 @@ def write_afni(directory: Path, runs: Sequence[ScannerRun], context: Context) ->
     return notes
 
 
+def _polort(n_volumes: int) -> int:
+    """Return the order of polynomials that are as many as cosines below the high-pass cutoff."""
+    return int(2 * n_volumes * grid.TR_S * grid.HIGH_PASS_HZ)
+
+
 def _write_task_times(
-    directory: Path, task: str, runs: Sequence[ScannerRun], modulator: str
+    directory: Path, task: str, runs: Sequence[ScannerRun], modulator: str, shift_s: float
 ) -> list[str]:
     """Write the stimulus times of each condition of a task; return notes on what is left out."""
     without_value = []
     for name in sorted({name for run in runs for name in run.conditions}):
-        times = [[f"{onset:g}" for onset in run.onsets_s(name)] for run in runs]
+        times = [[f"{max(onset - shift_s, 0):g}" for onset in run.onsets_s(name)] for run in runs]
         _write_times(directory / f"{task}_{name}_times.1D", times)
         if name == DUMMY:
             continue

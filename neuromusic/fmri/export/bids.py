@@ -68,6 +68,12 @@ def write_bids(
 
 # --- Continuous signals ---------------------------------------------------------------------------
 
+SAMPLE_TIMES = (
+    "Row v, counted from 0, stands for the middle of volume v: StartTime + v / SamplingFrequency "
+    "after the first volume began. Interpolate between these times. A program that holds each "
+    f"value until the next one should begin {grid.TR_S / 2:g} s earlier, at the volume's onset."
+)
+
 
 def _write_signals(directory: Path, runs: Sequence[ScannerRun], context: Context) -> None:
     for run in runs:
@@ -79,7 +85,8 @@ def _write_signals(directory: Path, runs: Sequence[ScannerRun], context: Context
         **context.about,
         "DelayPolicy": f"{NO_RESPONSE}.",
         "SamplingFrequency": 1 / grid.TR_S,
-        "StartTime": 0.0,
+        "StartTime": grid.TR_S / 2,
+        "SampleTimes": SAMPLE_TIMES,
         "Columns": context.classes + [name for frame in stages.values() for name in frame],
         **{c: {"Description": f"probability of {c}", "Units": "1"} for c in context.classes},
         **{

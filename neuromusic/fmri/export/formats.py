@@ -52,18 +52,27 @@ class Regressors:
         "probability" of the true genre, or a component such as "A1_pc01".
     hrf : {"spm", "glover"}
         Haemodynamic response of the regressors that are convolved (formats spm, afni, nilearn).
+    slice_time_ref : float
+        Time that an image stands for, from 0 (the onset of its volume) to 1 (its end), as in
+        nilearn's FirstLevelModel (formats spm, fsl, afni, nilearn).
+    nilearn : tuple of str
+        Regressors that nilearn's designs contain beside genres, dummy and drift: "probability",
+        stages, or "all". None by default, because they inflate the variance of the genres.
 
     Examples
     --------
     >>> import neuromusic as nm
     >>> nm.Regressors(components=5, stages=("A1", "belt"))
-    Regressors(components=5, stages=('A1', 'belt'), modulator='probability', hrf='spm')
+    Regressors(components=5, stages=('A1', 'belt'), modulator='probability', hrf='spm',
+               slice_time_ref=0.0, nilearn=())
     """
 
     components: NComponents = 10
     stages: tuple[str, ...] = ()
     modulator: str = PROBABILITY
     hrf: HrfName = "spm"
+    slice_time_ref: float = 0.0
+    nilearn: tuple[str, ...] = ()
 
     def check(self, stages: Sequence[str]) -> None:
         """Raise InputError if a network with these stages cannot have such regressors."""
@@ -84,6 +93,18 @@ class Regressors:
             )
         if self.hrf not in HRF_NAMES:
             raise InputError(f"regressors.hrf={self.hrf!r}: expected {' or '.join(HRF_NAMES)}")
+        if not 0 <= self.slice_time_ref <= 1:
+            raise InputError(
+                f"regressors.slice_time_ref={self.slice_time_ref}: expected a number from 0 (the "
+                "onset of a volume) to 1 (its end)"
+            )
+        groups = (nilearn.ALL, PROBABILITY, *(self.stages or stages))
+        for name in self.nilearn:
+            if name not in groups:
+                raise InputError(
+                    f"regressors.nilearn: {name!r} is unknown; expected {', '.join(groups)}"
+                    f"{did_you_mean(name, groups)}"
+                )
 
     def _may_include(self, regressor: str, stages: Sequence[str]) -> bool:
         stage, _, label = regressor.rpartition("_")
@@ -93,6 +114,12 @@ class Regressors:
         return self.components == "all" or (
             label == f"pc{int(number):02d}" and 0 < int(number) <= self.components
         )
+
+
+def need_regressors(formats: Sequence[str], regressors: Regressors) -> bool:
+    """Return whether the formats contain regressors of the network."""
+    without = () if regressors.nilearn else ("nilearn",)
+    return bool(set(formats) & set(WITH_REGRESSORS) - set(without))
 
 
 def check_formats(formats: Sequence[str]) -> None:
@@ -115,7 +142,7 @@ def check_designs(
     ``units`` maps each stage to its number of units, ``n_volumes`` is that of the shortest run.
     """
     stages = regressors.stages or tuple(units)
-    if not set(formats) & set(WITH_REGRESSORS):
+    if not need_regressors(formats, regressors):
         return
     if regressors.components == "all":
         for stage in stages:
@@ -127,12 +154,14 @@ def check_designs(
                     "npz and mat contain all units)"
                 )
     elif "nilearn" in formats:
-        n_columns = sum(min(units[stage], regressors.components) for stage in stages)
+        names = regressors.nilearn
+        chosen = [stage for stage in stages if stage in names or nilearn.ALL in names]
+        n_columns = sum(min(units[stage], regressors.components) for stage in chosen)
         if n_columns >= n_volumes:
             raise InputError(
                 f"formats: the nilearn design of a run would have more than {n_columns} columns "
                 f"for {n_volumes} volumes, which no design can fit; choose fewer "
-                "regressors.components or regressors.stages"
+                "regressors.nilearn, regressors.components or regressors.stages"
             )
 
 
@@ -177,9 +206,16 @@ def write_formats(
         "Grid": f"Before any delay or response, {grid_text(binning)}",
         "MissingClips": {run.stem: run.missing for run in runs if run.missing},
     }
-    plain = Context(trained.classes, regressors.hrf, regressors.modulator, about)
+    plain = Context(
+        trained.classes,
+        regressors.hrf,
+        regressors.slice_time_ref,
+        regressors.modulator,
+        regressors.nilearn,
+        about,
+    )
     fitted, context = runs, plain
-    if set(formats) & set(WITH_REGRESSORS):
+    if need_regressors(formats, regressors):
         stages = regressors.stages or tuple(stage.name for stage in trained.network.stages)
         with working("export: computing regressors"):
             fitted, components = with_regressors(

@@ -1,8 +1,11 @@
 """Writer of design matrices for nilearn's first-level models."""
 
+import logging
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,45 +16,67 @@ from neuromusic.fmri.export.conventions import (
     DUMMY_POLICY,
     LEVEL,
     ONSETS,
+    analysis_text,
     convolution_text,
     convolved_regressors,
 )
 from neuromusic.fmri.export.scanner_run import Context, ScannerRun
+from neuromusic.stats.contrasts import contrast_variance
 
-HIGH_PASS_HZ = 0.01  # of the cosine drift; nilearn's default
+log = logging.getLogger(__name__)
+
+ALL = "all"  # of the network's regressors
+CONTRAST = ("jazz", "rock")  # the first minus the second: the contrast in docs/export.md
+MUCH_INFLATION = 5.0
 
 
 def write_nilearn(directory: Path, runs: Sequence[ScannerRun], context: Context) -> list[str]:
     """Write the design matrix of each run, ``STEM_design.tsv``.
 
-    Index frame_times (s); columns: genres, dummy, regressors of the network, cosine drift and
-    constant, as in nilearn's make_first_level_design_matrix.
+    Index frame_times (s); columns: genres, dummy, the requested regressors of the network, cosine
+    drift and constant, as in nilearn's make_first_level_design_matrix.
 
-    Returns notes on what is left out and why, and on singular designs. Raises InputError if a
-    design would have as many columns as volumes.
+    Returns notes on what is left out and why, on singular designs, and on regressors that inflate
+    the variance of the contrast. Raises InputError if a design would have as many columns as
+    volumes.
     """
-    notes = []
+    notes, contrasts, inflated = [], {}, {}
     for run in runs:
-        regressors, left_out = run.complete_regressors()
+        regressors, left_out = _requested(run, context.nilearn).complete_regressors()
         notes += left_out
         convolved = [convolved_regressors(frame, context) for frame in regressors.values()]
-        design = _design_matrix(run, convolved, context.hrf)
+        design = _design_matrix(run, convolved, context)
         notes += _check_design(run, design)
+        added = [name for frame in convolved for name in frame]
+        contrasts[run.stem] = _contrast_of_genres(design, added)
+        if added:
+            inflated[run.stem] = contrasts[run.stem]
         design.to_csv(
             directory / f"{run.stem}_design.tsv",
             sep="\t",
             index_label="frame_times",
             float_format="%.8g",
         )
+    notes += _report_inflation(inflated)
+    high_pass = f"The drift is cosines slower than 1/{1 / grid.HIGH_PASS_HZ:g} Hz, and a constant."
     sidecar = {
+        **analysis_text(context, high_pass),
         "Onsets": ONSETS,
         "Dummy": DUMMY_POLICY,
-        "Regressors": LEVEL,
+        "Regressors": LEVEL if context.nilearn else "None of the network.",
         "DelayPolicy": (
-            f"Conditions are convolved by nilearn with its {context.hrf} response, slice_time_ref "
-            f"0. {convolution_text(context)}"
+            f"Conditions are convolved by nilearn with its {context.hrf} response. "
+            f"{convolution_text(context)}"
         ),
-        "Drift": f"cosine, high-pass {HIGH_PASS_HZ:g} Hz, and a constant",
+        "Contrast": {
+            "Contrast": " - ".join(CONTRAST),
+            "Description": (
+                "Of each run: the standard error of the contrast for white noise of standard "
+                "deviation 1, and its variance relative to the design without the network's "
+                "regressors; null if the design does not determine the contrast."
+            ),
+            "Runs": {stem: values for stem, values in contrasts.items() if values},
+        },
         "Baseline": (
             "There is no rest: the genres and the dummy add up to nearly the constant. Contrasts "
             "between genres are well determined; a genre against the constant is not."
@@ -61,14 +86,23 @@ def write_nilearn(directory: Path, runs: Sequence[ScannerRun], context: Context)
     return notes
 
 
+def _requested(run: ScannerRun, names: Sequence[str]) -> ScannerRun:
+    """Return a run with the named groups of regressors only, in their own order."""
+    chosen = {k: frame for k, frame in run.regressors.items() if k in names or ALL in names}
+    return replace(run, regressors=chosen)
+
+
+# --- Checks ---------------------------------------------------------------------------------------
+
+
 def _check_design(run: ScannerRun, design: pd.DataFrame) -> list[str]:
     """Return a note if a design is singular; raise InputError if it has too many columns."""
     n_volumes, n_columns = design.shape
     if n_columns >= n_volumes:
         raise InputError(
             f"formats: the nilearn design of {run.stem} would have {n_columns} columns for "
-            f"{n_volumes} volumes, which no design can fit; choose fewer regressors.components or "
-            "regressors.stages"
+            f"{n_volumes} volumes, which no design can fit; choose fewer regressors.nilearn, "
+            "regressors.components or regressors.stages"
         )
     rank = np.linalg.matrix_rank(design.to_numpy())
     if rank < n_columns:
@@ -79,7 +113,62 @@ def _check_design(run: ScannerRun, design: pd.DataFrame) -> list[str]:
     return []
 
 
-def _design_matrix(run: ScannerRun, regressors: Sequence[pd.DataFrame], hrf: str) -> pd.DataFrame:
+def _contrast_of_genres(design: pd.DataFrame, added: Sequence[str]) -> dict[str, float | None]:
+    """Return standard error and variance inflation of the contrast in a design of one run.
+
+    ``added`` are the columns of the network. Empty if a genre of the contrast was not played.
+    """
+    if not set(CONTRAST) <= set(design):
+        return {}
+    plain = design.drop(columns=list(added))
+    with_network, without = _contrast_variance(design), _contrast_variance(plain)
+    return {
+        "StandardError": _rounded(np.sqrt(with_network)),
+        "VarianceInflation": _rounded(with_network / without),
+    }
+
+
+def _contrast_variance(design: pd.DataFrame) -> float:
+    weights = pd.Series(0.0, index=design.columns)
+    weights[list(CONTRAST)] = 1.0, -1.0
+    return contrast_variance(design.to_numpy(), weights.to_numpy())
+
+
+def _rounded(value: float) -> float | None:
+    """Return four digits of a number, which are the same on every machine; None if infinite."""
+    return float(f"{value:.4g}") if np.isfinite(value) else None
+
+
+def _report_inflation(contrasts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Log how much the network's regressors inflate the contrast; return a note if it is much."""
+    inflation = {
+        stem: np.inf if values["VarianceInflation"] is None else values["VarianceInflation"]
+        for stem, values in contrasts.items()
+        if values
+    }
+    if not inflation:
+        return []
+    name = " - ".join(CONTRAST)
+    worst = max(inflation, key=lambda stem: inflation[stem])
+    log.info(
+        "nilearn: the network's regressors multiply the variance of %s by %.3g (median of %d runs)",
+        name, np.median(list(inflation.values())), len(inflation),
+    )  # fmt: skip
+    if inflation[worst] <= MUCH_INFLATION:
+        return []
+    return [
+        f"nilearn: the network's regressors multiply the variance of {name} by up to "
+        f"{inflation[worst]:.3g} ({worst}), its standard error by {np.sqrt(inflation[worst]):.3g}; "
+        "request fewer of them, or fewer components"
+    ]
+
+
+# --- The matrix -----------------------------------------------------------------------------------
+
+
+def _design_matrix(
+    run: ScannerRun, regressors: Sequence[pd.DataFrame], context: Context
+) -> pd.DataFrame:
     """Return nilearn's design matrix of a run with the network's regressors added."""
     from nilearn.glm.first_level import make_first_level_design_matrix
 
@@ -94,11 +183,11 @@ def _design_matrix(run: ScannerRun, regressors: Sequence[pd.DataFrame], hrf: str
         # `_check_design` reports it.
         warnings.filterwarnings("ignore", "Matrix is singular", UserWarning)
         design: pd.DataFrame = make_first_level_design_matrix(
-            np.arange(len(run.volumes)) * grid.TR_S,
+            (np.arange(len(run.volumes)) + context.slice_time_ref) * grid.TR_S,
             events,
-            hrf_model=hrf,
+            hrf_model=context.hrf,
             drift_model="cosine",
-            high_pass=HIGH_PASS_HZ,
+            high_pass=grid.HIGH_PASS_HZ,
             add_regs=pd.concat(regressors, axis=1) if regressors else None,
         )
     return design

@@ -26,7 +26,9 @@ class Context:
 
     classes: list[str]
     hrf: HrfName  # of the regressors that are convolved in the export
+    slice_time_ref: float  # the image of volume v stands for the time (v + slice_time_ref) TR
     modulator: str  # a regressor: "probability", or a component such as A1_pc01
+    nilearn: tuple[str, ...]  # groups of regressors in nilearn's designs: names, or "all"
     about: dict[str, Any]  # the first entries of every sidecar
 
     def write_sidecar(self, path: Path, content: Mapping[str, Any], notes: Sequence[str]) -> None:

@@ -13,12 +13,15 @@ from neuromusic.fmri.export.conventions import (
     LEVEL,
     NO_VALUE,
     ONSETS,
+    analysis_text,
     convolution_text,
     convolved_regressors,
     file_label,
     varies,
 )
 from neuromusic.fmri.export.scanner_run import DUMMY, Context, ScannerRun
+
+MICROTIME = 16  # bins of a volume; SPM's default
 
 
 def write_spm(directory: Path, runs: Sequence[ScannerRun], context: Context) -> list[str]:
@@ -40,6 +43,9 @@ def write_spm(directory: Path, runs: Sequence[ScannerRun], context: Context) -> 
             content = {"R": values, "names": cell(list(frame.columns))}
             save_mat(directory / f"{run.stem}_{file_label(group)}_regressors.mat", content)
     sidecar = {
+        **analysis_text(context, f"Set SPM's high-pass filter to {1 / grid.HIGH_PASS_HZ:g} s."),
+        "MicrotimeResolution": MICROTIME,
+        "MicrotimeOnset": microtime_onset(context.slice_time_ref),
         "Onsets": f"{ONSETS} Units for design: seconds.",
         "Dummy": DUMMY_POLICY,
         "ParametricModulation": (
@@ -52,6 +58,15 @@ def write_spm(directory: Path, runs: Sequence[ScannerRun], context: Context) -> 
     }
     context.write_sidecar(directory / "spm.json", sidecar, notes)
     return notes
+
+
+def microtime_onset(slice_time_ref: float) -> int:
+    """Return the bin of a volume, from 1, at which SPM samples its model (``fmri_t0``).
+
+    Bin b begins at (b - 1) / MICROTIME of the volume. SPM has no bin for the end of a volume, so
+    1 gives the last bin.
+    """
+    return min(MICROTIME, 1 + round(slice_time_ref * MICROTIME))
 
 
 def _write_conditions(directory: Path, run: ScannerRun, modulator: str) -> list[str]:
