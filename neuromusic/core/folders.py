@@ -33,7 +33,8 @@ class Found:
     files : list of Path
         The wanted files, sorted.
     broken : list of Path
-        Links to something that does not exist, whatever their names; sorted.
+        Links to something that does not exist, whatever their names, and wanted names that are not
+        files but, for example, pipes; sorted.
     same : dict of Path
         Folder that was not searched -> the folder, searched before, that it is a link to.
     others : Counter
@@ -126,7 +127,7 @@ def find_files(
                     links.append((path, os.path.realpath(path)))
                 else:
                     folders.append((path, os.path.join(real, entry.name)))
-            elif kind == "broken link":
+            elif kind == "broken link" or (kind == "special" and is_wanted(entry.name)):
                 found.broken.append(path)
             elif kind == "file" and is_wanted(entry.name):
                 found.files.append(path)

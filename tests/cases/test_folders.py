@@ -244,12 +244,10 @@ def test_a_folder_named_like_a_sound_is_not_a_sound(tmp_path, kind):
     assert len(read_lists(tmp_path / "out")) == 5
 
 
-def test_a_pipe_named_like_a_sound_is_left_out(tmp_path):
+def test_a_pipe_named_like_a_sound_is_refused_at_once(tmp_path):
     tree = write_tree(tmp_path / "tree")
     os.mkfifo(tree / "rock/x.wav")
-    done = list_folder(tmp_path, "tree")
-    assert "left out: 1 .wav that is not a file in rock" in done.stdout
-    assert len(read_lists(tmp_path / "out")) == 4
+    check_refused(list_folder(tmp_path, "tree"), "tree/rock/x.wav: is not a regular file")
 
 
 def test_a_link_to_a_sound_counts_once_and_in_one_class_only(tmp_path):

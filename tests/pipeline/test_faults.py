@@ -229,7 +229,7 @@ def test_a_second_process_cannot_write_the_same_directory(place, normal, name):
     faults.check_tidy(place, step)
 
 
-@pytest.mark.parametrize("command", ["prepare", "augment"])
+@pytest.mark.parametrize("command", ["prepare", "augment", "lists"])
 def test_a_pipe_in_place_of_a_clip_is_refused_at_once(place, other_lists, command):
     first, _ = other_lists
     first.unlink()
@@ -237,8 +237,14 @@ def test_a_pipe_in_place_of_a_clip_is_refused_at_once(place, other_lists, comman
     step = {
         "prepare": PREPARE_OTHER,
         "augment": replace(STEPS["augment"], arguments=("augment", "spoiled"), out="spoiled"),
-    }[command]
+        "lists": replace(
+            STEPS["lists"],
+            arguments=("lists", "--from-folder", "spoiled", "--split", "3:0:1", "--clip-s", "2",
+                       "--out", "l"),
+        ),
+    }[command]  # fmt: skip
     faults.clear(place, STEPS["prepare"])
+    faults.clear(place, STEPS["lists"])
     faults.finish(place, ["--version"])  # starts the server
     began = time.monotonic()
     check_refused(place, step, faults.finish(place, step.command()), first.name)
