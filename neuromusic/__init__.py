@@ -46,7 +46,7 @@ _MODULES = {
     "pipeline.cut": ("cut_clips",),
     "pipeline.demo": ("demo",),
     "pipeline.encode": ("EncodingOptions", "Rois", "encode"),
-    "pipeline.encode_sounds": ("encode_sounds",),
+    "pipeline.encode_sounds": ("SoundOptions", "encode_sounds"),
     "pipeline.evaluate": ("evaluate",),
     "pipeline.export": ("export",),
     "pipeline.leaks": ("find_leaks",),
@@ -92,7 +92,7 @@ if TYPE_CHECKING:
     from neuromusic.pipeline.cut import cut_clips
     from neuromusic.pipeline.demo import demo
     from neuromusic.pipeline.encode import EncodingOptions, Rois, encode
-    from neuromusic.pipeline.encode_sounds import encode_sounds
+    from neuromusic.pipeline.encode_sounds import SoundOptions, encode_sounds
     from neuromusic.pipeline.evaluate import evaluate
     from neuromusic.pipeline.export import export
     from neuromusic.pipeline.leaks import find_leaks

@@ -74,8 +74,7 @@ def test_every_function_documents_its_parameters_and_its_result(name):
         for word in line.split(":")[0].split(",")
     }
     assert documented == set(parameters), name
-    # These mean the same in every function, so they are nothing more to learn.
-    assert len(parameters.keys() - {"overwrite", "figures", "seed"}) <= 7, name
+    assert len(parameters.keys() - {"overwrite", "figures"}) <= 7, name
 
 
 @pytest.fixture(scope="module")

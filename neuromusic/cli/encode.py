@@ -116,7 +116,7 @@ def command(
         )
         options.next_step(f"see {out}/figures; {out}/areas.tsv has the numbers")
         return
-    from neuromusic.pipeline.encode_sounds import encode_sounds
+    from neuromusic.pipeline.encode_sounds import SoundOptions, encode_sounds
 
     assert sounds is not None and responses is not None
     encode_sounds(
@@ -124,9 +124,8 @@ def command(
         sounds=sounds,
         responses=responses,
         out=out,
-        protocol=protocol,
+        options=SoundOptions(protocol, statistics),
         splits=splits,
-        statistics=statistics,
         seed=seed,
         overwrite=overwrite,
         figures=figures,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from neuromusic.core.figures import FigureStyle
 from neuromusic.design.grid import HIGH_PASS_HZ
+from neuromusic.encoding.sound_responses import Protocol, Statistics
 
 DELAYS_TR = (1, 2, 3, 4, 5, 6)
 
@@ -41,3 +42,30 @@ class EncodingOptions:
     high_pass_hz: float = HIGH_PASS_HZ
     seed: int = 0
     figures: FigureStyle = FigureStyle()  # noqa: RUF009  # immutable
+
+
+@dataclass(frozen=True)
+class SoundOptions:
+    """How single responses to sounds are fitted and scored.
+
+    Parameters
+    ----------
+    protocol : {"ours", "tuckute2023"}
+        "ours": features standardised, penalties chosen by ten-fold cross-validation, r2 with the
+        sign of r, mean over the splits. "tuckute2023": the method of Tuckute et al. (2023) with the
+        larger half for training, features averaged over time and not scaled, penalties from 10^-50
+        to 10^49 chosen by leave-one-out, r below 0 counted as 0, median over the splits; their
+        published values are in targets.tsv if the targets are their six components.
+    statistics : {"mean", "mean+deviation"}, optional
+        Summary of each unit over time; "mean+deviation" by default, or with "tuckute2023" "mean",
+        which is the only one there.
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> nm.SoundOptions(protocol="tuckute2023").statistics is None
+    True
+    """
+
+    protocol: Protocol = "ours"
+    statistics: Statistics | None = None

@@ -17,6 +17,7 @@ from neuromusic.core.plan import Work
 from neuromusic.core.progress import track
 from neuromusic.core.records import arguments, hash_inputs
 from neuromusic.encoding.inputs import check_trained
+from neuromusic.encoding.options import SoundOptions
 from neuromusic.encoding.sound_responses import (
     Protocol,
     Statistics,
@@ -49,9 +50,8 @@ def encode_sounds(
     sounds: str | Path,
     responses: str | Path,
     out: str | Path,
-    protocol: Protocol = "ours",
+    options: SoundOptions = SoundOptions(),  # noqa: B008  # immutable
     splits: int = 10,
-    statistics: Statistics | None = None,
     seed: int = 0,
     overwrite: bool = False,
     figures: FigureStyle = FigureStyle(),  # noqa: B008  # immutable
@@ -77,17 +77,10 @@ def encode_sounds(
     out : str or Path
         Output directory: targets.tsv, reconstructed_voxels.tsv (if the responses have weights),
         scores.npz, encoding.json and stages.png.
-    protocol : {"ours", "tuckute2023"}
-        "ours": features standardised, penalties chosen by ten-fold cross-validation, r2 with the
-        sign of r, mean over the splits. "tuckute2023": the method of Tuckute et al. (2023) with the
-        larger half for training, features averaged over time and not scaled, penalties from 10^-50
-        to 10^49 chosen by leave-one-out, r below 0 counted as 0, median over the splits; their
-        published values are in targets.tsv if the targets are their six components.
+    options : SoundOptions
+        The protocol, and the summary of each unit over time.
     splits : int
         Number of random splits into halves.
-    statistics : {"mean", "mean+deviation"}, optional
-        Summary of each unit over time; "mean+deviation" by default, or with "tuckute2023" "mean",
-        which is the only one there.
     seed : int
         Seed of the splits.
     overwrite : bool
@@ -134,7 +127,7 @@ def encode_sounds(
     check_trained(network)
     if splits < 1:
         raise InputError(f"splits={splits}: expected a number from 1")
-    statistics = _statistics(statistics, protocol)
+    protocol, statistics = options.protocol, _statistics(options)
     measured = read_responses(responses)
     halves = random_halves(len(measured.sounds), splits, seed)
     if protocol == "tuckute2023":  # 83 training and 82 test sounds, not 82 and 83
@@ -147,8 +140,8 @@ def encode_sounds(
     trained = as_network(network)
     trained.check_takes_sound()
     settings, places = arguments(
-        network=trained.directory, sounds=sounds, responses=responses, protocol=protocol,
-        splits=splits, statistics=statistics, seed=seed, figures=figures,
+        network=trained.directory, sounds=sounds, responses=responses,
+        options=SoundOptions(protocol, statistics), splits=splits, seed=seed, figures=figures,
     )  # fmt: skip
     settings |= channel_setting(trained.meta.channel)
     weights = sha256(trained.directory / WEIGHTS)
@@ -165,17 +158,18 @@ def encode_sounds(
         return out
     with step.directory() as directory:
         result = sound_results.score_all(trained, waves, selected, halves, statistics, protocol)
-        options = {"protocol": protocol, "splits": splits, "seed": seed, "statistics": statistics}
-        sound_results.write(directory, result, trained, options, figures)
+        about = {"protocol": protocol, "splits": splits, "seed": seed, "statistics": statistics}
+        sound_results.write(directory, result, trained, about, figures)
     sound_results.log_left_out(result, trained)
     sound_results.log_scores(result)
     log.info("wrote %s", out)
     return out
 
 
-def _statistics(statistics: Statistics | None, protocol: Protocol) -> Statistics:
+def _statistics(options: SoundOptions) -> Statistics:
     """Return the summary over time that was asked for, or that of the protocol."""
-    if protocol == "ours":
+    statistics = options.statistics
+    if options.protocol == "ours":
         return statistics or "mean+deviation"
     if statistics not in (None, "mean"):
         raise InputError(

@@ -3,7 +3,7 @@
 `clip_powers` divides the power of each clip's responses into signal and noise. All other numbers
 are ratios of its sums over clips: the share of one presentation that is signal
 (`explainable_variance`), the share of the mean of the repeats (`signed_reliability`), and the score
-of an area relative to the best that any model could reach (`area_ceiling`).
+of an area relative to the best that any model could reach (`area_score`).
 """
 
 from typing import NamedTuple

@@ -23,7 +23,7 @@ from neuromusic.encoding import sound_encoding, sound_features
 from neuromusic.encoding.ridge import ALPHAS
 from neuromusic.encoding.sound_responses import find_sounds, read_responses
 from neuromusic.features.frontends.mel import MelSpec, log_mel
-from neuromusic.pipeline.encode_sounds import encode_sounds
+from neuromusic.pipeline.encode_sounds import SoundOptions, encode_sounds
 from neuromusic.pipeline.lists import make_file_lists
 from neuromusic.pipeline.prepare import prepare
 from neuromusic.pipeline.train import train as train_network
@@ -265,7 +265,7 @@ def test_nothing_is_computed_twice_and_no_other_directory_is_replaced(place, tmp
     def encode(seed, out=out, overwrite=False):
         return encode_sounds(
             place / "run", sounds=place / "wav", responses=path, out=out, splits=1,
-            statistics="mean", seed=seed, overwrite=overwrite,
+            options=SoundOptions(statistics="mean"), seed=seed, overwrite=overwrite,
         )  # fmt: skip
 
     encode(0)
