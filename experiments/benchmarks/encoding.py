@@ -23,7 +23,7 @@ from neuromusic.design import grid
 from neuromusic.encoding.options import DELAYS_TR, EncodingOptions
 from neuromusic.encoding.ridge import ALPHAS, fit_ridge
 from neuromusic.encoding.rois import Areas
-from neuromusic.encoding.voxelwise import encode_voxels
+from neuromusic.encoding.voxelwise import Designs, encode_voxels
 from neuromusic.fmri import volumes
 from neuromusic.fmri.bold import RunKey
 from neuromusic.fmri.scans import volume_rows
@@ -95,7 +95,7 @@ def measure_encoding(
     before = peak_gigabytes()
     areas = Areas(["all"], np.ones(series.shape[1], np.int64))
     start, cpu = time.perf_counter(), time.process_time()
-    result = encode_voxels(series, rows, designs, areas, EncodingOptions())
+    result = encode_voxels(series, rows, Designs(designs), areas, EncodingOptions())
     return {
         "voxels": series.shape[1],
         "columns_per_stage": designs["A1"].shape[1],

@@ -27,7 +27,7 @@ def command(
 
     Tests whether they confuse the same genres. Compares the confusion matrix of a trained network
     or a cross-validation with those of the listeners and of brain decoding: rank correlations of
-    the off-diagonal cells, with p values from permutations of the genres.
+    the off-diagonal cells, with one-sided p values from permutations of the genres.
 
     \b
     Example:

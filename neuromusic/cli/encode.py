@@ -64,6 +64,16 @@ from neuromusic.core.figures import FigureStyle
     help="For --sounds: summary of each unit over time.  [default: mean+deviation; with "
     "--protocol tuckute2023 always mean]",
 )  # fmt: skip
+@click.option(
+    "--control-seeds", type=click.IntRange(1), default=1, show_default=True,
+    help="For --bids: number of networks with random weights, and of those with permuted weights, "
+    "that the trained one is compared with.",
+)  # fmt: skip
+@click.option(
+    "--artists", type=options.PATH,
+    help="For --bids: artist table; areas are also scored on the test clips that share no artist "
+    "with a training clip.",
+)  # fmt: skip
 @options.network_channel
 @options.seed
 @options.out("maps, tables and figures")
@@ -73,8 +83,8 @@ from neuromusic.core.figures import FigureStyle
 def command(
     network: Path, bids: Path | None, derivatives: Path | None, subjects: str, roi: str,
     atlas: Path | None, labels: Path | None, space: str | None, components: int, banded: bool,
-    high_pass_hz: float, sounds: Path | None, responses: Path | None,
-    protocol: Literal["ours", "tuckute2023"], splits: int,
+    high_pass_hz: float, control_seeds: int, artists: Path | None, sounds: Path | None,
+    responses: Path | None, protocol: Literal["ours", "tuckute2023"], splits: int,
     statistics: Literal["mean", "mean+deviation"] | None, channel: str | None, seed: int, out: Path,
     overwrite: bool, figures: FigureStyle,
 ) -> None:  # fmt: skip
@@ -90,11 +100,13 @@ def command(
     With --sounds and --responses, from one value per sound and voxel (or component): fitted and
     scored on random halves of the sounds, and compared with a spectro-temporal baseline.
 
-    Both are compared with the same network with random weights. See docs/encoding.md.
+    Both are compared with the same network with random weights, --bids also with permuted ones
+    (the trained weights of each layer in random order). See docs/encoding.md.
 
     \b
     Examples:
       neuromusic encode runs/a --bids ds003720 --derivatives fmriprep --roi auditory --out encoded
+      neuromusic encode runs/a --bids ds003720 --control-seeds 5 --artists artists.tsv --out new
       neuromusic encode runs/a --sounds wav/ --responses components.mat --out encoded
     """
     if (bids is None) == (sounds is None) or (sounds is None) != (responses is None):
@@ -111,7 +123,16 @@ def command(
             images=derivatives,
             subjects="all" if subjects == "all" else subjects.split(","),
             rois=Rois(roi, atlas, labels),
-            options=EncodingOptions(space, components, banded, high_pass_hz, seed, figures),
+            options=EncodingOptions(
+                space=space,
+                components=components,
+                banded=banded,
+                high_pass_hz=high_pass_hz,
+                control_seeds=control_seeds,
+                artists=artists,
+                seed=seed,
+                figures=figures,
+            ),
             overwrite=overwrite,
         )
         options.next_step(f"see {out}/figures; {out}/areas.tsv has the numbers")

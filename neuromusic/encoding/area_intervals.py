@@ -1,27 +1,28 @@
-"""Intervals of an area's mean r over clips and subjects, and which stage is best beyond chance."""
+"""Intervals of the mean r of areas for the figure, and which stage is best beyond chance."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from neuromusic.encoding.stage_components import JOINT, RANDOM
-from neuromusic.encoding.voxelwise import Encoding
+from neuromusic.encoding.contrast_tables import (
+    Results,
+    Side,
+    areas_of,
+    p_of_side,
+    scores_of,
+    sides_of,
+    subject_values,
+)
+from neuromusic.encoding.model_names import TRAINED
+from neuromusic.stats.area_contrasts import area_contrast
+from neuromusic.stats.group import subject_t_test
 
-DRAWS = 5000
-LEVEL = 0.05  # of all outlined cells together
-
-Floats = NDArray[np.float64]
+LEVEL = 0.05  # of all framed cells together
 
 
-def area_intervals(
-    results: Mapping[str, Encoding], stages: Sequence[str], rng: np.random.Generator
-) -> pd.DataFrame:
-    """Return the mean r of each area and stage over the subjects, with bootstrap intervals.
-
-    Test clips are drawn with replacement, the same for all stages, and so are the subjects if there
-    are several.
+def area_intervals(results: Results, stages: Sequence[str]) -> pd.DataFrame:
+    """Return the mean r of each area and stage over the subjects, with intervals.
 
     Parameters
     ----------
@@ -29,70 +30,65 @@ def area_intervals(
         Subject -> result.
     stages : sequence of str
         The stages of the trained network, among which the best is looked for.
-    rng : numpy.random.Generator
-        Draws the clips and subjects.
 
     Returns
     -------
     pandas.DataFrame
         One row per area, network and stage: area, stage, network, subjects (number), r, r_low and
-        r_high (95 % interval), and best: whether the stage is above 0 and above every other of
-        ``stages`` in nearly all draws, at a level of 5 % after Bonferroni for all areas and
-        stages. Ties are never best.
+        r_high (95 % interval), best. With one subject the interval is that of `area_contrast`, over
+        test runs and seeds; with several it is Student's t over subjects. ``best`` is whether the
+        stage is above 0 and above every other of ``stages``, each at a one-sided level of LEVEL
+        divided by the number of areas x stages (Bonferroni).
     """
-    keys = list(dict.fromkeys(key for result in results.values() for key in result.clip_r))
-    drawn = _draw(results, keys, rng)
-    areas = list(dict.fromkeys(area for area, _ in keys))
-    share_needed = 1 - LEVEL / (len(areas) * max(1, len(stages)))
+    areas = areas_of(results)
+    every = list(dict.fromkeys(side for each in results.values() for side in sides_of(each)))
+    level = LEVEL / max(1, len(areas) * len(stages))
     rows = []
-    for area, stage in keys:
-        low, high = np.nanpercentile(drawn[area, stage], [2.5, 97.5])
-        means = [
-            float(result.clip_r[area, stage].sum())
-            for result in results.values()
-            if (area, stage) in result.clip_r
-        ]
-        others = [drawn[area, other] for other in stages if other != stage]
-        is_random = stage.startswith(RANDOM)
-        rows.append(
-            {
-                "area": area,
-                "stage": stage.removeprefix(RANDOM),
-                "network": "random" if is_random else "trained",
-                "subjects": len(means),
-                "r": float(np.mean(means)),
-                "r_low": float(low),
-                "r_high": float(high),
-                "best": not is_random
-                and stage != JOINT
-                and _is_above([np.zeros(DRAWS), *others], drawn[area, stage], share_needed),
-            }
-        )
+    for area in areas:
+        for side in every:
+            values = subject_values(results, area, side)
+            low, high = _interval(results, area, side)
+            rows.append(
+                {
+                    "area": area,
+                    "stage": side.stage,
+                    "network": side.network,
+                    "subjects": int(np.isfinite(values).sum()),
+                    "r": float(np.nanmean(values)) if np.isfinite(values).any() else np.nan,
+                    "r_low": low,
+                    "r_high": high,
+                    "best": side.network == TRAINED
+                    and side.stage in stages
+                    and _is_best(results, area, side, stages, level),
+                }
+            )
     return pd.DataFrame(rows)
 
 
-def _draw(
-    results: Mapping[str, Encoding], keys: Sequence[tuple[str, str]], rng: np.random.Generator
-) -> dict[tuple[str, str], Floats]:
-    """Return (area, stage) -> bootstrapped means over the subjects (draws,); NaN if none has it."""
-    clips = sorted({clip for result in results.values() for clip in result.clips})
-    index = {clip: number for number, clip in enumerate(clips)}
-    of_clip = rng.multinomial(len(clips), np.full(len(clips), 1 / len(clips)), DRAWS)
-    n = len(results)
-    of_subject = rng.multinomial(n, np.full(n, 1 / n), DRAWS)
-    total = {key: np.zeros(DRAWS) for key in keys}
-    weight = {key: np.zeros(DRAWS) for key in keys}
-    for number, result in enumerate(results.values()):
-        drawn = of_clip[:, [index[clip] for clip in result.clips]]
-        scale = len(result.clips) / np.maximum(drawn.sum(1), 1)
-        for key, contributions in result.clip_r.items():
-            total[key] += of_subject[:, number] * (drawn @ contributions) * scale
-            weight[key] += of_subject[:, number]
-    with np.errstate(invalid="ignore"):
-        return {key: total[key] / weight[key] for key in keys}
+def _interval(results: Results, area: str, side: Side) -> tuple[float, float]:
+    if len(results) > 1:
+        found = subject_t_test(subject_values(results, area, side))
+        return found.low, found.high
+    [result] = results.values()
+    scores = scores_of(result, area, side)
+    if not len(scores):
+        return np.nan, np.nan
+    of_score = area_contrast(scores, np.zeros(scores.shape[1]))
+    return of_score.low, of_score.high
 
 
-def _is_above(others: Sequence[Floats], drawn: Floats, share: float) -> bool:
-    """Return whether ``drawn`` is above each of ``others`` in at least a share of the draws."""
-    is_drawn = np.isfinite(drawn)
-    return all(np.mean((drawn > other)[is_drawn]) >= share for other in others)
+def _is_best(results: Results, area: str, side: Side, stages: Sequence[str], level: float) -> bool:
+    others = [Side(TRAINED, stage) for stage in stages if stage != side.stage]
+    tests = [_p_above(results, area, side, other) for other in (None, *others)]
+    return all(p < level for p in tests)
+
+
+def _p_above(results: Results, area: str, side: Side, other: Side | None) -> float:
+    """Return the one-sided p of a stage's r being above that of another, or above 0."""
+    if len(results) > 1:
+        return subject_t_test(subject_values(results, area, side, other), "greater").p
+    [result] = results.values()
+    if other is None:
+        return p_of_side(result, area, side)
+    found = area_contrast(scores_of(result, area, side), scores_of(result, area, other))
+    return found.p / 2 if found.difference > 0 else 1 - found.p / 2

@@ -39,7 +39,7 @@ def identification(
     Returns
     -------
     dict
-        clips; top1 and top5 (shares of the clips whose own prediction matches best, or is among the
+        top1 and top5 (shares of the clips whose own prediction matches best, or is among the
         best five) with chance_top1 and chance_top5; mean_rank (from 1) with chance_rank; p_rank
         and p_top1, NaN if no run has two clips. p_top1 is conservative, because only few values
         of top1 are likely by chance.
@@ -48,7 +48,6 @@ def identification(
     ranks = _all_ranks(matches)
     own = np.diag(ranks)
     return {
-        "clips": n,
         "top1": float((own == 1).mean()),
         "chance_top1": 1 / n,
         "top5": float((own <= TOP).mean()),

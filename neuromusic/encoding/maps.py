@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from neuromusic.core.files import write_json
 from neuromusic.design.bids import parse_bids_name
 from neuromusic.encoding.atlas import standard_space
-from neuromusic.encoding.stage_components import RANDOM
+from neuromusic.encoding.model_names import PERMUTED, RANDOM, TRAINED, split_name
 from neuromusic.fmri.export.bids_dataset import bids_label
 from neuromusic.fmri.voxel_space import VoxelSpace, read_image
 
@@ -45,7 +45,29 @@ OF_STAGES = {
     "q": "one-sided p value of r, from shifts by whole clips within the test runs, after Benjamini "
     "and Hochberg over the voxels and the stages of the network",
 }
-OF_RANDOM = ("r",)  # the same for stages of the random network
+# The same for what a stage explains beyond smaller models -> stat, description.
+BEYOND = {
+    "unique": ("r2", "R2 that the stage adds to the acoustic baseline; it may be negative"),
+    "unique_q": (
+        "q", "one-sided p value of what the stage adds to the acoustic baseline, from shifts by "
+        "whole clips within the test runs, after Benjamini and Hochberg over voxels and stages",
+    ),
+    "above": (
+        "r2", "R2 that the stage adds to the acoustic baseline and the stage below; it may be "
+        "negative",
+    ),
+    "above_q": (
+        "q", "one-sided p value of what the stage adds to the acoustic baseline and the stage "
+        "below, from shifts by whole clips within the test runs, after Benjamini and Hochberg over "
+        "voxels and stages",
+    ),
+}  # fmt: skip
+OF_CONTROLS = ("r",)  # the same for stages of the first copy of each control network
+WEIGHTS = {
+    TRAINED: "trained",
+    RANDOM: "random, as before training",
+    PERMUTED: "permuted: trained weights, those of each tensor in random order",
+}
 
 
 class MapNames:
@@ -91,16 +113,27 @@ def mapped_columns(table: pd.DataFrame) -> dict[str, tuple[str, str, dict[str, s
             stat, description, text = OF_VOXELS[column]
             mapped[column] = (stat, description, {"Description": text})
             continue
+        if (kind := _beyond(column)) is not None:
+            (stat, text), stage = BEYOND[kind], column.removeprefix(f"{kind}_")
+            about = {"Description": text, "Stage": stage, "Weights": WEIGHTS[TRAINED]}
+            mapped[column] = (stat, f"{kind.removesuffix('_q')}-{stage}", about)
+            continue
         stat, _, stage = column.partition("_")
-        is_random = stage.startswith(RANDOM)
-        if stat in OF_STAGES and (stat in OF_RANDOM or not is_random):
-            about = {
-                "Description": OF_STAGES[stat],
-                "Stage": stage.removeprefix(RANDOM),
-                "Weights": "random, as before training" if is_random else "trained",
-            }
+        model = split_name(stage)
+        is_mapped = model.seed == 0 or (stat in OF_CONTROLS and model.seed == 1)
+        if stat in OF_STAGES and is_mapped:
+            about = {"Description": OF_STAGES[stat], "Stage": model.stage}
+            if model.network in WEIGHTS:
+                about["Weights"] = WEIGHTS[model.network]
             mapped[column] = (stat, stage, about)
     return _with_different_labels(mapped)
+
+
+def _beyond(column: str) -> str | None:
+    """Return the key of BEYOND that a column begins with, if it is to be mapped."""
+    if column.startswith(("unique_p_", "above_p_")):
+        return None
+    return next((k for k in sorted(BEYOND, reverse=True) if column.startswith(f"{k}_")), None)
 
 
 def _with_different_labels(

@@ -1,8 +1,11 @@
 """The settings of an encoding from images."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from neuromusic.core.errors import InputError
 from neuromusic.core.figures import FigureStyle
+from neuromusic.core.files import as_path
 from neuromusic.design.grid import HIGH_PASS_HZ
 from neuromusic.encoding.sound_responses import Protocol, Statistics
 
@@ -24,10 +27,20 @@ class EncodingOptions:
     high_pass_hz : float
         Cutoff of the filter that removes slow drifts, in Hz. A test run of ds003720 repeats itself
         every 150 s, so a cutoff of 1/128 Hz would remove signal.
+    control_seeds : int
+        Number of copies of the network with random weights, and of those with permuted weights.
+    artists : Path, optional
+        Artist table: a TSV with the columns track, artist_group and fault. With it, areas are also
+        scored on the test clips that share no track or artist with a training clip.
     seed : int
-        Seed of the permutations and the bootstraps over subjects.
+        Seed of the shifts that similarities are tested with.
     figures : FigureStyle
         Formats and width of the figures.
+
+    Raises
+    ------
+    InputError
+        If there is no control seed.
 
     Examples
     --------
@@ -40,8 +53,16 @@ class EncodingOptions:
     components: int = 100
     banded: bool = False
     high_pass_hz: float = HIGH_PASS_HZ
+    control_seeds: int = 1
+    artists: Path | None = None
     seed: int = 0
     figures: FigureStyle = FigureStyle()  # noqa: RUF009  # immutable
+
+    def __post_init__(self) -> None:
+        if self.artists is not None:
+            object.__setattr__(self, "artists", as_path(self.artists))
+        if self.control_seeds < 1:
+            raise InputError(f"control_seeds={self.control_seeds}: expected a number from 1")
 
 
 @dataclass(frozen=True)

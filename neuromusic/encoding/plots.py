@@ -1,6 +1,6 @@
 """Figures of an encoding from images: stages by areas, and representational similarity."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,15 +14,14 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from neuromusic.core.figures import (
-    BLUE,
     FONT_SIZE,
+    GREEN,
     GREY,
     LIGHT_GREY,
     PAGE_MM,
     SEQUENTIAL,
     VERMILLION,
     FigureStyle,
-    add_legend,
     fitting_size,
     new_figure,
     save,
@@ -30,14 +29,21 @@ from neuromusic.core.figures import (
     text_mm,
     wrapped,
 )
-from neuromusic.encoding.stage_components import JOINT
+from neuromusic.encoding.clip_sets import ALL
+from neuromusic.encoding.model_names import BASELINE, JOINT, NO_NETWORK, TRAINED
+from neuromusic.encoding.panels import (
+    NETWORKS,
+    Grid,
+    choose_areas,
+    finish_panels,
+    panel_grid,
+    split_by_signal,
+)
 
 LEAST_TOP = 0.05  # the colour scale ends here or higher
 DARK_TEXT = 0.6  # share of the colour scale above which text is black
-MOST_AREAS = 24  # that are drawn
-PANEL_MM = 44  # least width of a panel
 WIDE_MM = 130  # width from which grids are side by side, and legends in columns
-NETWORKS = {"trained": (BLUE, -0.12), "random": (GREY, 0.12)}  # colour, shift on the axis
+GAP = 0.5  # between the areas with signal and the others, in rows of a grid
 
 
 def best_measure(areas: pd.DataFrame) -> tuple[str, str]:
@@ -63,21 +69,6 @@ def save_figures(
         save(similarities(similarity, stages, style), directory / "similarity", style)
 
 
-def _choose_areas(areas: pd.DataFrame) -> tuple[list[str], str]:
-    """Return the areas to draw, in their order, and a note if some are left out.
-
-    Those with the most reliable voxels, or the most voxels, are drawn.
-    """
-    columns = [name for name in ("reliable", "voxels") if name in areas] or ["ceiling_low"]
-    counts = areas.groupby("area", sort=False)[columns].max()
-    if len(counts) <= MOST_AREAS:
-        return [str(area) for area in counts.index], ""
-    chosen = set(counts.sort_values(columns, ascending=False, kind="stable").index[:MOST_AREAS])
-    names = [str(area) for area in counts.index if area in chosen]
-    what = "the most reliable voxels" if "reliable" in areas else "the highest ceiling"
-    return names, f"; {MOST_AREAS} of {len(counts)} areas, those with {what}"
-
-
 # --- Stages by areas ------------------------------------------------------------------------------
 
 
@@ -88,10 +79,13 @@ def stage_by_area(
 ) -> Figure:  # fmt: skip
     """Draw the mean r of each area and stage: as colours, and in a panel per area with intervals.
 
+    Areas without a response come last, set apart. All grids share one scale, and so do all panels.
+
     Parameters
     ----------
     areas : pandas.DataFrame
-        The output of `tables.area_scores`: one row per subject, area, stage and network.
+        The output of `tables.area_scores`: one row per subject, area, stage, network, seed and set
+        of clips, of which those of all clips are drawn.
     intervals : pandas.DataFrame
         The output of `area_intervals.area_intervals`. Cells that are ``best`` get a frame.
     stages : sequence of str
@@ -100,14 +94,16 @@ def stage_by_area(
     style : FigureStyle
         Width of the figure.
     """
-    names, note = _choose_areas(areas)
+    areas = areas[areas["clips"] == ALL]
+    names, note = choose_areas(areas)
+    rows = _Rows(*split_by_signal(areas, names))
     width = style.width(PAGE_MM)
     columns = [*stages, *({JOINT} & set(intervals["stage"]))]
     networks = [name for name in NETWORKS if name in set(intervals["network"])]
-    n_columns, n_rows = _panel_grid(len(names), width)
+    n_columns, n_rows = panel_grid(len(names), width)
     n_below = 1 if width > WIDE_MM else len(networks)  # grids one below the other
-    grids_mm = n_below * (16 + 6.0 * len(names) + 0.75 * text_mm(columns))
-    heights = [grids_mm, 16 + 36.0 * n_rows]
+    grids_mm = n_below * (16 + 6.0 * (len(names) + GAP) + 0.75 * text_mm(columns))
+    heights = [grids_mm, 22 + 36.0 * n_rows]
     n_subjects = areas["subject"].nunique()
     over = f"mean of {n_subjects} subjects" if n_subjects > 1 else f"sub-{areas['subject'].iat[0]}"
     title = wrapped(f"r of predicted and measured responses to the test clips, {over}{note}", width)
@@ -115,25 +111,46 @@ def stage_by_area(
     figure.suptitle(title)
     parts: Any = figure.subfigures(2, 1, height_ratios=heights)
     above, below = parts
-    _draw_grids(above, areas, intervals, names, columns, stages, networks, width)
-    grid = _Grid(names, columns, n_rows, n_columns)
-    subjects = areas if n_subjects > 1 else None
-    _draw_panels(below, grid, intervals, subjects, width)
+    _draw_grids(above, areas, intervals, rows, columns, stages, networks, width)
+    grid = Grid(rows.names, columns, n_rows, n_columns)
+    _draw_panels(below, grid, intervals, areas if n_subjects > 1 else None, width, rows.silent)
     return figure
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """The areas of a grid: those with a response, then those without."""
+
+    with_signal: list[str]
+    silent: list[str]
+
+    @property
+    def names(self) -> list[str]:
+        """All areas, in the order in which they are drawn."""
+        return [*self.with_signal, *self.silent]
+
+    @property
+    def places(self) -> NDArray[np.float64]:
+        """The y coordinate of each area."""
+        gap = GAP if self.with_signal else 0.0
+        n = len(self.with_signal)
+        return np.array([index + gap * (index >= n) for index in range(len(self.names))])
+
+
 def _draw_grids(
-    figure: SubFigure, areas: pd.DataFrame, intervals: pd.DataFrame, names: list[str],
+    figure: SubFigure, areas: pd.DataFrame, intervals: pd.DataFrame, rows: _Rows,
     columns: list[str], stages: Sequence[str], networks: list[str], width: float,
 ) -> None:  # fmt: skip
     """Draw one grid of areas by stages per network, with the same colours."""
-    of_stages = intervals[(intervals["network"] == "trained") & intervals["stage"].isin(stages)]
-    top = max(LEAST_TOP, float(of_stages.loc[of_stages["area"].isin(names), "r"].max()))
+    of_stages = intervals[(intervals["network"] == TRAINED) & intervals["stage"].isin(stages)]
+    top = max(LEAST_TOP, float(of_stages.loc[of_stages["area"].isin(rows.names), "r"].max()))
     shown = {name: _stages_of(intervals, name, columns) for name in networks}
     counts = areas.drop_duplicates(["area", "subject"]).groupby("area")[["reliable", "voxels"]]
     labels = [
         f"{name} ({n_reliable} of {n})"
-        for name, (n_reliable, n) in zip(names, counts.sum().loc[names].to_numpy(), strict=True)
+        for name, (n_reliable, n) in zip(
+            rows.names, counts.sum().loc[rows.names].to_numpy(), strict=True
+        )
     ]
     n_cells = [len(shown[name]) for name in networks]
     if width > WIDE_MM:
@@ -145,20 +162,28 @@ def _draw_grids(
     axes = axes.ravel()
     for axis, name in zip(axes, networks, strict=True):
         table = intervals[intervals["network"] == name].set_index(["area", "stage"])
-        places = pd.MultiIndex.from_product([names, shown[name]])
-        values = table["r"].reindex(places).to_numpy(float).reshape(len(names), -1)
-        best = table["best"].reindex(places, fill_value=False).to_numpy(bool).reshape(values.shape)
-        image = _draw_grid(axis, values, best, top, fitting_size(cell_mm, 4))
+        places = pd.MultiIndex.from_product([rows.names, shown[name]])
+        cells = table.reindex(places)
+        shape = (len(rows.names), len(shown[name]))
+        values = cells["r"].to_numpy(float).reshape(shape)
+        best = (cells["best"] == True).to_numpy().reshape(shape)  # noqa: E712  # NaN if missing
+        image = _draw_grid(axis, values, best, rows, top, fitting_size(cell_mm, 4))
         axis.set_xticks(
             range(len(shown[name])), shown[name], rotation=45, ha="right", rotation_mode="anchor"
         )
-        axis.set_yticks(range(len(names)), labels)
+        axis.set_yticks(rows.places, labels)
+        for tick in axis.get_yticklabels()[len(rows.with_signal) :]:
+            tick.set_color(GREY)
         axis.set(title=f"{name} weights", xlabel="stage")
-        axis.spines[["top", "right"]].set_visible(True)
+        axis.spines[:].set_visible(False)
+        axis.tick_params(length=0)
     figure.align_xlabels(axes)
     axes[0].set_ylabel("area (reliable voxels)")
     frame = "\nframe: best beyond chance" if intervals["best"].any() else ""
-    figure.colorbar(image, ax=list(axes), label=f"mean r{frame}", extend="both", pad=0.01)
+    figure.colorbar(
+        image, ax=list(axes), label=f"mean r{frame}", extend="both", pad=0.01,
+        aspect=20 * (1 if width > WIDE_MM else len(networks)), extendfrac=0.03,
+    )  # fmt: skip
 
 
 def _stages_of(intervals: pd.DataFrame, network: str, columns: list[str]) -> list[str]:
@@ -168,18 +193,27 @@ def _stages_of(intervals: pd.DataFrame, network: str, columns: list[str]) -> lis
 
 
 def _draw_grid(
-    axis: Axes, values: NDArray[np.float64], best: NDArray[np.bool_], top: float, size: float
-) -> AxesImage:
+    axis: Axes, values: NDArray[np.float64], best: NDArray[np.bool_], rows: _Rows, top: float,
+    size: float,
+) -> AxesImage:  # fmt: skip
     """Draw (areas, stages) as colours and numbers, with a frame around the best stages."""
-    image = axis.imshow(values, cmap=SEQUENTIAL, vmin=0, vmax=top, aspect="auto")
-    for (row, column), value in np.ndenumerate(values):
+    n, places = len(rows.with_signal), rows.places
+    for part in (slice(0, n), slice(n, None)):
+        if len(places[part]):
+            edges = (-0.5, values.shape[1] - 0.5, places[part][-1] + 0.5, places[part][0] - 0.5)
+            image = axis.imshow(
+                values[part], cmap=SEQUENTIAL, vmin=0, vmax=top, aspect="auto", extent=edges
+            )
+    axis.set_ylim(places[-1] + 0.5, places[0] - 0.5)
+    for (index, column), value in np.ndenumerate(values):
         if not np.isfinite(value):
             continue
         colour = "black" if value > DARK_TEXT * top else "white"
         text = f"{value:.2f}".replace("-0.00", "0.00").replace("-", "\N{MINUS SIGN}")
-        axis.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
-        if best[row, column]:
-            corner = (column - 0.46, row - 0.44)
+        place = float(places[index])
+        axis.text(column, place, text, ha="center", va="center", color=colour, fontsize=size)
+        if best[index, column]:
+            corner = (column - 0.46, place - 0.44)
             axis.add_patch(Rectangle(corner, 0.92, 0.88, fill=False, ec=VERMILLION, lw=1.6))
     return image
 
@@ -187,69 +221,53 @@ def _draw_grid(
 # --- Panels ---------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Grid:
-    """Panels of a figure, one per area, with the stages on their x axes."""
-
-    areas: list[str]
-    stages: list[str]
-    n_rows: int
-    n_columns: int
-
-
-def _panel_grid(n_areas: int, width: float) -> tuple[int, int]:
-    """Return (columns, rows) of panels for a figure of a width in mm."""
-    most = max(1, int(width // PANEL_MM))
-    n_rows = -(-n_areas // most)
-    return -(-n_areas // n_rows), n_rows
-
-
 def _draw_panels(
-    figure: SubFigure, grid: _Grid, intervals: pd.DataFrame, subjects: pd.DataFrame | None,
-    width: float,
+    figure: SubFigure, grid: Grid, intervals: pd.DataFrame, subjects: pd.DataFrame | None,
+    width: float, silent: Collection[str],
 ) -> None:  # fmt: skip
-    """Draw a panel per area: r of each stage with its interval, and the values of the subjects."""
+    """Draw a panel per area: r of each stage with its interval, and the values of the subjects.
+
+    Areas that are ``silent`` have a grey background.
+    """
+    of = "test runs" if subjects is None else "subjects, and one dot per subject"
+    figure.suptitle(wrapped(f"Mean r with its 95 % interval over {of}", width), fontsize=FONT_SIZE)
     axes = figure.subplots(grid.n_rows, grid.n_columns, sharex=True, sharey=True, squeeze=False)
     position = {stage: number for number, stage in enumerate(grid.stages)}
     for axis, area in zip(axes.flat, grid.areas, strict=False):
-        for network, (colour, shift) in NETWORKS.items():
+        for network, look in NETWORKS.items():
             rows = intervals.query("area == @area and network == @network")
             rows = rows[rows["stage"].isin(position)]
-            x = rows["stage"].map(position).to_numpy(float) + shift
+            if rows.empty:
+                continue
+            x = rows["stage"].map(position).to_numpy(float) + look.shift
             if subjects is not None:
                 single = subjects.query("area == @area and network == @network")
                 single = single[single["stage"].isin(position)]
+                single = single.groupby(["subject", "stage"], sort=False)["r"].mean().reset_index()
                 axis.scatter(
-                    single["stage"].map(position).to_numpy(float) + 2.4 * shift, single["r"], s=5,
-                    color=colour, alpha=0.45, lw=0, label=f"subjects, {network}",
+                    single["stage"].map(position).to_numpy(float) + look.shift + 0.1, single["r"],
+                    s=4, color=look.colour, alpha=0.45, lw=0,
                 )  # fmt: skip
             sides = np.stack([rows["r"] - rows["r_low"], rows["r_high"] - rows["r"]])
             axis.errorbar(
-                x, rows["r"], np.maximum(sides, 0), fmt="o", ms=3.5, lw=1, color=colour,
-                mfc=colour if network == "trained" else "white",
-                label=f"{network} weights, 95 % interval",
+                x, rows["r"], np.maximum(sides, 0), fmt=look.marker, ms=3, lw=1, mew=0.8,
+                color=look.colour, mfc=look.face, label=f"{network} weights",
             )  # fmt: skip
+        is_baseline = (intervals["area"] == area) & (intervals["network"] == NO_NETWORK)
+        for r in intervals.loc[is_baseline, "r"]:
+            axis.axhline(r, color=GREEN, lw=0.9, ls=(0, (4, 2)), zorder=1, label=BASELINE)
         axis.axhline(0, color=GREY, lw=0.6, zorder=0)
         axis.set_title(area, fontsize=FONT_SIZE)
-    _finish_panels(figure, axes, grid, "mean r", width)
-
-
-def _finish_panels(
-    figure: SubFigure | Figure, axes: NDArray[Any], grid: _Grid, label: str, width: float
-) -> None:
-    """Label the axes of the panels, hide the empty ones, and add a legend below."""
-    for index, axis in enumerate(axes.flat):
-        if index >= len(grid.areas):
-            axis.set_visible(False)
-            continue
-        axis.set_xticks(
-            range(len(grid.stages)), grid.stages, rotation=45, ha="right", rotation_mode="anchor"
-        )
-        axis.set_xlim(-0.6, len(grid.stages) - 0.4)
-        axis.tick_params(labelbottom=index + grid.n_columns >= len(grid.areas))
-    for axis in axes[:, 0]:
-        axis.set_ylabel(label)
-    add_legend(figure, axes.flat[0], width)
+        if area in silent:
+            axis.set_facecolor("0.94")
+            axis.set_title(f"{area} (no reliable response)", fontsize=FONT_SIZE, color=GREY)
+    shown = [intervals["r"]] if subjects is None else [intervals["r"], subjects["r"]]
+    low, high = np.nanmin(np.concatenate(shown)), np.nanmax(np.concatenate(shown))
+    margin = max(high - low, LEAST_TOP)  # longer intervals, as with two subjects, are cut off
+    axis = axes.flat[0]
+    bottom, top = axis.get_ylim()
+    axis.set_ylim(max(bottom, low - margin, -1.02), min(top, high + margin, 1.02))
+    finish_panels(figure, axes, grid, "mean r", width)
 
 
 # --- Similarity -----------------------------------------------------------------------------------
@@ -263,9 +281,9 @@ def similarities(table: pd.DataFrame, stages: Sequence[str], style: FigureStyle)
     subjects. Areas without any rho are not drawn.
     """
     table = table[table.groupby("area")["rho"].transform("count") > 0]
-    names, note = _choose_areas(table)
+    names, note = choose_areas(table)
     width = style.width(PAGE_MM)
-    n_columns, n_rows = _panel_grid(len(names), width)
+    n_columns, n_rows = panel_grid(len(names), width)
     n_subjects = int(table["subjects"].max())
     of = f"mean of {n_subjects} subjects" if n_subjects > 1 else "1 subject"
     title = f"Similarity of the test clips in stages and areas (Spearman's rho of RDMs, {of}){note}"
@@ -281,12 +299,15 @@ def similarities(table: pd.DataFrame, stages: Sequence[str], style: FigureStyle)
     for axis, area in zip(axes.flat, names, strict=False):
         rows = table[table["area"] == area]
         low, high = rows["ceiling_low"].iat[0], rows["ceiling_high"].iat[0]
-        for network, (colour, shift) in NETWORKS.items():
+        for network, look in NETWORKS.items():
             of_network = rows[rows["network"] == network]
-            x = of_network["stage"].map(position).to_numpy(float) + shift
+            of_network = of_network.groupby("stage", sort=False)["rho"].mean()
+            if of_network.empty:
+                continue
+            x = of_network.index.map(position).to_numpy(float) + look.shift
             axis.plot(
-                x, of_network["rho"], "o", ms=4, color=colour, label=f"{network} weights",
-                mfc=colour if network == "trained" else "white",
+                x, of_network, look.marker, ms=4, color=look.colour, label=f"{network} weights",
+                mfc=look.face,
             )  # fmt: skip
         axis.fill_between(
             [-0.6, len(stages) - 0.4], low, max(high, low + 0.004), color=LIGHT_GREY, lw=0,
@@ -294,6 +315,6 @@ def similarities(table: pd.DataFrame, stages: Sequence[str], style: FigureStyle)
         )  # fmt: skip
         axis.axhline(0, color=GREY, lw=0.6, zorder=0)
         axis.set_title(area if np.isfinite(low) else f"{area} (no ceiling)", fontsize=FONT_SIZE)
-    grid = _Grid(names, list(stages), n_rows, n_columns)
-    _finish_panels(figure, axes, grid, "rho", width)
+    grid = Grid(names, list(stages), n_rows, n_columns)
+    finish_panels(figure, axes, grid, "rho", width)
     return figure

@@ -19,7 +19,7 @@ from scipy.spatial.distance import pdist
 from scipy.stats import rankdata
 
 from neuromusic.core.errors import listed
-from neuromusic.encoding.stage_components import RANDOM
+from neuromusic.encoding.model_names import split_name
 from neuromusic.stats.run_shifts import (
     draw_shifts,
     n_shifts,
@@ -250,11 +250,12 @@ def _add_tests(
         _square(vectors, runs) for vectors in (stage_ranks, np.array(list(by_area.values())))
     )
     values = shifted_pair_sums(of_stages, of_areas, runs, draw_shifts(runs, rng))
-    is_random = np.array([name.startswith(RANDOM) for name in by_stage])
+    copies = [split_name(name)[:2] for name in by_stage]
+    networks = [np.array([each == one for each in copies]) for one in dict.fromkeys(copies)]
     for index, area in enumerate(by_area):
         of_area = values[:, index]
         p_max = np.full(len(by_stage), np.nan)
-        for network in (is_random, ~is_random):
+        for network in networks:
             p_max[network] = p_of_maximum(of_area[network])
         columns = ["rho", "p", "p_max"]
         table.loc[table["area"] == area, columns] = np.column_stack(

@@ -1,16 +1,20 @@
 """Tables of an encoding: what is added to the scores of voxels, and the scores of areas."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from neuromusic.encoding.clip_sets import ALL, ClipSet
 from neuromusic.encoding.identification import identification
+from neuromusic.encoding.model_names import JOINT, is_trained, split_name
 from neuromusic.encoding.rois import Areas
-from neuromusic.encoding.stage_components import JOINT, RANDOM
 from neuromusic.stats import multiple, reliability
+from neuromusic.stats.run_shifts import run_members
+from neuromusic.stats.shifts import shift_test
 
 LEVEL = 0.05  # false discovery rate of reliable and of significant voxels
 RELIABILITY = ""  # the key of the signed reliability in `Draws`; no stage has this name
@@ -18,7 +22,7 @@ RELIABILITY = ""  # the key of the signed reliability in `Draws`; no stage has t
 Floats = NDArray[np.float64]
 Matches = Mapping[tuple[str, str], NDArray[np.floating]]  # (area, stage) -> (clips, clips)
 # Stage or RELIABILITY -> sums over the voxels of each area with the clips weighted, (draws, areas);
-# see `reliability.clip_weights`.
+# see `ClipSet`.
 Draws = dict[str, Floats]
 
 
@@ -41,7 +45,7 @@ def with_best(voxels: pd.DataFrame, stages: Sequence[str]) -> pd.DataFrame:
     ``voxels`` has mse_, r_ and p_ of all ``stages``, of which those of the trained network are
     candidates. Returns it with best (missing if no stage could be fitted), best_r and best_p.
     """
-    candidates = [name for name in stages if not name.startswith(RANDOM)]
+    candidates = [name for name in stages if is_trained(name)]
     loss = voxels[[f"mse_{name}" for name in candidates]].fillna(np.inf).to_numpy()
     chosen = loss.argmin(1)
     every = np.arange(len(voxels))
@@ -56,12 +60,12 @@ def q_families(names: Sequence[str]) -> dict[str, list[str]]:
     """Return the families of tests whose false discovery rates are controlled together.
 
     Each is over all voxels of a subject and the listed stages: those of the trained network, those
-    of the random network, and all stages fitted together.
+    of each copy of a control network, and all stages fitted together.
     """
     families: dict[str, list[str]] = {}
     for name in names:
-        is_random = name.startswith(RANDOM)
-        key = "joint" if name == JOINT else "random" if is_random else "trained"
+        network, seed, _ = split_name(name)
+        key = "joint" if name == JOINT else f"{network} {seed}" if seed > 1 else network
         families.setdefault(key, []).append(name)
     return families
 
@@ -79,14 +83,50 @@ def with_q(voxels: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     return voxels.assign(**columns)
 
 
+@dataclass(frozen=True)
+class AreaTotals:
+    """Sums over the voxels of each area, which the scores of areas are computed from.
+
+    Parameters
+    ----------
+    matches : mapping of arrays (clips, clips)
+        (area, stage) -> sum over the voxels of `scoring.clip_matches`.
+    draws : mapping of arrays (draws, areas)
+        See `Draws`. Without RELIABILITY there are no ceilings.
+    runs : array (clips,)
+        Test run of each clip; the clips of a run in the order played.
+    in_order : bool
+        Whether every run repeats its clips in a fixed order.
+    """
+
+    matches: Matches
+    draws: Draws
+    runs: NDArray[np.int64]
+    in_order: bool = True
+
+    def shifts(self, key: tuple[str, str], clips: ClipSet) -> list[Floats] | None:
+        """Return the matches of each run at each shift by whole clips, for `shift_test`.
+
+        Predictions are those of the set's clips; they meet the measurements of all clips of the
+        run, because clips that are not neighbours may not take each other's place. None if the
+        order of the clips is not fixed.
+        """
+        if not self.in_order:
+            return None
+        match = np.asarray(self.matches[key], np.float64)
+        sums = []
+        for run in run_members(self.runs):
+            own = np.flatnonzero(clips.members[run])
+            if len(own):
+                at = [run[(own + shift) % len(run)] for shift in range(len(run))]
+                sums.append(np.array([match[run[own], other].sum() for other in at]))
+        return sums
+
+
 def area_table(
-    voxels: pd.DataFrame,
-    areas: Areas,
-    matches: Matches,
-    draws: Draws,
-    runs: NDArray[np.int64],
+    voxels: pd.DataFrame, areas: Areas, totals: AreaTotals, sets: Sequence[ClipSet]
 ) -> pd.DataFrame:
-    """Return one row per stage and area that has voxels: scores, and identification of clips.
+    """Return one row per stage, area that has voxels, and set of clips: scores, identification.
 
     A voxel for which a stage predicts a constant counts with r = 0.
 
@@ -96,52 +136,72 @@ def area_table(
         As in `Encoding`.
     areas : Areas
         The area of each voxel.
-    matches : mapping of arrays (clips, clips)
-        (area, stage) -> sum over the voxels of `scoring.clip_matches`.
-    draws : mapping of arrays (draws, areas)
-        See `Draws`. Without RELIABILITY there are no ceilings.
-    runs : array (clips,)
-        Test run of each clip.
+    totals : AreaTotals
+        Sums over the voxels of each area.
+    sets : sequence of ClipSet
+        As `clip_sets` returns them.
 
     Returns
     -------
     pandas.DataFrame
-        area, stage, voxels, reliable and significant (numbers of voxels; significant if q is below
-        LEVEL), r, ceiling_r and rc, each with _low and _high, as in `reliability.area_score`, r2
-        (mean), and the columns of `identification`.
+        area, stage, clips (the set's name), n_clips, voxels, reliable and significant (numbers of
+        voxels; significant if q is below LEVEL), r, ceiling_r and rc, each with _low and _high, as
+        in `reliability.area_score`, p (one-sided, from shifts, of the area as a whole), p_holm
+        (over the areas and stages of one network), r2 (mean), and the columns of `identification`.
+        significant and r2 are NaN unless the set is that of all clips.
     """
     rows = []
-    for (area, stage), match in matches.items():
+    for (area, stage), match in totals.matches.items():
         index = areas.names.index(area)
         inside = voxels[areas.label == index + 1]
         if inside.empty:
             continue
-        r_sums = draws[stage][:, index]
-        of_repeats = draws[RELIABILITY][:, index] if RELIABILITY in draws else np.zeros_like(r_sums)
-        score = reliability.area_score(r_sums, of_repeats, len(inside))
-        rows.append(
-            {
-                "area": area,
-                "stage": stage,
-                "voxels": len(inside),
-                "reliable": int(inside["reliable"].sum()),
-                "significant": int((inside[f"q_{stage}"] < LEVEL).sum()),
-                "r": score.r, "r_low": score.r_low, "r_high": score.r_high,
-                "ceiling_r": score.ceiling, "ceiling_r_low": score.ceiling_low,
-                "ceiling_r_high": score.ceiling_high,
-                "rc": score.score, "rc_low": score.score_low, "rc_high": score.score_high,
-                "r2": inside[f"r2_{stage}"].mean(),
-            }
-            | identification(match, runs)
-        )  # fmt: skip
-    return pd.DataFrame(rows)
+        r2, significant = inside[f"r2_{stage}"].mean(), (inside[f"q_{stage}"] < LEVEL).sum()
+        for each in sets:
+            is_all = each.name == ALL
+            r_sums = totals.draws[stage][each.rows, index]
+            of_repeats = totals.draws.get(RELIABILITY, np.zeros((each.rows.stop, len(areas.names))))
+            score = reliability.area_score(r_sums, of_repeats[each.rows, index], len(inside))
+            own = match[np.ix_(each.members, each.members)]
+            rows.append(
+                {
+                    "area": area, "stage": stage, "clips": each.name,
+                    "n_clips": int(each.members.sum()), "voxels": len(inside),
+                    "reliable": int(inside["reliable"].sum()),
+                    "significant": int(significant) if is_all else None,
+                    "r": score.r, "r_low": score.r_low, "r_high": score.r_high,
+                    "p": p_of_shifts(totals.shifts((area, stage), each)),
+                    "ceiling_r": score.ceiling, "ceiling_r_low": score.ceiling_low,
+                    "ceiling_r_high": score.ceiling_high,
+                    "rc": score.score, "rc_low": score.score_low, "rc_high": score.score_high,
+                    "r2": r2 if is_all else np.nan,
+                }
+                | identification(own, totals.runs[each.members])
+            )  # fmt: skip
+    return _with_p_holm(pd.DataFrame(rows))
 
 
-def clip_contributions(areas: Areas, matches: Matches) -> dict[tuple[str, str], Floats]:
-    """Return `Encoding.clip_r`; parameters as for `area_table`."""
+def p_of_shifts(sums: Sequence[Floats] | None) -> float:
+    """Return the one-sided p of `shift_test` of one series; NaN if there are no ``sums``."""
+    return float(shift_test([run[:, None] for run in sums]).p[0]) if sums else np.nan
+
+
+def _with_p_holm(table: pd.DataFrame) -> pd.DataFrame:
+    """Add p_holm after p: over areas x stages of one network and one set of clips."""
+    if table.empty:
+        return table
+    families = q_families(list(table["stage"].unique()))
+    family = {name: key for key, members in families.items() for name in members}
+    p_holm = table.groupby([table["stage"].map(family), "clips"])["p"].transform(multiple.holm)
+    table.insert(table.columns.get_loc("p") + 1, "p_holm", p_holm)
+    return table.astype({"significant": "Int64"})
+
+
+def mean_r(areas: Areas, totals: AreaTotals, clips: ClipSet) -> dict[tuple[str, str], Floats]:
+    """Return (area, stage) -> mean r over the area's voxels, for each row of the set's weights."""
     n_voxels = {area: len(areas.voxels(area)) for area in areas.names}
     return {
-        (area, stage): np.diag(match).astype(np.float64) / n_voxels[area]
-        for (area, stage), match in matches.items()
+        (area, stage): totals.draws[stage][clips.rows, areas.names.index(area)] / n_voxels[area]
+        for area, stage in totals.matches
         if n_voxels[area]
     }

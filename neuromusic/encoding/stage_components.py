@@ -1,8 +1,9 @@
-"""Principal components of each stage's responses to clips, before and after training.
+"""Principal components of the responses to clips of a network's stages, and of its controls.
 
 The regressions use them in place of a stage's thousands of units.
 """
 
+import itertools
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,23 +12,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromusic.core.progress import track
+from neuromusic.encoding.model_names import (
+    CONTROLS,
+    PERMUTED,
+    RANDOM,
+    TRAINED,
+    ModelName,
+    is_trained,
+)
 from neuromusic.fmri.activations import clip_responses
 from neuromusic.fmri.components import fit_components
 
 if TYPE_CHECKING:  # images are checked without torch, which takes seconds to import
     from neuromusic.training.trained import TrainedNetwork
 
-JOINT = "all stages"  # the name of the regression on all stages together
-RANDOM = "random-"  # before the name of a stage of the network with its weights before training
-
 
 @dataclass(frozen=True)
 class StageComponents:
     """Components of the responses of all stages to clips.
 
-    ``stages`` maps the stages of the trained network, and of the same network before training
-    (their names after RANDOM), to (clips, volumes of a clip, components) float32. ``explained`` is
-    the share of the stage's variance that they explain. ``missing`` clips have no input.
+    ``stages`` maps the stages of the trained network and those of the control networks (see
+    `model_names.ModelName`) to (clips, volumes of a clip, components) float32. ``explained`` is the
+    share of the stage's variance that they explain. ``missing`` clips have no input.
     """
 
     clips: list[str]
@@ -38,7 +44,7 @@ class StageComponents:
     @property
     def trained(self) -> list[str]:
         """Names of the stages of the trained network."""
-        return [name for name in self.stages if not name.startswith(RANDOM)]
+        return [name for name in self.stages if is_trained(name)]
 
     def by_clip(self, stage: str) -> dict[str, NDArray[np.float32]]:
         """Return clip -> (volumes of the clip, components) of one stage."""
@@ -51,24 +57,33 @@ class StageComponents:
 
 
 def compute_components(
-    trained: "TrainedNetwork", played: Iterable[str], training: Collection[str], n: int
+    trained: "TrainedNetwork",
+    played: Iterable[str],
+    training: Collection[str],
+    n: int,
+    control_seeds: int = 1,
 ) -> StageComponents:
     """Compute the responses to the ``played`` clips and reduce each stage to ``n`` components.
 
-    The components are fitted on the clips in ``training``. Raises InputError if the network's
-    prepared set contains none of the clips.
+    The same is done for ``control_seeds`` copies of the network with random weights and as many
+    with permuted weights, one network at a time. The components are fitted on the clips in
+    ``training``. Raises InputError if the network's prepared set contains none of the clips.
     """
-    from neuromusic.training.trained import untrained_copy
+    from neuromusic.training.trained import permuted_copy, untrained_copy
 
     played = list(played)
+    makers = {RANDOM: untrained_copy, PERMUTED: permuted_copy}
+    networks = [(TRAINED, 0), *itertools.product(CONTROLS, range(1, control_seeds + 1))]
     stages, explained = {}, {}
-    for prefix, network in (("", None), (RANDOM, untrained_copy(trained))):
-        label = f"{'random' if prefix else 'trained'} network: computing activations"
+    for kind, seed in networks:
+        network = makers[kind](trained, seed) if kind in makers else None
+        text = f"{kind} network{f' {seed}' if control_seeds > 1 and seed else ''}"
+        label = f"{text}: computing activations"
         responses = clip_responses(trained, played, network, label=label)
         is_training = np.array([clip in training for clip in responses.clips])
-        label = f"{'random' if prefix else 'trained'} network: principal components"
-        for name, block in track(responses.stages.items(), label, len(responses.stages)):
-            key = prefix + name
+        label = f"{text}: principal components"
+        for stage, block in track(responses.stages.items(), label, len(responses.stages)):
+            key = str(ModelName(kind, seed, stage))
             stages[key], explained[key] = components_of_stage(block, is_training, n)
     return StageComponents(responses.clips, responses.missing, stages, explained)
 

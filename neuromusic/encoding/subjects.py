@@ -1,6 +1,7 @@
 """Encode one subject: match images and events, clean the voxels, fit and score them."""
 
 import logging
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError
+from neuromusic.encoding.acoustics import Baseline
 from neuromusic.encoding.inputs import SubjectInputs
 from neuromusic.encoding.options import DELAYS_TR, EncodingOptions
 from neuromusic.encoding.rois import Areas
 from neuromusic.encoding.stage_components import StageComponents
-from neuromusic.encoding.voxelwise import Encoding, encode_voxels
+from neuromusic.encoding.voxelwise import Designs, Encoding, StageDesigns, encode_voxels
 from neuromusic.fmri.scans import Scans, clean_scans, stage_design
 
 log = logging.getLogger(__name__)
@@ -40,14 +42,17 @@ class SubjectEncoding:
 def encode_subject(
     inputs: SubjectInputs,
     components: StageComponents,
+    baseline: Baseline,
     options: EncodingOptions,
     scratch: Path,
     label: str,
+    artist_clean: Collection[str] | None = None,
 ) -> SubjectEncoding:
     """Encode the voxels of one subject.
 
     ``scratch`` is a file for the cleaned series, which is removed at the end; ``label`` begins the
-    texts of progress bars. Raises InputError if none of the voxels can be used.
+    texts of progress bars. On the test clips in ``artist_clean`` areas are also scored separately.
+    Raises InputError if none of the voxels can be used.
     """
     scans, voxels = inputs.scans, inputs.voxels
     clean = clean_scans(scans, voxels, scratch, options.high_pass_hz, label)
@@ -60,14 +65,23 @@ def encode_subject(
     left_out = [*clean.left_out, *_empty_areas(scans.subject, areas)]
     for line in left_out:
         log.warning("left out: %s", line)
-    designs = {
-        name: stage_design(scans, components.by_clip(name), DELAYS_TR, options.high_pass_hz)
-        for name in components.stages
-    }
-    result = encode_voxels(clean.series, scans.rows, designs, areas, options, label)
+
+    def designs_of(features: StageComponents | Baseline, names: Iterable[str]) -> StageDesigns:
+        return {
+            name: stage_design(scans, features.by_clip(name), DELAYS_TR, options.high_pass_hz)
+            for name in names
+        }
+
+    designs = Designs(
+        designs_of(components, components.stages), designs_of(baseline, baseline.groups)
+    )
+    result = encode_voxels(clean.series, scans.rows, designs, areas, options, label, artist_clean)
     del clean  # closes the map of the file
     scratch.unlink()
     _warn_of_small_penalties(scans.subject, result, len(used))
+    for line in result.left_out:
+        log.warning("sub-%s: no unique variance of %s", scans.subject, line)
+    left_out += [f"unique variance of {line}" for line in result.left_out]
     n_left_out = len(voxels) - len(used)
     return SubjectEncoding(scans, used, areas, result, [*scans.left_out, *left_out], n_left_out)
 

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from neuromusic.core.errors import listed
 from neuromusic.core.figures import FigureStyle
 from neuromusic.core.files import write_json
-from neuromusic.encoding.area_intervals import area_intervals
 from neuromusic.encoding.brain_plots import BrainMaps, save_brain, why_not_drawn
 from neuromusic.encoding.maps import MapNames, write_maps
+from neuromusic.encoding.model_names import split_name, without_copies
 from neuromusic.encoding.rsa import similarity_table
 from neuromusic.encoding.score_tables import q_families
-from neuromusic.encoding.stage_components import RANDOM, StageComponents
+from neuromusic.encoding.stage_components import StageComponents
 from neuromusic.encoding.subjects import SubjectEncoding
+from neuromusic.encoding.unique_fits import unique_families
 from neuromusic.encoding.voxelwise import Encoding
 
 log = logging.getLogger(__name__)
@@ -48,12 +49,20 @@ def write_subject(
 
 
 def _voxel_table(encoded: SubjectEncoding) -> pd.DataFrame:
-    """Return the columns of `Encoding.voxels` after the place and area of each voxel."""
+    """Return the columns of `Encoding.voxels` after the place and area of each voxel.
+
+    Of control networks with several copies, only the first one has columns.
+    """
     voxels, space = encoded.voxels, encoded.scans.space
     place: dict[str, NDArray[Any]] = {"voxel": voxels, "area": encoded.areas.name_of_each()}
     if space.kind == "volume":
         place |= zip("ijk", np.unravel_index(voxels, space.shape), strict=True)
-    return pd.DataFrame(place).join(encoded.result.voxels)
+    kept = set(without_copies(encoded.result.edges))
+    dropped = [
+        column for column in encoded.result.voxels
+        if (name := column.partition("_")[2]) in encoded.result.edges and name not in kept
+    ]  # fmt: skip
+    return pd.DataFrame(place).join(encoded.result.voxels.drop(columns=dropped))
 
 
 def _draw_brain(
@@ -76,7 +85,7 @@ def _draw_brain(
 
 def _subject_summary(encoded: SubjectEncoding) -> dict[str, Any]:
     scans, edges = encoded.scans, encoded.result.edges
-    families = q_families(list(edges))
+    families = q_families(list(edges)) | unique_families(encoded.result.voxels.columns)
     return {
         "Subject": scans.subject,
         "LeftOut": encoded.left_out,
@@ -103,6 +112,12 @@ def area_scores(results: Mapping[str, Encoding]) -> pd.DataFrame:
     return _with_network(pd.concat(tables))
 
 
+def area_unique_variance(results: Mapping[str, Encoding]) -> pd.DataFrame:
+    """Return the `unique_table` of all subjects, with subject as the first column."""
+    table = pd.concat(result.unique.assign(subject=name) for name, result in results.items())
+    return table[["subject", *table.columns.drop("subject")]]
+
+
 def area_similarity(
     results: Mapping[str, Encoding], components: StageComponents, seed: int
 ) -> pd.DataFrame:
@@ -124,24 +139,19 @@ def area_similarity(
     return _with_network(similarity_table(stages, list(used.values()), runs, rng))
 
 
-def area_r_intervals(
-    results: Mapping[str, Encoding], stages: Sequence[str], seed: int
-) -> pd.DataFrame:
-    """Return the `area_intervals` of all subjects, from a generator of their own."""
-    return area_intervals(results, stages, np.random.default_rng([seed, 2, 0]))
-
-
 def _with_network(table: pd.DataFrame) -> pd.DataFrame:
-    """Move the prefix of the random network's stages into a column network: trained or random."""
-    if table.empty:
-        return table.assign(network=[])
-    network = np.where(table["stage"].str.startswith(RANDOM), "random", "trained")
-    return table.assign(stage=table["stage"].str.removeprefix(RANDOM), network=network)
+    """Split the names of models, in the column stage, into network, seed and stage."""
+    names = [split_name(name) for name in table["stage"]] if len(table) else []
+    seeds = pd.array([name.seed or None for name in names], dtype="Int64")
+    parts = {"network": [name.network for name in names], "seed": seeds}
+    table = table.assign(stage=[name.stage for name in names], **parts)
+    first = [key for key in ("subject", "area", "network", "seed", "stage") if key in table]
+    return table[[*first, *(key for key in table if key not in first)]]
 
 
-def write_tables(directory: Path, areas: pd.DataFrame, similarity: pd.DataFrame) -> None:
-    """Write areas.tsv and similarity.tsv."""
-    for name, table in (("areas", areas), ("similarity", similarity)):
+def write_tables(directory: Path, tables: Mapping[str, pd.DataFrame]) -> None:
+    """Write each table, such as areas.tsv, under its name."""
+    for name, table in tables.items():
         table.to_csv(
             directory / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g"
         )

@@ -15,6 +15,8 @@ import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
 
+from neuromusic.stats.reliability import groups_df, interval_groups
+
 MOST_COLUMNS = 0.5  # share of the training rows; with more, little of a stage is left to its own
 LEAST_OWN = 1e-4  # share of a column's variance below which its residual is rounding error
 SINGULAR = 1e-6  # share of the largest eigenvalue below which a direction is rounding error
@@ -42,7 +44,7 @@ class NestedDesigns:
     below : dict of str
         Stage, except the first -> the stage below.
     left_out : list of str
-        One sentence for each design that has no residual.
+        One sentence for each reason why designs have no residual.
     """
 
     baseline: NDArray[np.float32]
@@ -72,22 +74,24 @@ def nested_designs(groups: Designs, stages: Designs, train: NDArray[np.bool_]) -
     """
     baseline = np.hstack(list(groups.values()))
     bands = [design.shape[1] for design in groups.values()]
-    beyond_baseline, beyond_below, below, left_out = {}, {}, {}, []
+    beyond_baseline, beyond_below, below = {}, {}, {}
+    reasons: dict[str, list[str]] = {}
     under: str | None = None
     for name, design in stages.items():
         own = residual_design(design, baseline, train)
         if isinstance(own, str):
-            left_out.append(f"stage {name}, beyond the baseline: {own}")
+            reasons.setdefault(own, []).append(f"stage {name}, beyond the baseline")
         else:
             beyond_baseline[name] = own
         if under in beyond_baseline and name in beyond_baseline:
             smaller = np.hstack([baseline, stages[under]])
             own = residual_design(design, smaller, train)
             if isinstance(own, str):
-                left_out.append(f"stage {name}, beyond stage {under}: {own}")
+                reasons.setdefault(own, []).append(f"stage {name}, beyond stage {under}")
             else:
                 beyond_below[name], below[name] = own, under
         under = name
+    left_out = [f"{'; '.join(designs)}: {reason}" for reason, designs in reasons.items()]
     return NestedDesigns(baseline, bands, beyond_baseline, beyond_below, below, left_out)
 
 
@@ -127,16 +131,22 @@ def residual_design(
     return own.astype(np.float32)
 
 
-def area_unique(contributions: NDArray[np.floating]) -> tuple[float, float, float]:
-    """Return the mean unique variance of an area's voxels, and its 95 % interval over clips.
+def area_unique(
+    contributions: NDArray[np.floating], runs: NDArray[np.integer]
+) -> tuple[float, float, float]:
+    """Return the mean unique variance of an area's voxels, and its 95 % interval over test runs.
 
-    The interval is that of Student's t for a sum over clips. It covered the truth in 93 to 95 % of
-    simulated areas with 60 clips; the percentiles of a bootstrap over clips did in 91 to 93 %.
+    The interval is that of Student's t for a sum over runs (half runs if there are fewer than
+    five), because what neighbouring clips contribute is correlated. With six runs of ten clips it
+    covered the truth in 92.5 to 97 % (mean 95.5 %) of six times 200 simulated areas, with white,
+    AR(1) .6 and 1/f noise; over clips it would have done in 90.5 to 95.5 %.
 
     Parameters
     ----------
     contributions : array (clips, voxels)
         As `added_r2` returns them; NaN voxels do not count.
+    runs : array (clips,)
+        Run of each clip; the clips of a run in the order in which they were played.
 
     Returns
     -------
@@ -147,9 +157,9 @@ def area_unique(contributions: NDArray[np.floating]) -> tuple[float, float, floa
     counted = contributions[:, np.isfinite(contributions).all(0)]
     if not counted.size:
         return np.nan, np.nan, np.nan
-    of_clip = counted.mean(1, dtype=np.float64)
-    mean, n = float(of_clip.sum()), len(of_clip)
+    of_group = np.bincount(interval_groups(runs), counted.mean(1, dtype=np.float64))
+    mean, n = float(of_group.sum()), len(of_group)
     if n < 2:
         return mean, np.nan, np.nan
-    half = float(scipy.stats.t.ppf(0.975, n - 1) * of_clip.std(ddof=1) * np.sqrt(n))
+    half = float(scipy.stats.t.ppf(0.975, groups_df(n)) * of_group.std(ddof=1) * np.sqrt(n))
     return mean, mean - half, mean + half

@@ -142,6 +142,7 @@ def _title(name: str, answers: pd.DataFrame) -> str:
 
 def _notes(correlations: pd.DataFrame) -> list[str]:
     return [
-        f"{row.first} and {row.second}: Spearman's rho {row.spearman:.2f} (p = {row.p:.4f})"
+        f"{row.first} and {row.second}: Spearman's rho {row.spearman:.2f} "
+        f"(one-sided p = {row.p:.4f})"
         for row in correlations.itertuples()
     ]

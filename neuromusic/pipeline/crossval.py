@@ -5,6 +5,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from neuromusic.core import plan
 from neuromusic.core.errors import InputError, listed
 from neuromusic.core.figures import FigureStyle, save
@@ -138,6 +140,17 @@ def _record(
     return record("crossval", settings | config.of_training(), inputs, places=places)
 
 
+def _warn_of_single_artists(clips: pd.DataFrame) -> None:
+    """Warn of genres of which all clips are by one artist; ``clips`` has genre and artist."""
+    n_artists = clips.groupby("genre")["artist"].nunique()
+    single = list(n_artists.index[n_artists == 1])
+    if single:
+        log.warning(
+            "all clips of %s are by one artist: a fold that trains on such a genre has no "
+            "artist-clean clip of it", listed(single),
+        )  # fmt: skip
+
+
 def _work(config: Config, data: PreparedSet, folds: int, artists: Path | None) -> plan.Work:
     """Check the settings and the artist table; return the work of all folds."""
     held_out = fold_runs(data, folds)
@@ -147,7 +160,8 @@ def _work(config: Config, data: PreparedSet, folds: int, artists: Path | None) -
         select(inputs, config.data.model_copy(update={"test_runs": runs}))
     if artists:
         used = data.rows[data.rows["split"].isin(["train", "valid"])]
-        with_artists(used[["clip", "track"]], read_artists(artists), artists)
+        named = with_artists(used[["clip", "track", "genre"]], read_artists(artists), artists)
+        _warn_of_single_artists(named)
     one = training_work(config, network)
     assert one.seconds is not None
     return plan.Work(

@@ -10,13 +10,11 @@ import pandas as pd
 from neuromusic.core.errors import InputError, did_you_mean, listed, need_package
 from neuromusic.core.files import as_path, sha256, write_json
 from neuromusic.core.outputs import Step, check_target
-from neuromusic.core.parallel import available_cores
-from neuromusic.core.plan import Work
 from neuromusic.core.progress import working
 from neuromusic.core.records import arguments, hash_inputs
 from neuromusic.design.events import EventsFile, find_events
-from neuromusic.design.grid import CLIP_S
 from neuromusic.encoding.atlas import TALAIRACH_ABOUT
+from neuromusic.encoding.estimates import encoding_work
 from neuromusic.encoding.inputs import SubjectInputs, check_trained, open_subjects
 from neuromusic.encoding.options import DELAYS_TR, EncodingOptions
 from neuromusic.encoding.rois import Rois
@@ -24,6 +22,7 @@ from neuromusic.fmri.activations import inputs_from_prepared, run_trials
 from neuromusic.fmri.scans import repeat_rows, usable_rows
 
 if TYPE_CHECKING:  # images are checked without torch and SciPy, which take seconds to import
+    from neuromusic.encoding.acoustics import Baseline
     from neuromusic.encoding.stage_components import StageComponents
     from neuromusic.encoding.voxelwise import Encoding
     from neuromusic.training.trained import TrainedNetwork
@@ -32,19 +31,16 @@ log = logging.getLogger(__name__)
 
 COMMAND = "encode"
 IGNORED_BY_BIDS = (
-    "figures", "areas.tsv", "similarity.tsv", "encoding.json", "*_voxels.tsv", "*_encoding.json",
-    "*_brain.*",
+    "figures", "areas.tsv", "contrasts.tsv", "group.tsv", "similarity.tsv", "unique.tsv",
+    "encoding.json", "*_voxels.tsv", "*_encoding.json", "*_brain.*",
 )  # fmt: skip
 README = """How well each stage of a network predicts the responses of each voxel: maps of the
-correlation r with the responses to test clips, of r relative to the noise ceiling (rc), of q values
-and of the noise ceiling, in the space of the images. The JSON file beside each map describes it.
-`areas.tsv` has the means of each area, `encoding.json` the method."""
-# For the estimates of a dry run, on one core.
-SECONDS_PER_CLIP = 0.03  # besides the network
-SECONDS_PER_FIT = 8.0  # of one stage to a block of voxels, with 100 components and 12 runs
-SECONDS_PER_VOXEL = 2e-3  # per stage
-BYTES_PER_CELL = 8  # of a table, as text
-BYTES_PER_VOXEL = 5  # of a map
+correlation r with the responses to test clips, of r relative to the noise ceiling (rc), of what a
+stage explains beyond an acoustic baseline (r2), of q values and of the noise ceiling, in the space
+of the images. The JSON file beside each map describes it.
+`areas.tsv` has the means of each area, `contrasts.tsv` the differences between stages and networks,
+`group.tsv` the tests over subjects, `unique.tsv` what each stage explains beyond the acoustic
+baseline and beyond the stage below, `encoding.json` the method."""
 
 SubjectEvents = dict[str, list[EventsFile]]  # subject -> the events of its runs
 
@@ -67,8 +63,10 @@ def encode(
     1.5 s). Each voxel is fitted on the training runs, with a penalty chosen by leave-one-run-out
     cross-validation. It is scored by the correlation r and by R2 on the test clips, averaged over
     their repeats, with a p value from shifts by whole clips within runs, beside the noise ceiling.
-    The same is done with the network's weights before training. docs/encoding.md describes the
-    method and the files; for one value per sound and voxel use `encode_sounds`.
+    The same is done with random weights (those before training) and with permuted weights, and with
+    acoustic features of the clips, beyond which the unique variance of each stage is reported.
+    docs/encoding.md describes the method and the files; for one value per sound and voxel use
+    `encode_sounds`.
 
     Parameters
     ----------
@@ -111,7 +109,7 @@ def encode(
     >>> options = nm.EncodingOptions(components=10)
     >>> out = nm.encode("network", bids=images, out="encoded", rois=rois, options=options)
     >>> sorted(path.name for path in out.glob("*.tsv"))
-    ['areas.tsv', 'similarity.tsv']
+    ['areas.tsv', 'contrasts.tsv', 'group.tsv', 'similarity.tsv', 'unique.tsv']
 
     References
     ----------
@@ -119,20 +117,22 @@ def encode(
     Schoppe, O. et al. (2016). Measuring the performance of neural models. Frontiers in
     Computational Neuroscience 10, 10.
     """
-    need_package("himalaya", "fmri")
-    need_package("nilearn", "fmri")
+    for package in ("himalaya", "nilearn", "librosa"):
+        need_package(package, "fmri")
     bids, out = as_path(bids), as_path(out)
     images = as_path(images) if images is not None else bids
     check_target(out, COMMAND)
     check_trained(network)
     events = _events_of(bids, subjects)
     opened = open_subjects(events, images, rois, options.space)
+    from neuromusic.encoding.clip_sets import artist_clean_clips
     from neuromusic.training.trained import WEIGHTS, as_network
 
     trained = as_network(network)
     available = inputs_from_prepared(trained)
     played = _played_clips(events)
     present = available.present(played)
+    clean = artist_clean_clips(trained, played, _training_clips(events), options.artists)
     for each in opened.values():
         repeat_rows(each.scans.rows, usable_rows(each.scans, available.clips, DELAYS_TR))
     settings, places = arguments(
@@ -141,20 +141,22 @@ def encode(
     )  # fmt: skip
     files = {path for each in opened.values() for path in each.files()}
     files |= {file.path for of_subject in events.values() for file in of_subject}
+    files |= {options.artists} if options.artists else set()
     inputs = {"network": sha256(trained.directory / WEIGHTS)}
     with working("computing checksums of the images"):
         inputs |= hash_inputs([*files, *rois.files()])
     step = Step(
         COMMAND, out, settings, inputs, places, function="encode", overwrite=overwrite,
-        work=_work(trained, len(present), opened, options),
+        work=encoding_work(trained, len(present), opened, options),
     )  # fmt: skip
     if step.is_done():
         return out
     with step.directory() as directory:
-        areas = _encode(directory, trained, events, opened, rois, options)
+        areas = _encode(directory, trained, events, opened, rois, options, clean)
     _log_scores(areas, len(opened))
     log.info(
-        "wrote %s: areas.tsv, similarity.tsv, figures, and for each subject voxels.tsv and maps",
+        "wrote %s: areas.tsv, contrasts.tsv, group.tsv, similarity.tsv, unique.tsv, figures, and "
+        "for each subject voxels.tsv and maps",
         out,
     )
     return out
@@ -187,35 +189,10 @@ def _played_clips(events: SubjectEvents) -> list[str]:
     return list(pd.concat([run_trials(file)["clip"] for file in files]).unique())
 
 
-def _work(
-    trained: "TrainedNetwork", n_clips: int, opened: Mapping[str, SubjectInputs],
-    options: EncodingOptions,
-) -> Work:  # fmt: skip
-    """Return the work of an encoding of ``n_clips`` clips."""
-    from neuromusic.encoding.voxelwise import VOXELS_AT_ONCE
-    from neuromusic.training.estimates import scoring_s
-
-    network = trained.network
-    n_frames = round(CLIP_S / network.spec.frame_s)
-    clips_s = scoring_s(network, n_clips, n_frames, trained.hop_frames)
-    clips_s += SECONDS_PER_CLIP * n_clips / available_cores()
-    n_stages = 2 * len(network.stages) + int(options.banded)
-    n_voxels = [len(each.voxels) for each in opened.values()]
-    n_rows = max(len(each.scans.rows) for each in opened.values())
-    n_fits = n_stages * len(opened)
-    n_blocks = n_stages * sum(-(-n // VOXELS_AT_ONCE) for n in n_voxels)
-    fits_s = SECONDS_PER_FIT * (options.components / 100) ** 2 * n_blocks
-    fits_s += SECONDS_PER_VOXEL * n_stages * sum(n_voxels)
-    seconds = 2 * clips_s + fits_s / available_cores()
-    n_columns = 6 * n_stages
-    space = max(each.scans.space.n_voxels for each in opened.values())
-    written = sum(n_voxels) * n_columns * (BYTES_PER_CELL + BYTES_PER_VOXEL)
-    written += n_columns * len(opened) * space // 100  # what is not a number compresses well
-    return Work(
-        f"activations of {n_clips} clips, with trained and with random weights; {n_fits} ridge "
-        f"regressions of {len(opened)} subjects with {sum(n_voxels):,} voxels",
-        seconds, written + 4 * n_rows * max(n_voxels),
-    )  # fmt: skip
+def _training_clips(events: SubjectEvents) -> set[str]:
+    """Return the names of the clips that were played in training runs."""
+    files = [file for of_subject in events.values() for file in of_subject]
+    return {clip for file in files if file.split == "train" for clip in run_trials(file)["clip"]}
 
 
 # --- Work -----------------------------------------------------------------------------------------
@@ -224,22 +201,43 @@ def _work(
 def _encode(
     directory: Path, trained: "TrainedNetwork", events: SubjectEvents,
     opened: Mapping[str, SubjectInputs], rois: Rois, options: EncodingOptions,
+    clean: set[str] | None,
 ) -> pd.DataFrame:  # fmt: skip
     """Encode all subjects and write all files; return the table of areas."""
-    from neuromusic.encoding import maps, plots, tables
+    from neuromusic.encoding import (
+        area_intervals,
+        contrast_tables,
+        maps,
+        plots,
+        tables,
+        unique_plots,
+    )
     from neuromusic.fmri.export.bids_dataset import write_dataset_files
 
-    components = _components(trained, events, options.components)
-    results = _encode_subjects(directory, opened, components, options)
+    components = _components(trained, events, options)
+    baseline = _baseline(trained, events, options)
+    results = _encode_subjects(directory, opened, (components, baseline), options, clean)
+    stages = components.trained
     areas = tables.area_scores(results)
     similarity = tables.area_similarity(results, components, options.seed)
-    tables.write_tables(directory, areas, similarity)
-    intervals = tables.area_r_intervals(results, components.trained, options.seed)
+    written = {
+        "areas": areas,
+        "similarity": similarity,
+        "contrasts": contrast_tables.contrast_table(results, stages),
+        "group": contrast_tables.group_table(results, stages),
+        "unique": tables.area_unique_variance(results),
+    }
+    tables.write_tables(directory, written)
+    intervals = area_intervals.area_intervals(results, stages)
     plots.save_figures(
         directory / "figures", areas, intervals, similarity, components.trained, options.figures
     )
+    unique_plots.save_figure(directory / "figures", written["unique"], areas, options.figures)
     model = trained.config.model.name
-    write_json(directory / "encoding.json", _summary(model, components, rois, options))
+    summary = {
+        **_summary(model, components, rois, options), **_summary_of_baseline(baseline, options),
+    }  # fmt: skip
+    write_json(directory / "encoding.json", summary)
     write_dataset_files(
         directory, f"Encoding of responses by the stages of {model}", model, README,
         ignored=(*IGNORED_BY_BIDS, *maps.IGNORED),
@@ -247,14 +245,16 @@ def _encode(
     return areas
 
 
-def _components(trained: "TrainedNetwork", events: SubjectEvents, n: int) -> "StageComponents":
+def _components(
+    trained: "TrainedNetwork", events: SubjectEvents, options: EncodingOptions
+) -> "StageComponents":
     """Return the components of all clips that were played; warn of those that are missing."""
     from neuromusic.encoding.stage_components import compute_components
 
-    files = [file for of_subject in events.values() for file in of_subject]
     played = _played_clips(events)
-    training = {c for file in files if file.split == "train" for c in run_trials(file)["clip"]}
-    components = compute_components(trained, played, training, n)
+    components = compute_components(
+        trained, played, _training_clips(events), options.components, options.control_seeds
+    )
     if components.missing:
         log.warning(
             "%s: does not contain %d of the %d clips that were played; their volumes are left out: "
@@ -264,9 +264,28 @@ def _components(trained: "TrainedNetwork", events: SubjectEvents, n: int) -> "St
     return components
 
 
+def _baseline(
+    trained: "TrainedNetwork", events: SubjectEvents, options: EncodingOptions
+) -> "Baseline":
+    """Return acoustic features of all clips that were played; warn of those that are left out."""
+    from neuromusic.encoding.acoustics import acoustic_components
+    from neuromusic.encoding.voxelwise import JOINT_COMPONENTS
+
+    trials = [run_trials(file) for of_subject in events.values() for file in of_subject]
+    genres = {clip: genre for table in trials for clip, genre in table[["clip", "genre"]].values}
+    baseline = acoustic_components(
+        trained.prepared, _played_clips(events), _training_clips(events),
+        min(options.components, JOINT_COMPONENTS), genres,
+    )  # fmt: skip
+    for line in baseline.left_out:
+        log.warning("acoustic baseline: %s", line)
+    return baseline
+
+
 def _encode_subjects(
-    directory: Path, opened: Mapping[str, SubjectInputs], components: "StageComponents",
-    options: EncodingOptions,
+    directory: Path, opened: Mapping[str, SubjectInputs],
+    features: "tuple[StageComponents, Baseline]", options: EncodingOptions,
+    clean: set[str] | None,
 ) -> "dict[str, Encoding]":  # fmt: skip
     """Encode all subjects and write the files of each; return subject -> result."""
     from neuromusic.encoding import tables
@@ -275,10 +294,12 @@ def _encode_subjects(
     results = {}
     for number, (subject, inputs) in enumerate(opened.items()):
         label = f"subject {number + 1} of {len(opened)}"
-        encoded = encode_subject(inputs, components, options, directory / "scratch.npy", label)
+        encoded = encode_subject(
+            inputs, *features, options, directory / "scratch.npy", label, clean
+        )
         folder = directory / f"sub-{subject}"
         folder.mkdir()
-        tables.write_subject(folder, encoded, components.trained, options.figures)
+        tables.write_subject(folder, encoded, features[0].trained, options.figures)
         results[subject] = encoded.result
     return results
 
@@ -299,8 +320,29 @@ def _summary(
         "Reliable": f"q below {LEVEL:g} of the test that a voxel's repeats are alike; up to "
         f"{100 * LEVEL:g} % of these voxels are expected by chance",
         "PatternFromVolume": PATTERN_FROM_TR,
+        "AreaTests": "p: one-sided, shifts by whole clips within test runs; p_holm: Holm over the "
+        "areas x stages of one network (and copy), in each subject",
+        "Contrasts": "two-sided; p_holm: Holm over all contrasts of an area, in each subject",
+        "ControlSeeds": options.control_seeds,
         "Columns": "docs/encoding.md",
         **atlas,
+    }
+
+
+def _summary_of_baseline(baseline: "Baseline", options: EncodingOptions) -> Mapping[str, Any]:
+    from neuromusic.encoding.voxelwise import JOINT_COMPONENTS
+
+    return {
+        "AcousticBaseline": {
+            "Groups": baseline.explained,
+            "MostComponents": min(options.components, JOINT_COMPONENTS),
+            "Penalties": "one per group" if options.banded else "one",
+            "LeftOut": baseline.left_out,
+        },
+        "UniqueVariance": "R2 that a stage adds to the acoustic baseline, and to the baseline with "
+        f"the stage below; first {min(options.components, JOINT_COMPONENTS)} components of each "
+        "stage, residuals on the training volumes; p: one-sided, shifts by whole clips within test "
+        "runs; p_holm: Holm over areas x stages, in each subject",
     }
 
 
@@ -308,7 +350,8 @@ def _log_scores(areas: pd.DataFrame, n_subjects: int) -> None:
     from neuromusic.encoding import plots
 
     measure, label = plots.best_measure(areas)
-    mean = areas[areas["network"] == "trained"].pivot_table(
+    shown = areas[(areas["network"] == "trained") & (areas["clips"] == "all")]
+    mean = shown.pivot_table(
         index="area", columns="stage", values=measure, sort=False, dropna=False
     )
     log.info(

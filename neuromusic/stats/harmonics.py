@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 NODES = 3  # frequencies from which the noise at a slow harmonic is interpolated
 SLOW_HARMONICS = 2  # harmonics at which the spectrum of the noise may be curved
+# Cycles per volume beyond which there is no haemodynamic response: 1/6 Hz with a TR of 1.5 s.
+FAST = 0.25
 
 Floats = NDArray[np.float64]
 
@@ -29,12 +31,14 @@ class Harmonics(NamedTuple):
 
     ``at`` (harmonics,) are their indices, ``signs`` (harmonics,) is 2 except for the last frequency
     of an even number of volumes. ``noise`` (harmonics, frequencies) are the weights that
-    interpolate the power of the noise.
+    interpolate the power of the noise. ``tested`` (harmonics,) is whether the noise is known well
+    enough for a test, and a haemodynamic response may be present.
     """
 
     at: NDArray[np.int64]
     signs: Floats
     noise: Floats
+    tested: NDArray[np.bool_]
 
 
 def harmonics(n_repeats: int, n_volumes: int, drift_cycles: float) -> Harmonics:
@@ -57,7 +61,8 @@ def harmonics(n_repeats: int, n_volumes: int, drift_cycles: float) -> Harmonics:
             nodes = np.flatnonzero(usable & (distance <= n_repeats / 2))
             share = np.where(distance[nodes] == n_repeats / 2, 0.5, 1.0)
             weights[nodes] = share / share.sum()
-    return Harmonics(at, np.where(2 * at == n_volumes, 1.0, 2.0), noise)
+    tested = (at > SLOW_HARMONICS * n_repeats) & (at < FAST * n_volumes)
+    return Harmonics(at, np.where(2 * at == n_volumes, 1.0, 2.0), noise, tested)
 
 
 def _lagrange(nodes: Floats, at: float) -> Floats:

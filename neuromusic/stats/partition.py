@@ -75,7 +75,26 @@ def addition_test(
     Clark, T. E. and West, K. D. (2007). Approximately normal tests for equal predictive accuracy in
     nested models. Journal of Econometrics 138, 291-311.
     """
-    error = measured - smaller
     runs = np.asarray(run_of_clip)
-    sums = [shift_sums(addition[runs == run], error[runs == run]) for run in np.unique(runs)]
-    return shift_test(sums)
+    inside = [runs == run for run in np.unique(runs)]
+    return shift_test([addition_sums(measured[i], smaller[i], addition[i]) for i in inside])
+
+
+def addition_sums(
+    measured: NDArray[np.floating],
+    smaller: NDArray[np.floating],
+    addition: NDArray[np.floating],
+) -> Floats:
+    """Return how well an addition matches what the smaller model leaves, at each shift.
+
+    Parameters
+    ----------
+    measured, smaller, addition : arrays (clips, volumes of a clip, voxels)
+        As for `addition_test`, of one run; see `shift_sums`.
+
+    Returns
+    -------
+    ndarray of float64, shape (clips, voxels)
+        For `shift_test`. Sums over voxels test all of them together.
+    """
+    return shift_sums(addition, measured - smaller)

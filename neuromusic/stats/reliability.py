@@ -11,10 +11,12 @@ from typing import NamedTuple
 import numpy as np
 import scipy.stats
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter1d
 
 from neuromusic.stats.harmonics import harmonics, run_powers
 
 LEAST_RUNS = 5  # with fewer, intervals are over half runs
+SMOOTHED = 3  # harmonics over which the noise is averaged for degrees of freedom
 
 Floats = NDArray[np.float64]
 
@@ -94,11 +96,23 @@ def clip_powers(
             noise = found.signs @ found.noise @ run_powers(of_run)
             independent = (single[inside] - signal[inside]).mean(0) / n_repeats
             signal[inside] += independent - noise
-    return ClipPowers(signal, mean, single, _groups(runs))
+    return ClipPowers(signal, mean, single, interval_groups(runs))
 
 
-def _groups(runs: NDArray[np.integer]) -> NDArray[np.int64]:
-    """Return the group (clips,) of each clip, from 0: its run, or half a run if there are few."""
+def groups_df(n_groups: int) -> int:
+    """Return the degrees of freedom of an interval over groups of clips, see `interval_groups`.
+
+    Fewer than LEAST_RUNS groups are the halves of one or two runs, which share the clips at their
+    border: one degree of freedom less.
+    """
+    return n_groups - 1 if n_groups >= LEAST_RUNS else max(1, n_groups - 2)
+
+
+def interval_groups(runs: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Return the group (clips,) of each clip, from 0: its run, or half a run if there are few.
+
+    Groups are the units of intervals over clips. ``runs`` (clips,) is the run of each clip.
+    """
     groups = np.empty(len(runs), np.int64)
     names, first = np.unique(runs), 0
     parts = 1 if len(names) >= LEAST_RUNS else 2
@@ -149,7 +163,7 @@ def explainable_variance(powers: ClipPowers) -> Explainable:
         share = powers.signal.sum(0) / powers.single.sum(0)
         residual = group @ (powers.signal - share * powers.single) / powers.single.sum(0)
         error = np.sqrt((residual**2).sum(0) * n_groups / (n_groups - 1.0))
-    half = scipy.stats.t.ppf(0.975, n_groups - 1) * error
+    half = scipy.stats.t.ppf(0.975, groups_df(n_groups)) * error
     return Explainable(share, share - half, share + half)
 
 
@@ -172,7 +186,9 @@ def reliability_test(
     In runs that repeat their clips in a fixed order, the ratio of the power at multiples of
     1 / cycle to the interpolated power of the noise there has an F distribution. Its degrees of
     freedom follow from the spectrum of the noise (Satterthwaite 1946), which may be of any smooth
-    shape. The response may be the same for all clips.
+    shape. The response may be the same for all clips. Only the harmonics ``Harmonics.tested``
+    count: not the slowest ones, whose noise is extrapolated, nor those that are too fast for a
+    haemodynamic response.
 
     Parameters
     ----------
@@ -182,7 +198,8 @@ def reliability_test(
     Returns
     -------
     ndarray of float64, shape (voxels,)
-        NaN for a constant voxel, and for all voxels if ``drift_cycles`` is None.
+        NaN for a constant voxel, and for all voxels if ``drift_cycles`` is None or no run has
+        more than one clip.
 
     References
     ----------
@@ -197,14 +214,21 @@ def reliability_test(
     for size in np.unique([(runs == run).sum() for run in names]):
         alike = [measured[:, runs == run] for run in names if (runs == run).sum() == size]
         found = harmonics(len(measured), int(np.prod(alike[0].shape[:3])), drift_cycles)
+        if not found.tested.any():
+            continue
         power = np.mean([run_powers(run) for run in alike], axis=0)
-        weights = found.signs @ found.noise
-        response += len(alike) * (found.signs @ power[found.at])
-        noise += len(alike) * (weights @ power)
-        # The square of a mean of exponential powers is too large by the square of its variation.
-        variation = 1 + (found.noise**2).sum(1) / len(alike)
-        response_sq += len(alike) * (found.signs**2 / variation @ (found.noise @ power) ** 2)
-        noise_sq += len(alike) * (weights**2 @ power**2) / (1 + 1 / len(alike))
+        weights = found.noise[found.tested]  # (harmonics, frequencies)
+        response += len(alike) * power[found.at[found.tested]].sum(0)
+        noise += len(alike) * (weights.sum(0) @ power)
+        # Smoothed, because the squares of noisy powers would give too few degrees of freedom.
+        smooth_sq = uniform_filter1d(weights @ power, SMOOTHED, axis=0, mode="nearest") ** 2
+        response_sq += len(alike) * smooth_sq.sum(0)
+        of_frequency = weights.T / np.maximum(weights.sum(0), np.finfo(float).tiny)[:, None]
+        # Less what the noise of a smoothed power adds to its square. (In the response's squares it
+        # stays, which makes up for what the noise of the degrees of freedom does to p.)
+        excess = (weights**2).sum(1).mean() / (SMOOTHED * len(alike))
+        sum_sq = weights.sum(0) ** 2 @ (of_frequency @ smooth_sq)
+        noise_sq += len(alike) * sum_sq / (1 + excess)
     with np.errstate(invalid="ignore", divide="ignore"):
         df = 2 * noise**2 / response_sq, 2 * noise**2 / noise_sq
         return np.asarray(scipy.stats.f.sf(response / noise, *df))
@@ -220,7 +244,7 @@ def clip_weights(runs: NDArray[np.integer]) -> Floats:
     jackknife), because noise is correlated between neighbours and a response lasts into the next
     clip. ``runs`` (clips,) is the run of each clip, the clips of a run being in the order played.
     """
-    groups = _groups(runs)
+    groups = interval_groups(runs)
     left_out = np.arange(groups.max() + 1)[:, None] != groups
     return np.vstack([np.ones(len(runs)), left_out])
 
@@ -354,5 +378,5 @@ def _jackknife95(values: Floats) -> tuple[float, float]:
     if n < 2:
         return np.nan, np.nan
     error = np.sqrt((n - 1) * left_out.var())
-    half = scipy.stats.t.ppf(0.975, n - 1) * error
+    half = scipy.stats.t.ppf(0.975, groups_df(n)) * error
     return float(values[0] - half), float(values[0] + half)

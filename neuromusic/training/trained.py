@@ -5,6 +5,7 @@ weights of the best epoch (``model.safetensors``), the checkpoint of the last ep
 losses and durations per epoch (``metrics.csv``, ``seconds.csv``), and the record.
 """
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -323,18 +324,45 @@ def _find_prepared(recorded: Path, directory: Path, prepared_hash: str) -> Path:
 # --- Networks for inference -----------------------------------------------------------------------
 
 
-def untrained_copy(trained: TrainedNetwork) -> Network:
-    """Return the same network with the weights it had before training, as a control."""
-    model = trained.config.model
+def untrained_copy(trained: TrainedNetwork, number: int = 1) -> Network:
+    """Return the same network with random weights, as a control.
+
+    They are those it had before training; further copies (``number`` 2, 3, ...) have those of the
+    next seeds.
+    """
+    model, seed = trained.config.model, trained.config.train.seed + number - 1
     network = create_model(
-        model.name,
-        trained.network.spec,
-        trained.config.train.seed,
-        model.activation,
-        **model.options,
-    )
+        model.name, trained.network.spec, seed, model.activation, **model.options
+    )  # fmt: skip
     network.band_mean.copy_(trained.network.band_mean)
     network.band_std.copy_(trained.network.band_std)
+    return _for_inference(network)
+
+
+def permuted_copy(trained: TrainedNetwork, number: int = 1) -> Network:
+    """Return the network with the values of each tensor of weights in random order, as a control.
+
+    It keeps the distribution of the weights of each layer, but not what they have learned (Tuckute
+    et al. 2023, PLoS Biology 21, e3002366). A batch norm's weights, biases and running statistics
+    share one order: each channel is scaled by statistics that belong together, and its variance
+    stays that of a channel. How inputs are normalised was not learned and stays. The order of
+    tensor i is drawn from (seed of the training, ``number``, i).
+    """
+    network = copy.deepcopy(trained.network)
+    index = 0
+    for module in network.modules():
+        tensors = list(module.parameters(recurse=False))
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            statistics = (module.running_mean, module.running_var)
+            groups = [[*tensors, *(each for each in statistics if each is not None)]]
+        else:
+            groups = [[tensor] for tensor in tensors]
+        for group in filter(None, groups):
+            rng = np.random.default_rng([trained.config.train.seed, number, index])
+            order = torch.from_numpy(rng.permutation(group[0].numel()))
+            for tensor in group:
+                tensor.data.copy_(tensor.data.flatten()[order].reshape(tensor.shape))
+            index += 1
     return _for_inference(network)
 
 

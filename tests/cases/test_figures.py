@@ -12,6 +12,7 @@ import matplotlib.image
 import numpy as np
 import pandas as pd
 import pytest
+import scipy.stats
 from helpers import TINY, neuromusic
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -25,13 +26,14 @@ from neuromusic.encoding import plots as encoding_plots
 from neuromusic.encoding import sound_plots
 from neuromusic.encoding.area_intervals import area_intervals
 from neuromusic.encoding.brain_plots import BrainMaps, brain, why_not_drawn
-from neuromusic.encoding.stage_components import JOINT
+from neuromusic.encoding.model_names import JOINT
 from neuromusic.encoding.voxelwise import Encoding
 from neuromusic.evaluation import plots, training_plots
 from neuromusic.fmri.plots import timeline
 from neuromusic.fmri.voxel_space import VoxelSpace, open_space
 from neuromusic.pipeline.evaluate import evaluate
 from neuromusic.pipeline.network_figures import brief
+from neuromusic.stats import reliability
 
 ALL = FigureStyle(FORMATS)
 WIDTHS_MM = (80, 180)
@@ -42,36 +44,55 @@ AREAS = ["A1", "belt", "PB", "noise"]
 # --- Data to draw ---------------------------------------------------------------------------------
 
 
-def encodings(n_subjects, areas=AREAS, tied=False):
+RUNS = np.repeat(range(6), 10)  # of the test clips
+
+
+def encoding_of(clip_r):
+    """Return the result whose areas have these contributions of clips to their r."""
+    weights = reliability.clip_weights(RUNS)
+    area_r = {key: weights @ each * len(RUNS) / weights.sum(1) for key, each in clip_r.items()}
+    rng = np.random.default_rng(0)
+    shifts = {}
+    for key, each in clip_r.items():  # as played, and nine shifts without any match
+        shifts[key] = [
+            np.append(each[run == RUNS].sum(), rng.normal(0, each.std() * 3.2, 9))
+            for run in range(6)
+        ]
+    clips = [f"clip {number}" for number in range(len(RUNS))]
+    return Encoding(pd.DataFrame(), pd.DataFrame(), {}, {}, clips, RUNS, area_r, shifts)
+
+
+def encodings(n_subjects, areas=AREAS, tied=False, spread=0.0003):
     """Results in which each area is predicted best by the stage of its name, and noise by none."""
     rng = np.random.default_rng(0)
     results, rows = {}, []
     for subject in map(str, range(n_subjects)):
         clip_r = {}
         for index, area in enumerate(areas):
-            for network, number in itertools.product(("", "random-"), range(len(STAGES) + 1)):
-                if network and number == len(STAGES):
+            for network, number in itertools.product(
+                ("trained", "random", "permuted"), range(len(STAGES) + 1)
+            ):
+                is_control = network != "trained"
+                if is_control and number == len(STAGES):
                     continue  # the joint model is fitted for the trained network only
-                r = 0.5 - 0.08 * abs(number - index) - 0.2 * bool(network)
-                r = 0.5 if tied and not network else r
+                r = 0.5 - 0.08 * abs(number - index) - 0.2 * is_control
+                r = 0.5 if tied and not is_control else r
                 r = 0.9 if number == len(STAGES) else r
-                each = (0 if area == "noise" else r / 40) + rng.normal(0, 0.002, 40) * (not tied)
+                r += 0 if tied else rng.normal(0, 3 * spread)
+                each = (0 if area == "noise" else r / 60) + rng.normal(0, spread, 60) * (not tied)
                 stage = [*STAGES, JOINT][number]
-                clip_r[area, network + stage] = each
+                clip_r[area, f"{network}-{stage}" if is_control else stage] = each
                 rows.append(
-                    {"area": area, "stage": stage, "network": "random" if network else "trained",
+                    {"area": area, "stage": stage, "network": network, "clips": "all",
                      "subject": subject, "voxels": 50, "reliable": 0 if area == "noise" else 50,
                      "ceiling_r": 0.7, "r": each.sum()}
                 )  # fmt: skip
-        clips = [f"clip {number}" for number in range(40)]
-        results[subject] = Encoding(
-            pd.DataFrame(), pd.DataFrame(), {}, {}, clips, np.zeros(len(clips), int), clip_r
-        )
+        results[subject] = encoding_of(clip_r)
     return results, pd.DataFrame(rows)
 
 
 def intervals_of(results):
-    return area_intervals(results, STAGES, np.random.default_rng(0))
+    return area_intervals(results, STAGES)
 
 
 def similarity_rows(n_subjects):
@@ -148,7 +169,8 @@ def drawn(name, style):
         ),
         "confusions": lambda: plots.confusions(
             {f"{who}\n76.7 % correct, 5 subjects x 480 clips": shares for who in "abc"}, GENRES,
-            [f"{pair}: Spearman's rho 0.45 (p = 0.0005)" for pair in ("a and b", "b and c")], style,
+            [f"{pair}: Spearman's rho 0.45 (one-sided p = 0.0005)"
+             for pair in ("a and b", "b and c")], style,
         ),
         "reliability": lambda: plots.reliability(
             bins(rng), CALIBRATION, "cortex-z, 60 clips", style,
@@ -437,6 +459,8 @@ def test_the_colours_end_at_the_best_stage_of_the_trained_network():
     r = table[table["network"] == "trained"].set_index(["area", "stage"])["r"]
     expected = [r[area, stage] for area in AREAS for stage in [*STAGES, JOINT]]
     np.testing.assert_allclose(np.array(shown, float), expected, atol=0.0051)
+    for other in grids(figure).values():
+        assert {image.get_clim() for image in other.images} == {axes.images[0].get_clim()}
     ticks = [label.get_text() for label in axes.get_yticklabels()]
     assert ticks == ["A1 (100 of 100)", "belt (100 of 100)", "PB (100 of 100)", "noise (0 of 100)"]
 
@@ -445,8 +469,9 @@ def test_panels_show_intervals_and_every_subject():
     results, areas = encodings(3)
     table = intervals_of(results)
     figure = encoding_plots.stage_by_area(areas, table, STAGES, FigureStyle())
-    panels = {axes.get_title(): axes for axes in figure.axes if axes.containers}
+    panels = {axes.get_title().split(" (")[0]: axes for axes in figure.axes if axes.containers}
     assert list(panels) == AREAS
+    assert len({axes.get_ylim() for axes in panels.values()}) == 1
     for area, axes in panels.items():
         rows = table[(table["area"] == area) & (table["network"] == "trained")]
         bars = axes.containers[0].lines[2][0].get_segments()
@@ -455,28 +480,53 @@ def test_panels_show_intervals_and_every_subject():
         np.testing.assert_allclose(axes.collections[0].get_offsets()[:, 1], single["r"])
 
 
-def test_intervals_agree_with_the_normal_approximation_over_clips():
+def test_areas_without_a_response_are_set_apart():
+    results, areas = encodings(2, ["noise", "A1", "belt"])
+    figure = encoding_plots.stage_by_area(areas, intervals_of(results), STAGES, FigureStyle())
+    assert list(grids(figure)) == ["trained weights", "random weights", "permuted weights"]
+    for axes in grids(figure).values():
+        np.testing.assert_allclose(axes.get_yticks(), [0, 1, 2.5])
+    labels = [label.get_text() for label in grids(figure)["trained weights"].get_yticklabels()]
+    assert [label.split(" (")[0] for label in labels] == ["A1", "belt", "noise"]
+    areas["reliable"] = 0  # as without repeats
+    figure = encoding_plots.stage_by_area(areas, intervals_of(results), STAGES, FigureStyle())
+    np.testing.assert_allclose(grids(figure)["trained weights"].get_yticks(), [0, 1, 2.5])
+
+
+def test_intervals_of_one_subject_are_students_over_runs():
     results, _ = encodings(1)
     table = intervals_of(results).set_index(["network", "area", "stage"])
-    each = results["0"].clip_r["A1", "belt"]
-    error = each.std(ddof=0) * np.sqrt(len(each))
+    left_out = results["0"].area_r["A1", "belt"]
+    of_runs = 6 * left_out[0] - 5 * left_out[1:]  # pseudo-values: the mean r of each run
+    expected = scipy.stats.ttest_1samp(of_runs, 0)
     row = table.loc["trained", "A1", "belt"]
-    assert row["r"] == pytest.approx(each.sum())
-    assert row["r_high"] - row["r_low"] == pytest.approx(2 * 1.96 * error, rel=0.1)
+    assert row["r"] == pytest.approx(of_runs.mean())
+    assert (row["r_low"], row["r_high"]) == pytest.approx(expected.confidence_interval(0.95))
 
 
-def test_noise_is_rarely_called_best():
-    """At most 5 % of tables of noise have a frame anywhere."""
+def test_intervals_of_several_subjects_are_students():
+    results, areas = encodings(5)
+    table = intervals_of(results).set_index(["network", "area", "stage"])
+    rows = areas.query("network == 'random' and area == 'belt' and stage == 'PB'")
+    expected = scipy.stats.ttest_1samp(rows["r"], 0).confidence_interval(0.95)
+    row = table.loc["random", "belt", "PB"]
+    assert (row["r_low"], row["r_high"]) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("mean", [0.0, 0.3])
+@pytest.mark.parametrize("n_subjects", [1, 5])
+def test_noise_and_equal_stages_are_rarely_called_best(mean, n_subjects):
+    """At most 5 % of tables without a best stage have a frame anywhere."""
     rng = np.random.default_rng(1)
-    clips = [str(number) for number in range(40)]
     n_framed = 0
     for _ in range(60):
-        clip_r = {key: rng.normal(0, 0.01, 40) for key in itertools.product(AREAS, STAGES)}
-        result = Encoding(
-            pd.DataFrame(), pd.DataFrame(), {}, {}, clips, np.zeros(len(clips), int), clip_r
-        )
-        n_framed += area_intervals({"A": result}, STAGES, rng)["best"].any()
-    assert n_framed <= 6
+        results = {}
+        for subject in range(n_subjects):
+            shared = {area: rng.normal(mean / 60, 0.01, 60) for area in AREAS}
+            own = {key: rng.normal(0, 0.01, 60) for key in itertools.product(AREAS, STAGES)}
+            results[str(subject)] = encoding_of({key: shared[key[0]] + own[key] for key in own})
+        n_framed += intervals_of(results)["best"].any()
+    assert n_framed <= scipy.stats.binom.ppf(0.999, 60, 0.05)
 
 
 def test_of_many_areas_those_with_reliable_voxels_are_drawn():
@@ -690,7 +740,9 @@ def test_encode_writes_every_format(tiny_run, tiny_bids, tmp_path):
     line += ["--atlas", "images/derivatives/truth/areas.nii.gz", "--figures=png,pdf,svg"]
     result = neuromusic(*line, "--out", "encoded", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    assert written(tmp_path / "encoded/figures") == all_formats("stage_by_area", "similarity")
+    assert written(tmp_path / "encoded/figures") == all_formats(
+        "stage_by_area", "similarity", "unique_variance"
+    )
     table = pd.read_csv(tmp_path / "encoded/figures/stage_by_area.tsv", sep="\t")
     areas = pd.read_csv(tmp_path / "encoded/areas.tsv", sep="\t")
     both = areas.merge(table, on=["area", "stage", "network"], suffixes=("", "_drawn"))

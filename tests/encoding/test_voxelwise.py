@@ -13,8 +13,9 @@ from helpers import TINY_TOML, neuromusic, write_events, write_features
 from scipy import ndimage
 
 from neuromusic.core.errors import InputError
+from neuromusic.encoding.clip_sets import clip_sets
 from neuromusic.encoding.rois import Areas, Rois
-from neuromusic.encoding.score_tables import area_table
+from neuromusic.encoding.score_tables import AreaTotals, area_table
 from neuromusic.encoding.subjects import EncodingOptions
 from neuromusic.fmri.bold import find_bold, read_voxels
 from neuromusic.fmri.simulation.voxels import Planted
@@ -147,12 +148,50 @@ def test_false_discovery_rates_are_over_voxels_and_the_stages_of_a_network(encod
     assert family["trained"] == expected
 
 
+def test_what_stages_add_to_the_acoustic_baseline_is_written(encoded):
+    table = voxel_table(encoded)
+    unique = pd.read_csv(encoded / "unique.tsv", sep="\t").set_index(["area", "stage", "beyond"])
+    baseline = "acoustic baseline"
+    assert f"r_{baseline}" in table
+    areas = pd.read_csv(encoded / "areas.tsv", sep="\t")
+    row = areas[(areas["network"] == "baseline") & (areas["area"] == "A1")]
+    [smaller] = row["r2"]
+    for beyond, stage, column in (
+        (baseline, "A1", "unique_A1"),
+        (f"{baseline} and A1", "belt", "above_belt"),
+    ):
+        found = unique.loc[("A1", stage, beyond)]
+        inside = table[table["area"] == "A1"]
+        assert found["r2"] == pytest.approx(inside[column].mean(), rel=1e-3, abs=1e-6)
+        assert found["voxels"] == 25
+    assert unique.loc[("A1", "A1", baseline), "smaller_r2"] == pytest.approx(smaller, rel=1e-4)
+    assert unique.loc[("A1", "A1", baseline), "p_holm"] < 0.001
+    assert (unique.loc[("noise",), "p_holm"] > 0.05).all()
+    about = json.loads((encoded / "encoding.json").read_text())["AcousticBaseline"]
+    assert list(about["Groups"]) == ["spectrum", "modulation", "labels"]
+    assert about["LeftOut"] == [
+        "loudness, onsets, chroma, tempogram left out: the set was prepared from features, "
+        "without sound"
+    ]
+    [path] = encoded.glob("sub-*/*_encoding.json")
+    families = json.loads(path.read_text())["FalseDiscoveryRate"]
+    assert families["above"].endswith("voxels x belt, PB, T2T3, GRU")
+    folder = encoded / "sub-A/func"
+    image = nibabel.load(folder / "sub-A_space-MNI152_stat-r2_desc-aboveGRU_statmap.nii.gz")
+    values = np.asarray(image.dataobj)[table["i"], table["j"], table["k"]]
+    np.testing.assert_allclose(values, table["above_GRU"], rtol=1e-4, atol=1e-6)
+    assert not list(folder.glob("*stat-p*"))
+    assert (encoded / "figures/unique_variance.png").stat().st_size > 10_000
+
+
 def test_an_area_without_voxels_has_no_row(encoded):
     table = voxel_table(encoded)
     matches = {(area, "A1"): np.zeros((5, 5)) for area in ("A1", "empty")}
     labels = Areas(["A1", "empty"], np.ones(len(table), int))
     draws = {"A1": np.ones((20, 2)), "": np.ones((20, 2))}
-    rows = area_table(table, labels, matches, draws, np.ones(5, int))
+    runs = np.ones(5, int)
+    totals = AreaTotals(matches, draws, runs)
+    rows = area_table(table, labels, totals, clip_sets(list("abcde"), runs))
     assert rows["area"].tolist() == ["A1"]
     assert rows["top1"].tolist() == [0]
 

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from neuromusic.cli.main import cli
+from neuromusic.core.errors import InputError
 from neuromusic.evaluation.reports import clean_report
 from neuromusic.evaluation.scores import score_network
 from neuromusic.features.prepared import open_prepared
@@ -102,3 +103,15 @@ def test_each_fold_is_compared_with_its_own_training_clips(tiny_run, tmp_path):
         assert fold["accuracy_clean"] == pytest.approx(hit[in_fold].mean())
     assert (scores["clip"]["interval_over"], scores["clip"]["n"]) == ("artists", 30)
     assert (tmp_path / "cv/reliability.png").stat().st_size > 5000
+
+
+def test_a_genre_by_one_artist_is_named_before_the_training(tiny_run, tmp_path, caplog):
+    rows = open_prepared(tiny_run.prepared).rows.drop_duplicates("track")
+    artist = rows["track"].where(rows["genre"] != "jazz", "one")
+    text = "".join(f"{t}\t{a}\t\n" for t, a in zip(rows["track"], artist, strict=True))
+    (tmp_path / "a.tsv").write_text("track\tartist_group\tfault\n" + text)
+    with pytest.raises(InputError):  # the target is a folder with something else
+        crossval(
+            tiny_run.config, tiny_run.prepared, out=tmp_path, folds=3, artists=tmp_path / "a.tsv"
+        )
+    assert "all clips of jazz are by one artist" in caplog.text
