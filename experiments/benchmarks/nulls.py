@@ -4,8 +4,8 @@
 
 The runs are those of ds003720 (all 6 test runs, or the first 2), voxels are simulated
 (nulls_simulations.py) and go through the package's own filter and statistics. Prints a Markdown
-table, which docs/statistics.md explains. On one core ``small`` takes three minutes; ``full`` is 10
-to 20 times as large. The same size gives the same table.
+table, which docs/statistics.md explains. On one core ``small`` takes three minutes, ``full`` 26
+minutes. The same size gives the same table.
 """
 
 import argparse
