@@ -2,6 +2,7 @@
 
 >>> import neuromusic as nm
 
+Any experiment                  inspect_experiment, check_experiment, show_experiment
 Lists of what was played        make_lists, make_file_lists, check_orders, rebuild_orders,
                                 design_orders, cut_clips, validate_sounds, find_leaks
 Features and variants           prepare, prepare_features, augment, log_mel
@@ -28,13 +29,14 @@ _MODULES = {
     "core.errors": ("InputError",),
     "core.figures": ("FigureStyle",),
     "core.parallel": ("Machine",),
-    "design.experiment": ("Experiment",),
+    "design.dataset": ("Dataset",),
+    "design.experiment": ("Experiment", "load_experiment"),
     "design.leaks": ("DropLeaks",),
     "design.orders": ("Order", "read_order"),
     "design.splits": ("HeldOutRuns",),
     "features.frontends.mel": ("log_mel",),
     "features.prepared": ("PreparedSet", "open_prepared"),
-    "fmri.activations": ("on_grid",),
+    "fmri.layout": ("on_grid",),
     "fmri.export.formats": ("Regressors",),
     "fmri.simulation.voxels": ("Planted",),
     "models": ("InputSpec", "create_model", "list_models", "register_model"),
@@ -48,6 +50,8 @@ _MODULES = {
     "pipeline.encode": ("EncodingOptions", "Rois", "encode"),
     "pipeline.encode_sounds": ("SoundOptions", "encode_sounds"),
     "pipeline.evaluate": ("evaluate",),
+    "pipeline.experiment": ("check_experiment", "inspect_experiment", "show_experiment"),
+    "pipeline.experiment_lists": ("make_experiment_lists",),
     "pipeline.export": ("export",),
     "pipeline.leaks": ("find_leaks",),
     "pipeline.lists": ("make_file_lists", "make_lists"),
@@ -74,14 +78,15 @@ if TYPE_CHECKING:
     from neuromusic.core.figures import FigureStyle
     from neuromusic.core.parallel import Machine
     from neuromusic.core.version import __version__
-    from neuromusic.design.experiment import Experiment
+    from neuromusic.design.dataset import Dataset
+    from neuromusic.design.experiment import Experiment, load_experiment
     from neuromusic.design.leaks import DropLeaks
     from neuromusic.design.orders import Order, read_order
     from neuromusic.design.splits import HeldOutRuns
     from neuromusic.features.frontends.mel import log_mel
     from neuromusic.features.prepared import PreparedSet, open_prepared
-    from neuromusic.fmri.activations import on_grid
     from neuromusic.fmri.export.formats import Regressors
+    from neuromusic.fmri.layout import on_grid
     from neuromusic.fmri.simulation.voxels import Planted
     from neuromusic.models import InputSpec, create_model, list_models, register_model
     from neuromusic.pipeline.activations import activations
@@ -94,6 +99,12 @@ if TYPE_CHECKING:
     from neuromusic.pipeline.encode import EncodingOptions, Rois, encode
     from neuromusic.pipeline.encode_sounds import SoundOptions, encode_sounds
     from neuromusic.pipeline.evaluate import evaluate
+    from neuromusic.pipeline.experiment import (
+        check_experiment,
+        inspect_experiment,
+        show_experiment,
+    )
+    from neuromusic.pipeline.experiment_lists import make_experiment_lists
     from neuromusic.pipeline.export import export
     from neuromusic.pipeline.leaks import find_leaks
     from neuromusic.pipeline.lists import make_file_lists, make_lists

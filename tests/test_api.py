@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import soundfile
 from conftest import tiny_settings, tone_clip
+from designs import write_events as write_rows
 from helpers import write_events, write_features
 from spreadsheets import judgements, write_sheet
 
@@ -104,8 +105,16 @@ def project(small_clips, tmp_path_factory) -> Path:
     return root
 
 
+LISTENING = """
+name = "listening"
+files.tasks = ["listen"]
+sounds.sound = "stim_file"
+time.tr_s = 2.0
+"""
+
+
 def _write_sounds(root: Path) -> None:
-    """Write twenty short sounds, and responses to them that follow their loudness."""
+    """Write twenty short sounds, responses to them that follow their loudness, and their events."""
     (root / "sounds").mkdir()
     rng = np.random.default_rng(0)
     lines = ["sound\tarea\n"]
@@ -114,6 +123,11 @@ def _write_sounds(root: Path) -> None:
         soundfile.write(root / f"sounds/s{number:02d}.wav", wave, 22_050)
         lines.append(f"s{number:02d}\t{np.sqrt(np.mean(wave**2)):.4f}\n")
     (root / "responses.tsv").write_text("".join(lines))
+    (root / "listening.toml").write_text(LISTENING)
+    for run in (1, 2):
+        rows = [(4 * place, 2, f"s{n:02d}.wav") for place, n in enumerate(rng.permutation(20))]
+        stem = f"sub-01_task-listen_run-{run}"
+        write_rows(root / "listening/sub-01/func", stem, rows, "onset duration stim_file")
 
 
 def _write_answers(root: Path) -> None:

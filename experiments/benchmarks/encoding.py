@@ -19,36 +19,45 @@ import pandas as pd
 import torch
 from common import report
 
-from neuromusic.design import grid
+from neuromusic.design.bids import RunId
+from neuromusic.design.experiment import load_experiment
+from neuromusic.design.presentations import Design, RunDesign
+from neuromusic.encoding.designs import Designs
+from neuromusic.encoding.fit_rows import used_rows
 from neuromusic.encoding.options import DELAYS_TR, EncodingOptions
 from neuromusic.encoding.ridge import ALPHAS, fit_ridge
 from neuromusic.encoding.rois import Areas
-from neuromusic.encoding.voxelwise import Designs, encode_voxels
+from neuromusic.encoding.voxelwise import encode_voxels
 from neuromusic.fmri import volumes
-from neuromusic.fmri.bold import RunKey
 from neuromusic.fmri.scans import volume_rows
 
 STAGES = ("A1", "belt", "PB", "T2T3")
+TR_S, CLIP_VOLUMES, TRIALS = 1.5, 10, 40
 
 
-def trials(rng: np.random.Generator) -> dict[RunKey, pd.DataFrame]:
-    """Return the presentations of 12 runs of 40 clips, and 6 runs of 10 clips four times each."""
-    out = {}
+def runs(rng: np.random.Generator) -> Design:
+    """Return the design of 12 runs of 40 clips, and 6 runs of 10 clips four times each."""
+    experiment, out = load_experiment("ds003720"), {}
     for split, n_runs, unique in (("train", 12, 40), ("test", 6, 10)):
-        for run in range(1, n_runs + 1):
-            clips = [f"{split}-{run}-{number}" for number in rng.permutation(unique)]
-            clips = [clips[-1], *(clips * (40 // unique))]
-            table = pd.DataFrame({"clip": clips, "trial": range(41)})
-            table["volume"] = table["trial"] * grid.VOLUMES_PER_CLIP
-            table["repeat"] = (table["trial"] + unique - 1) // unique
-            out[split, run] = table
-    return out
+        for number in range(1, n_runs + 1):
+            run = RunId("", "", experiment.task_of(split), number)
+            clips = [f"{split}-{number}-{clip}" for clip in rng.permutation(unique)]
+            trials = pd.DataFrame({"clip": [clips[-1], *(clips * (TRIALS // unique))]})
+            trial = np.arange(TRIALS + 1)
+            length_s = CLIP_VOLUMES * TR_S
+            trials = trials.assign(
+                trial=trial, repeat=(trial + unique - 1) // unique, onset_s=trial * length_s,
+                duration_s=length_s, group="", is_dummy=trial == 0, **{"class": ""},
+            )  # fmt: skip
+            out[run] = RunDesign(run, split, None, TR_S, CLIP_VOLUMES * len(trials), trials)
+    return Design(experiment, out)
 
 
 def problem(voxels: int, components: int) -> tuple[np.ndarray, pd.DataFrame, dict[str, np.ndarray]]:
     """Return series (rows, voxels), the rows, and stage -> its delayed design."""
     rng = np.random.default_rng(0)
-    rows = volume_rows(trials(rng))
+    design_of_runs = runs(rng)
+    rows = volume_rows(design_of_runs.runs, design_of_runs, {})
     designs = {stage: design(rows, components, rng) for stage in STAGES}
     series = np.empty((len(rows), voxels), np.float32)
     for index, x in enumerate(designs.values()):
@@ -63,10 +72,11 @@ def problem(voxels: int, components: int) -> tuple[np.ndarray, pd.DataFrame, dic
 def design(rows: pd.DataFrame, components: int, rng: np.random.Generator) -> np.ndarray:
     """Return random components of every clip, delayed within each run, (rows, columns)."""
     scale = 1 / np.sqrt(np.arange(1, components + 1))
-    response = {clip: rng.normal(size=(10, components)) * scale for clip in rows["clip"].unique()}
+    shape = (CLIP_VOLUMES, components)
+    response = {clip: rng.normal(size=shape) * scale for clip in rows["clip"].unique()}
     parts = []
-    for _, part in rows.groupby(["split", "run"], sort=False):
-        x = np.concatenate([response[clip] for clip in part["clip"].to_numpy()[::10]])
+    for _, part in rows.groupby("run"):
+        x = np.concatenate([response[clip] for clip in part["clip"].to_numpy()[::CLIP_VOLUMES]])
         parts.append(volumes.delayed(x, DELAYS_TR))
     return np.concatenate(parts).astype(np.float32)
 
@@ -95,7 +105,9 @@ def measure_encoding(
     before = peak_gigabytes()
     areas = Areas(["all"], np.ones(series.shape[1], np.int64))
     start, cpu = time.perf_counter(), time.process_time()
-    result = encode_voxels(series, rows, Designs(designs), areas, EncodingOptions())
+    options = EncodingOptions()
+    used = used_rows(rows, designs.values(), options.high_pass_hz, TR_S)
+    result = encode_voxels(series, used, Designs(designs), areas, options)
     return {
         "voxels": series.shape[1],
         "columns_per_stage": designs["A1"].shape[1],
@@ -117,11 +129,11 @@ def compare_with_himalaya(
 ) -> dict[str, float]:
     """Return the times of our fit and himalaya's fit of one stage, and their ratio."""
     train = (rows["split"] == "train").to_numpy()
-    x, runs = designs["A1"][train], rows["run"].to_numpy()[train]
+    x, of_runs = designs["A1"][train], rows["run"].to_numpy()[train]
     start = time.perf_counter()
-    fit_ridge(x, series[train], runs)
+    fit_ridge(x, series[train], of_runs)
     seconds = time.perf_counter() - start
-    himalaya = himalaya_seconds(x, series[train], runs)
+    himalaya = himalaya_seconds(x, series[train], of_runs)
     return {
         "one_stage_seconds": seconds,
         "himalaya_one_stage_seconds": himalaya,

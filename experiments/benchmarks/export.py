@@ -22,13 +22,12 @@ import torch
 from common import Measured, flat, measure, naive_mel, report, write_network
 
 from neuromusic.core.outputs import Step
-from neuromusic.design.grid import CLIP_S
 from neuromusic.design.lists import list_order, read_lists, write_lists
 from neuromusic.design.orders import GENRES, design_orders
 from neuromusic.stimuli.audio import RATE_HZ
 from neuromusic.training.trained import best_device, load_network
 
-CLIPS_PER_GENRE = 54
+CLIPS_PER_GENRE, CLIP_S = 54, 15
 TARGETS = {"export_seconds": 60.0, "grown_mb": 20.0}
 GPU_TARGET_S = 10.0
 

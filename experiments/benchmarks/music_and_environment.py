@@ -7,7 +7,7 @@ is as much music as other sounds.
     python experiments/benchmarks/music_and_environment.py ESC-10 genres sounds
 """
 
-import sys
+import argparse
 from pathlib import Path
 
 import soundfile
@@ -17,7 +17,13 @@ PIECES, PIECE_S = "abcd", 3.75
 
 def main() -> None:
     """Link the sounds of ESC-10 and cut those of GTZAN."""
-    esc10, genres, out = map(Path, sys.argv[1:])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    for name in ("esc10", "genres", "out"):
+        parser.add_argument(name, type=Path)
+    arguments = parser.parse_args()
+    esc10, genres, out = arguments.esc10, arguments.genres, arguments.out
     for path in sorted(esc10.glob("*/*.ogg")):
         folder = out / path.parent.name.split(" - ")[-1].lower().replace(" ", "-")
         folder.mkdir(parents=True, exist_ok=True)

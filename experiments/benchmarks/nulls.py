@@ -1,11 +1,11 @@
 """Simulate every test, interval and ceiling of an encoding under its null and a known truth.
 
-    python experiments/benchmarks/nulls.py [--size small|full] [--out FILE]
+    python experiments/benchmarks/nulls.py [--size small|full] [--folds] [--out FILE]
 
-The runs are those of ds003720 (all 6 test runs, or the first 2), voxels are simulated
-(nulls_simulations.py) and go through the package's own filter and statistics. Prints a Markdown
-table, which docs/statistics.md explains. On one core ``small`` takes three minutes, ``full`` 26
-minutes. The same size gives the same table.
+The runs are those of ds003720 (all 6 test runs, or the first 2); for folds they are like those of
+ds000113 (nulls_schemes.py). Voxels are simulated (nulls_simulations.py) and go through the
+package's own filter and statistics. Prints a Markdown table, which docs/statistics.md explains. On
+one core ``small`` takes four minutes, ``full`` about an hour. The same size gives the same table.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import nulls_models as models
 import nulls_simulations as simulated
 import numpy as np
 from nulls_models import Numbers, Row, prediction_p, row
+from nulls_schemes import schemes
 from nulls_simulations import COURSE, LEVEL, NOISES, RESPONSES, Design, Floats32, real_design
 
 from neuromusic.stats import reliability
@@ -44,12 +45,14 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--size", choices=SIZES, default="small")
+    parser.add_argument("--folds", action="store_true", help="only the rows of nulls_schemes.py")
     parser.add_argument("--out", type=Path, help="also write the table to this file, line by line")
     args = parser.parse_args()
     lines = ["| " + " | ".join(HEADER) + " |", "|" + " --- |" * len(HEADER)]
     print("\n".join(lines), flush=True)
     start = time.process_time()
-    for cells in table(SIZES[args.size]):
+    numbers = SIZES[args.size]
+    for cells in schemes(numbers) if args.folds else table(numbers):
         lines.append("| " + " | ".join(_text(cells[key]) for key in HEADER) + " |")
         print(lines[-1], flush=True)
         if args.out:
@@ -70,6 +73,7 @@ def table(numbers: Numbers) -> Iterator[Row]:
         yield from models.identifications(design, numbers)
         yield from models.similarities(design, numbers)
     yield from models.others(numbers.cheap)
+    yield from schemes(numbers)
 
 
 def _text(value: object) -> str:

@@ -9,13 +9,13 @@ import numpy as np
 from nulls_simulations import LEVEL, Design, Floats32
 from numpy.typing import NDArray
 
+from neuromusic.encoding.fit_rows import PATTERN_FROM_S
 from neuromusic.encoding.identification import identification
 from neuromusic.encoding.options import DELAYS_TR
 from neuromusic.encoding.ridge import fit_ridge
 from neuromusic.encoding.rsa import similarity_table
 from neuromusic.encoding.scoring import clip_matches, unit_length
 from neuromusic.encoding.unique_variance import area_unique, nested_designs
-from neuromusic.encoding.voxelwise import PATTERN_FROM_TR
 from neuromusic.fmri.volumes import delayed
 from neuromusic.stats import reliability
 from neuromusic.stats.area_contrasts import area_contrast
@@ -28,6 +28,7 @@ from neuromusic.stats.shifts import shift_sums, shift_test
 from neuromusic.stats.significance import mantel_test
 
 LEVELS = (0.05, 0.01, 0.001)
+PATTERN_FROM = round(PATTERN_FROM_S / simulated.TR_S)
 COMPONENTS, STAGES = 6, 3  # features of a stage, and stages
 TRAINING_RUNS = 12
 FITTED_VOXELS = 250  # to which one set of features is fitted
@@ -268,7 +269,7 @@ def _similarity(
     subjects = []
     for _ in range(n_subjects):
         measured = simulated.voxels_with_noise(design, noise, response, share, n_voxels, rng)
-        patterns = np.split(measured[:, :, PATTERN_FROM_TR:].mean(2), AREAS_AT_ONCE, axis=2)
+        patterns = np.split(measured[:, :, PATTERN_FROM:].mean(2), AREAS_AT_ONCE, axis=2)
         subjects.append({str(index): each for index, each in enumerate(patterns)})
     units = {name: each.astype(np.float32) for name, each in stages.items()}
     found = similarity_table(units, subjects, design.runs, rng)

@@ -14,14 +14,18 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from neuromusic.design import grid
+from neuromusic.design.experiment import Split, load_experiment
 from neuromusic.design.orders import presentations, read_order
-from neuromusic.encoding.options import HIGH_PASS_HZ
+from neuromusic.design.timing import HIGH_PASS_HZ
 from neuromusic.fmri.bold import filtered
 from neuromusic.fmri.hrf import hrf
 from neuromusic.fmri.volumes import convolved
 
 ORDERS = Path(__file__).resolve().parents[2] / "orders"
+_TIME = load_experiment("ds003720").time
+assert _TIME.tr_s and _TIME.duration_s
+TR_S = _TIME.tr_s
+VOLUMES_PER_CLIP = round(_TIME.duration_s / TR_S)
 NOISES = ("white", "AR(1) .3", "AR(1) .6", "1/f")
 LEVEL = "one level per clip"  # responses that no feature explains
 COURSE = "a time course per clip"
@@ -54,11 +58,11 @@ class Design:
     @property
     def drift_cycles(self) -> float:
         """Up to how many cycles per run the filter removes."""
-        return HIGH_PASS_HZ * (self.clip.shape[1] - grid.VOLUMES_PER_CLIP) * grid.TR_S
+        return HIGH_PASS_HZ * (self.clip.shape[1] - VOLUMES_PER_CLIP) * TR_S
 
 
 @lru_cache
-def real_design(split: str, n_runs: int) -> Design:
+def real_design(split: Split, n_runs: int) -> Design:
     """Return the first training or test runs of ds003720, from its events."""
     name = {"train": "ExpTrnOrder.mat", "test": "ExpValOrder.mat"}[split]
     table = presentations(read_order(ORDERS / name, split))
@@ -66,14 +70,14 @@ def real_design(split: str, n_runs: int) -> Design:
     played = table[table["trial"] > 0]
     number = {clip: index for index, clip in enumerate(played["clip"].unique())}
     volumes = [
-        np.repeat(run["clip"].map(number).to_numpy(), grid.VOLUMES_PER_CLIP)
+        np.repeat(run["clip"].map(number).to_numpy(), VOLUMES_PER_CLIP)
         for _, run in table.groupby("run")
     ]
     repeats = int(played["repeat"].max())
     design = Design(f"{n_runs} runs", np.array(volumes), len(number), repeats)
     in_order = np.arange(design.n_clips).reshape(n_runs, -1)
     in_order = np.tile(in_order, design.repeats)
-    assert (design.clip[:, grid.VOLUMES_PER_CLIP :: grid.VOLUMES_PER_CLIP] == in_order).all()
+    assert (design.clip[:, VOLUMES_PER_CLIP::VOLUMES_PER_CLIP] == in_order).all()
     return design
 
 
@@ -90,13 +94,13 @@ def simulated_design(n_runs: int) -> Design:
 @lru_cache
 def filter_matrix(n_volumes: int) -> Floats32:
     """Return the filter of `encode`, (n_volumes, n_volumes)."""
-    return filtered(np.eye(n_volumes), HIGH_PASS_HZ, standardise=False)
+    return filtered(np.eye(n_volumes), TR_S, HIGH_PASS_HZ, standardise=False)
 
 
 @lru_cache
 def hrf_matrix(n_volumes: int) -> Floats32:
     """Return the convolution with the haemodynamic response, (n_volumes, n_volumes)."""
-    return np.asarray(convolved(np.eye(n_volumes), hrf("spm")), np.float32)
+    return np.asarray(convolved(np.eye(n_volumes), hrf("spm", TR_S)), np.float32)
 
 
 @lru_cache
@@ -117,7 +121,7 @@ def noise_matrix(kind: str, n_volumes: int) -> Floats32:
 
 def without_dummy(series: Floats32) -> Floats32:
     """Return (runs, volumes, columns) without the volumes of the dummy."""
-    return series[:, grid.VOLUMES_PER_CLIP :]
+    return series[:, VOLUMES_PER_CLIP:]
 
 
 def filtered_runs(series: Floats32) -> Floats32:
@@ -136,7 +140,7 @@ def by_clip(design: Design, series: Floats32) -> Floats32:
 
     Returns (repeats, clips, volumes of a clip, voxels).
     """
-    shape = (len(series), design.repeats, -1, grid.VOLUMES_PER_CLIP, series.shape[2])
+    shape = (len(series), design.repeats, -1, VOLUMES_PER_CLIP, series.shape[2])
     sorted_runs = np.moveaxis(series.reshape(shape), 1, 0)
     return sorted_runs.reshape(design.repeats, design.n_clips, *sorted_runs.shape[3:])
 
@@ -179,7 +183,7 @@ def laid_features(design: Design, columns: int, rng: np.random.Generator) -> Flo
 
     The result is (runs, volumes, columns), before the haemodynamic response.
     """
-    length = grid.VOLUMES_PER_CLIP
+    length = VOLUMES_PER_CLIP
     covariance = scipy.linalg.toeplitz(CLIP_CORRELATION ** np.arange(length))
     root = np.linalg.cholesky(covariance).astype(np.float32)
     courses = root @ rng.standard_normal((design.n_clips, length, columns), np.float32)
@@ -197,7 +201,7 @@ def _signal_power(kind: str) -> float:
 @lru_cache
 def _noise_power(kind: str, n_volumes: int) -> float:
     """Return the power of noise after the filter."""
-    root = noise_matrix(kind, n_volumes)[grid.VOLUMES_PER_CLIP :]
+    root = noise_matrix(kind, n_volumes)[VOLUMES_PER_CLIP:]
     return float(np.square(filter_matrix(len(root)) @ root).sum() / len(root))
 
 

@@ -126,9 +126,9 @@ def child(target: str, work: Path, kept: Path) -> None:
 
     def mutate(content: bytes, most_bytes: int, seed: int) -> bytes:
         keep_valid = random.Random(seed).random() < 0.7  # the header, or the checksums
-        if target == "events" and keep_valid and content.startswith(targets.HEADER):
-            rows = content[len(targets.HEADER) :]
-            return targets.HEADER + atheris.Mutate(rows, most_bytes - len(targets.HEADER))
+        header = targets.HEADERS.get(target, b"")
+        if header and keep_valid and content.startswith(header):
+            return header + atheris.Mutate(content[len(header) :], most_bytes - len(header))
         mutated = atheris.Mutate(content, most_bytes)
         if target == "spreadsheet" and keep_valid:
             return targets.stored(mutated)[:most_bytes]

@@ -12,9 +12,13 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 from unittest import mock
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from neuromusic.design.experiment import Experiment
 
 # Modules that write files which no program here can write; imported where they are used, because
 # they import modules that must not be imported before they are instrumented.
@@ -29,7 +33,16 @@ EVENTS = (
     "onset\tduration\tgenre\ttrack\tstart\tend\n"
     "0\t15\t'disco'\t7\t0\t15\n15\t15\t'pop'\t49\t9.59\t24.58\n30\t15\t'jazz'\t12\t2.5\t17.5\n"
 )
-HEADER = EVENTS.splitlines(keepends=True)[0].encode()
+# Columns as a description may name them, rows that are not sorted, and one in which nothing plays.
+DESCRIBED_EVENTS = (
+    "onset\tduration\ttrial_type\tstim_file\tpiece\n"
+    "12.01\t6.0\tsound\tstimuli/rock_002.wav\t2\n0.01\tn/a\tsound\tambient 001.flac\t1\n"
+    "6.01\t6\tn/a\tn/a\tn/a\n-8\t0\tsound\t'\u00e9tude.wav'\t3.0\n"
+)
+HEADERS = {  # of tables whose cells matter more than the names of their columns
+    "events": EVENTS.splitlines(keepends=True)[0].encode(),
+    "described-events": DESCRIBED_EVENTS.splitlines(keepends=True)[0].encode(),
+}
 RESPONSES = "sound\tA\tB\n" + "".join(f"s{i}\t{i}.5\tn/a\n" for i in range(20))
 SETTINGS = """\
 [paths]
@@ -50,6 +63,33 @@ mixup = 0.3
 train.lr = { low = 1e-4, high = 1e-2, log = true }
 "model.options.size" = { choices = ["tiny", "small"] }
 """
+EXPERIMENT = """\
+name = "listening"
+[files]
+tasks = ["listen", "rest"]
+sessions = ["1"]
+[sounds]
+sound = "stim_file"
+class = "trial_type"
+group = "{piece:0>3}"
+contrast = ["a", "b"]
+[time]
+tr_s = 2.0
+n_volumes = 153
+lead_in_s = 6
+rest = "silence"
+[encoding]
+split = "groups"
+folds = 5
+segment_s = 15.0
+[orders]
+variables = { train = "TrnOrd", test = "ValOrd" }
+files = { train = "a.mat", test = "b.mat" }
+clip_name = '(?P<genre>[a-z]+)[.](?P<number>[0-9]{5})_(?P<length>[0-9]+)s[.]wav'
+clip_example = "rock.00013_15s.wav"
+test_repeats = 4
+trials_per_class = 4
+"""
 
 
 def read_mat(path: Path) -> None:
@@ -60,10 +100,33 @@ def read_mat(path: Path) -> None:
 
 
 def read_events(path: Path) -> None:
-    """Read the events of a scanner run."""
-    from neuromusic.design import events
+    """Read the events of a run in the columns of the preset, and lay them out as trials."""
+    from neuromusic.design.experiment import load_experiment
 
-    events.read_events(path)
+    _read_trials(path, load_experiment("ds003720"))
+
+
+def read_described_events(path: Path) -> None:
+    """Read the events of a run in the columns of a description, and lay them out as trials."""
+    from neuromusic.design.experiment import Experiment
+
+    sounds = {"sound": "stim_file", "class": "trial_type", "group": "{piece:0>3}"}
+    content = {"name": "x", "files": {"tasks": ["x"]}, "sounds": sounds}
+    _read_trials(path, Experiment.model_validate(content | {"time": {"lead_in_s": 5}}))
+
+
+def _read_trials(path: Path, experiment: "Experiment") -> None:
+    from neuromusic.design.event_rows import read_run_events
+    from neuromusic.design.presentations import trial_table
+
+    trial_table(read_run_events(path, experiment.sounds), experiment)
+
+
+def read_experiment(path: Path) -> None:
+    """Read the description of an experiment and write it again."""
+    from neuromusic.design.experiment import load_experiment
+
+    load_experiment(path).to_toml()
 
 
 def read_table(path: Path) -> None:
@@ -246,6 +309,8 @@ def damaged(seed: bytes, rng: np.random.Generator) -> Iterator[bytes]:
 READERS: dict[str, Callable[[Path], None]] = {
     "mat": read_mat,
     "events": read_events,
+    "described-events": read_described_events,
+    "experiment": read_experiment,
     "table": read_table,
     "spreadsheet": read_spreadsheet,
     "settings": read_settings,
@@ -254,7 +319,9 @@ READERS: dict[str, Callable[[Path], None]] = {
 }
 MODULES = {
     "mat": "neuromusic.design.orders",
-    "events": "neuromusic.design.events",
+    "events": "neuromusic.design.presentations",
+    "described-events": "neuromusic.design.presentations",
+    "experiment": "neuromusic.design.experiment",
     "table": "neuromusic.encoding.sound_responses",
     "spreadsheet": "neuromusic.evaluation.spreadsheet",
     "settings": "neuromusic.training.config",
@@ -264,6 +331,8 @@ MODULES = {
 SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "mat": _mat_seeds,
     "events": _text_seeds(EVENTS),
+    "described-events": _text_seeds(DESCRIBED_EVENTS),
+    "experiment": _text_seeds(EXPERIMENT),
     "table": _text_seeds(RESPONSES),
     "spreadsheet": _spreadsheet_seeds,
     "settings": _text_seeds(SETTINGS),
@@ -279,13 +348,21 @@ SOUND_WORDS = [
     b"\xff\xff\xff\xff",
     b"\x00\x00\x00\x80", b"vorbis", b"OpusHead",
 ]  # fmt: skip
+EVENTS_WORDS = [
+    b"\t", b"\n", b"'pop'", b"nan", b"inf", b"1e309", b"-1", b'"', b"\x00", b"\r",
+    b"99999999999999999999", b"n/a", b"\xef\xbb\xbf", b"onset",
+]  # fmt: skip
 WORDS: dict[str, list[bytes]] = {
     "mat": [b"TrnOrd", b"IM", b"\x89HDF\r\n\x1a\n", b"\xff" * 4, b"\xff\xff\xff\x7f", b"TREE",
             b"SNOD", b"HEAP", b"GCOL", b"FRHP", b"OHDR", b"FSSE", b"MCOS", b"string",
             b"\x00\x00\x00\xdd", b"# name: ", b"# type: ", b"cell", b"scalar struct", b"# length: ",
             b"# elements: ", b"# columns: ", b"# rows: "],
-    "events": [b"\t", b"\n", b"'pop'", b"nan", b"inf", b"1e309", b"-1", b'"', b"\x00", b"\r",
-               b"99999999999999999999", b"n/a", b"\xef\xbb\xbf", b"onset"],
+    "events": EVENTS_WORDS,
+    "described-events": [*EVENTS_WORDS, b"stim_file", b"../", b"\\", b".wav", b"e\xcc\x81"],
+    "experiment": [b"[[", b"]]", b"{", b"}", b"{}", b"{length}", b"{piece!r}", b"{piece:0>99}",
+                   b'"""', b"'''", b"=", b"inf", b"nan", b"-1", b"0x", b"files", b"tasks",
+                   b"sounds", b"classes", b"time", b"encoding", b"train", b"test", b"orders",
+                   b"true", b"(?P<", b"\\u0000", b"\n"],
     "table": [b"\t", b"\n", b"\r", b'"', b"\xef\xbb\xbf", b"\xff\xfe", b"sep=;", b"n/a", b"nan",
               b"inf", b"1e309", b"0,5", b"\x00", b"\xc3\xa9"],
     "spreadsheet": [b"<c ", b"<row ", b' r="A1"', b' t="s"', b"<v>", b"<is><t>", b"1e9", b"<sheet ",

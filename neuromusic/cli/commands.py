@@ -14,6 +14,7 @@ SECTIONS = {
         "completion": "Print a script that makes the shell complete commands.",
     },
     "Design: what is played, and when": {
+        "experiment": "Describe an experiment, compare it with its data, and draw it.",
         "orders": "Check, rebuild and design the order files of an experiment.",
         "lists": "Link clips under their run names and write the stimulus lists.",
     },

@@ -32,7 +32,21 @@ from neuromusic.core.figures import FigureStyle
 )
 @click.option("--labels", type=options.PATH,
               help="Names of the labels: TSV with columns index and name.")  # fmt: skip
+@click.option("--experiment", metavar="FILE",
+              help="For --bids: description of the experiment, see `neuromusic experiment`.  "
+              "[default: experiment.toml in the folder, or ds003720]")  # fmt: skip
 @click.option("--space", help="Use only images with this space- entity in their names.")
+@click.option("--res", help="... with this res- entity.")
+@click.option("--den", help="... with this den- entity.")
+@click.option("--desc", help="... with this desc- entity.")
+@click.option("--echo", help="... with this echo- entity.")
+@click.option("--ses", help="... with this ses- entity.")
+@click.option("--task", help="... with this task- entity.")
+@click.option(
+    "--confounds", callback=options.split_names, metavar="NAME[,NAME]",
+    help="For --bids: fMRIPrep's confounds that are removed: motion, wm_csf, global_signal, scrub, "
+    "or nilearn's simple, scrubbing, compcor, ica_aroma.  [default: none]",
+)  # fmt: skip
 @click.option(
     "--components", type=click.IntRange(1), default=100, show_default=True,
     help="For --bids: number of principal components of each stage.",
@@ -44,7 +58,8 @@ from neuromusic.core.figures import FigureStyle
     show_default="1/256", help="For --bids: drifts below this frequency (Hz) are removed.",
 )  # fmt: skip
 @click.option("--sounds", type=options.PATH,
-              help="Folder of short sounds, searched recursively.")  # fmt: skip
+              help="Folder of short sounds, searched recursively; with --bids, of the sounds that "
+              "were played.  [default with --bids: the network's prepared set]")  # fmt: skip
 @click.option(
     "--responses", type=options.PATH,
     help="For --sounds: one value per sound and target, as .mat (R with sounds x targets, "
@@ -82,7 +97,9 @@ from neuromusic.core.figures import FigureStyle
 @options.figures
 def command(
     network: Path, bids: Path | None, derivatives: Path | None, subjects: str, roi: str,
-    atlas: Path | None, labels: Path | None, space: str | None, components: int, banded: bool,
+    atlas: Path | None, labels: Path | None, experiment: str | None, space: str | None,
+    res: str | None, den: str | None, desc: str | None, echo: str | None, ses: str | None,
+    task: str | None, confounds: tuple[str, ...], components: int, banded: bool,
     high_pass_hz: float, control_seeds: int, artists: Path | None, sounds: Path | None,
     responses: Path | None, protocol: Literal["ours", "tuckute2023"], splits: int,
     statistics: Literal["mean", "mean+deviation"] | None, channel: str | None, seed: int, out: Path,
@@ -107,24 +124,30 @@ def command(
     Examples:
       neuromusic encode runs/a --bids ds003720 --derivatives fmriprep --roi auditory --out encoded
       neuromusic encode runs/a --bids ds003720 --control-seeds 5 --artists artists.tsv --out new
+      neuromusic encode runs/a --bids BIDS --experiment experiment.toml --sounds SOUNDS \\
+          --confounds motion --roi whole --out encoded
       neuromusic encode runs/a --sounds wav/ --responses components.mat --out encoded
     """
-    if (bids is None) == (sounds is None) or (sounds is None) != (responses is None):
+    if (bids is None) == (responses is None) or (responses is not None and sounds is None):
         raise click.UsageError("give either --bids, or both --sounds and --responses")
-    if bids is not None and channel is not None:
+    if bids is not None and channel is not None and sounds is None:
         raise click.UsageError("--channel is for --sounds; images use the network's prepared set")
     if bids is not None:
+        from neuromusic.design.dataset import Dataset
         from neuromusic.pipeline.encode import EncodingOptions, Rois, encode
 
+        entities = {"space": space, "res": res, "den": den, "desc": desc, "echo": echo,
+                    "ses": ses, "task": task}  # fmt: skip
         encode(
-            network,
-            bids=bids,
+            options.hearing(network, channel),
+            bids=Dataset(bids, experiment, sounds),
             out=out,
             images=derivatives,
             subjects="all" if subjects == "all" else subjects.split(","),
             rois=Rois(roi, atlas, labels),
             options=EncodingOptions(
-                space=space,
+                entities={key: value for key, value in entities.items() if value},
+                confounds=confounds,
                 components=components,
                 banded=banded,
                 high_pass_hz=high_pass_hz,

@@ -13,12 +13,17 @@ if TYPE_CHECKING:
     from neuromusic.stimuli.corpora import Corpus
 
 SHARES = "70:15:15"
+SHORTEST_S = 15.0  # of the files of a corpus
 
 
 @click.command("lists")
 @click.option("--train-order", type=options.PATH, help=options.TRAIN_ORDER_HELP)
 @click.option("--test-order", type=options.PATH, help=options.TEST_ORDER_HELP)
-@click.option("--clips", type=options.PATH, help="Folder of the clips that the order files name.")
+@click.option("--experiment", metavar="FILE",
+              help="Description of an experiment, see `neuromusic experiment`.")  # fmt: skip
+@click.option("--bids", type=options.PATH, help="For --experiment: BIDS dataset with its events.")
+@click.option("--clips", type=options.PATH,
+              help="Folder of the clips that the order files or the events name.")  # fmt: skip
 @click.option(
     "--from-folder",
     type=options.PATH,
@@ -61,6 +66,7 @@ def command(**values: Any) -> None:
     Examples:
       neuromusic lists --train-order ExpTrnOrder.mat --test-order ExpValOrder.mat \\
         --clips CLIPS --out run_dataset
+      neuromusic lists --experiment experiment.toml --bids BIDS --clips SOUNDS --out run_dataset
       neuromusic lists --from-gtzan genres/ --clip-s 29 --drop-leaks artist \\
         --artists artists.tsv --out run_dataset
       neuromusic lists --from-folder genres/ --split 70:15:15 --seed 13 --out run_dataset
@@ -69,6 +75,10 @@ def command(**values: Any) -> None:
     """
     given = _Options(**values)
     given.check()
+    if given.experiment:
+        _from_events(given)
+        options.next_step(f"neuromusic export NETWORK --lists {given.out} --out exported")
+        return
     if given.has_orders():
         _from_orders(given)
     else:
@@ -82,6 +92,8 @@ class _Options:
 
     train_order: Path | None
     test_order: Path | None
+    experiment: str | None
+    bids: Path | None
     clips: Path | None
     from_folder: Path | None
     from_gtzan: Path | None
@@ -100,7 +112,7 @@ class _Options:
 
     def has_orders(self) -> bool:
         """Return whether any option of the order files was given."""
-        return any((self.train_order, self.test_order, self.clips))
+        return any((self.train_order, self.test_order, self.clips and not self.experiment))
 
     def check(self) -> None:
         """Raise UsageError for options that do not go together."""
@@ -109,14 +121,18 @@ class _Options:
         self._check_leaks()
 
     def _check_sources(self) -> None:
-        if (
-            sum(map(bool, (self.has_orders(), self.from_folder, self.from_gtzan, self.from_fma)))
-            != 1
-        ):
+        sources = (
+            self.has_orders(), self.experiment, self.from_folder, self.from_gtzan, self.from_fma,
+        )  # fmt: skip
+        if sum(map(bool, sources)) != 1:
             raise click.UsageError(
-                "give --train-order, --test-order and --clips, or one of --from-folder, "
-                "--from-gtzan and --from-fma"
+                "give --train-order, --test-order and --clips, or --experiment, --bids and "
+                "--clips, or one of --from-folder, --from-gtzan and --from-fma"
             )
+        if self.experiment and not (self.bids and self.clips):
+            raise click.UsageError("--experiment, --bids and --clips go together")
+        if self.bids and not self.experiment:
+            raise click.UsageError("--bids needs --experiment")
         if self.has_orders() and not all((self.train_order, self.test_order, self.clips)):
             raise click.UsageError("--train-order, --test-order and --clips go together")
         if bool(self.tracks) != bool(self.from_fma):
@@ -170,12 +186,26 @@ def _from_orders(given: _Options) -> None:
     )
 
 
+def _from_events(given: _Options) -> None:
+    from neuromusic.pipeline.experiment_lists import make_experiment_lists
+
+    assert given.experiment and given.bids and given.clips
+    make_experiment_lists(
+        given.experiment,
+        bids=given.bids,
+        clips=given.clips,
+        out=given.out,
+        allow_missing=given.allow_missing,
+        link=given.link,
+        overwrite=given.overwrite,
+    )
+
+
 def _from_corpus(given: _Options) -> None:
-    from neuromusic.design.grid import CLIP_S
     from neuromusic.pipeline.lists import make_file_lists
 
     has_own_split = given.folds or given.from_fma
-    shortest_s = 0.0 if given.folds else CLIP_S
+    shortest_s = 0.0 if given.folds else SHORTEST_S
     make_file_lists(
         given.corpus(),
         out=given.out,

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,22 +68,48 @@ def read_table(
     """
     import pandas as pd
 
-    check_size(path, most_bytes, "such a table")
-    with readable(path, "table", remedy):
-        text = _decoded(path, path.read_bytes())
-        rows = _rows(text, is_csv=path.suffix.lower() == ".csv")
-        header = next(rows)
-        _check_header(path, header, text, columns, remedy)
-        body = _limited(path, rows, most_rows)
-        if as_text:
-            cells = [[cell.strip() for cell in row] for row in body]
-            return pd.DataFrame(cells, columns=header, dtype=str)
+    if as_text:
+        header, cells = read_cells(
+            path, columns=columns, remedy=remedy, most_bytes=most_bytes, most_rows=most_rows
+        )
+        return pd.DataFrame(cells, columns=header, dtype=str)
+    with _opened(path, columns, remedy, most_bytes, most_rows) as (header, body):
         buffer = io.StringIO()
         writer = csv.writer(buffer, delimiter="\t", lineterminator="\n")
         writer.writerow(header)
         writer.writerows(body)
         buffer.seek(0)
         return pd.read_csv(buffer, sep="\t", index_col=False, **options)
+
+
+def read_cells(
+    path: Path,
+    *,
+    columns: Collection[str] = (),
+    remedy: str = "",
+    most_bytes: int = MOST_TABLE_BYTES,
+    most_rows: int | None = None,
+) -> tuple[list[str], list[list[str]]]:
+    """Return the header and the cells of each row of a table, as `read_table` with ``as_text``.
+
+    It does not need pandas, which takes longer than reading a short table.
+    """
+    with _opened(path, columns, remedy, most_bytes, most_rows) as (header, body):
+        return header, [[cell.strip() for cell in row] for row in body]
+
+
+@contextmanager
+def _opened(
+    path: Path, columns: Collection[str], remedy: str, most_bytes: int, most_rows: int | None
+) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
+    """Yield the header and the rows of a table; errors within are those of reading it."""
+    check_size(path, most_bytes, "such a table")
+    with readable(path, "table", remedy):
+        text = _decoded(path, path.read_bytes())
+        rows = _rows(text, is_csv=path.suffix.lower() == ".csv")
+        header = next(rows)
+        _check_header(path, header, text, columns, remedy)
+        yield header, _limited(path, rows, most_rows)
 
 
 def numbers(table: "pd.DataFrame", column: str, path: Path) -> "NDArray[np.float64]":

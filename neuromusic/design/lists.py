@@ -18,11 +18,17 @@ from neuromusic.core.folders import actual_path, nfc
 from neuromusic.core.records import read_record
 from neuromusic.core.tables import read_table
 from neuromusic.design.orders import Order, presentations
+from neuromusic.design.presentations import Design
+from neuromusic.design.timing import placements
+from neuromusic.design.whole_designs import shared_runs
 from neuromusic.stimuli.variants import VARIANTS, variant_file_name
 
 LIST_COLUMNS = (
     "split", "run", "trial", "repeat", "onset_s", "volume", "genre", "track", "clip", "path",
 )  # fmt: skip
+RUN_COLUMNS = ("subject", "session", "task", "run")
+# Columns, of lists that were made from events, before and after LIST_COLUMNS.
+OF_EVENTS = ("subject", "session", "task", "duration_s")
 DROPPED = "dropped"  # optional column: why a clip is not trained on
 MOST_LIST_BYTES = 200_000_000
 LIST_FILES = {"train": "train.tsv", "valid": "valid.tsv", "test": "test.tsv"}
@@ -56,6 +62,34 @@ def list_order(order: Order) -> pd.DataFrame:
             run = row.run - 1 or order.n_runs
         paths.append(path_of[run, row.trial or order.n_trials])
     return table.assign(path=paths)[list(LIST_COLUMNS)]
+
+
+def list_design(design: Design) -> dict[str, pd.DataFrame]:
+    """Return the stimulus lists of an experiment: split -> one row per presentation.
+
+    Runs that folds divide into training and test are listed as "test", because no network is
+    trained on them. ``path`` is the class (or "sounds") and the name of the clip. If all subjects
+    heard the same, the runs are listed once, without a subject.
+    """
+    runs = shared_runs(design)
+    parts: dict[str, list[pd.DataFrame]] = {}
+    for run, each in runs.items():
+        trials = each.trials
+        volume = [first for first, _ in placements(trials, each.known_tr_s)]
+        ids = {"subject": run.subject or None, "session": run.session or None, "task": run.task}
+        has_class = trials["class"] != ""
+        table = trials.rename(columns={"class": "genre", "group": "track"}).assign(
+            **ids, run=run.run, volume=volume, split=each.split or "test",
+            path=trials["class"].where(has_class, "sounds") + "/" + trials["clip"],
+            genre=trials["class"].where(has_class),
+        )  # fmt: skip
+        parts.setdefault(each.split or "test", []).append(table)
+    columns = [*OF_EVENTS, *LIST_COLUMNS]
+    return {
+        split: pd.concat(parts[split], ignore_index=True)[columns]
+        for split in LIST_FILES
+        if split in parts
+    }
 
 
 def missing_clips(tables: Iterable[pd.DataFrame], clips: dict[str, Path]) -> list[str]:
@@ -125,7 +159,8 @@ def write_lists(directory: Path, tables: dict[str, pd.DataFrame]) -> None:
     clip has one line for each of its ten variants, which 'neuromusic augment' writes.
     """
     for split, table in tables.items():
-        columns = [*LIST_COLUMNS, *([DROPPED] if DROPPED in table else [])]
+        before = [name for name in OF_EVENTS if name in table]
+        columns = [*before, *LIST_COLUMNS, *([DROPPED] if DROPPED in table else [])]
         table[columns].to_csv(directory / LIST_FILES[split], sep="\t", index=False, na_rep="n/a")
         lines = plain_list(table, with_variants=split == "train")
         text = "".join(f"{line}\n" for line in lines)
@@ -152,7 +187,7 @@ def plain_list(table: pd.DataFrame, with_variants: bool) -> list[str]:
 
 
 def read_lists(directory: Path) -> pd.DataFrame:
-    """Read the lists of a directory as one table with the columns LIST_COLUMNS and DROPPED.
+    """Read the lists of a directory as one table with LIST_COLUMNS, OF_EVENTS and DROPPED.
 
     run, trial, repeat and volume are nullable integers. ``dropped`` gives the reason why a training
     clip is not trained on, and is missing (NaN) for all others.
@@ -168,7 +203,7 @@ def read_lists(directory: Path) -> pd.DataFrame:
         )
     tables = [_read_list(path) for path in files]
     whole = pd.concat([table for table in tables if len(table)] or tables, ignore_index=True)
-    whole = whole.reindex(columns=[*LIST_COLUMNS, DROPPED])
+    whole = whole.reindex(columns=[*LIST_COLUMNS, *OF_EVENTS, DROPPED])
     settings = (read_record(directory) or {}).get("settings")
     if not isinstance(settings, dict) or settings.get("link") != "sym":
         check_links(directory)
@@ -182,7 +217,9 @@ def read_lists(directory: Path) -> pd.DataFrame:
 
 
 def _read_list(path: Path) -> pd.DataFrame:
-    as_text = dict.fromkeys(("path", "clip", "track", "genre"), str)  # a track may be called 000002
+    # A track may be called 000002, and a subject 01.
+    texts = ("path", "clip", "track", "genre", "subject", "session", "task")
+    as_text = dict.fromkeys(texts, str)
     table = read_table(
         path, columns=LIST_COLUMNS, most_bytes=MOST_LIST_BYTES, remedy="make the lists again",
         na_values="n/a", keep_default_na=False, dtype=as_text,
@@ -193,6 +230,8 @@ def _read_list(path: Path) -> pd.DataFrame:
         if isinstance(entry, str) and (Path(entry).is_absolute() or ".." in Path(entry).parts):
             raise InputError(f"{path}, row {row}: {entry!r} points outside the list's directory")
     for column in ("genre", "clip"):
+        if column == "genre" and table[column].isna().all():
+            continue  # an experiment without classes
         for row, entry in enumerate(table[column], start=1):
             check_file_name(entry, f"{path}, row {row}, {column}")
     paths = table["path"].map(lambda entry: actual_path(path.parent, entry), na_action="ignore")

@@ -18,18 +18,24 @@ from neuromusic.core.errors import InputError, did_you_mean
 from neuromusic.core.files import reading
 from neuromusic.core.matlab_names import read_names
 from neuromusic.core.matlab_writer import save_mat
-from neuromusic.design import grid
-from neuromusic.design.experiment import DS003720, Split
+from neuromusic.design.experiment import Split, load_experiment
 
 log = logging.getLogger(__name__)
 
-CLIP_NAME = re.compile(r"(?P<genre>[a-z]+)\.(?P<number>[0-9]{5})_(?P<length>[0-9]+)s\.wav")
-GENRES = DS003720.genres
-REPEATS = DS003720.test_repeats
-TRIALS_PER_GENRE = DS003720.trials_per_genre
-VARIABLE = DS003720.order_variables
-ORDER_FILES = DS003720.order_files
-TASK = DS003720.tasks
+EXPERIMENT = load_experiment("ds003720")  # the only one with order files
+_FILES = EXPERIMENT.orders
+assert _FILES is not None
+CLIP_NAME, CLIP_EXAMPLE = re.compile(_FILES.clip_name), _FILES.clip_example
+GENRES = EXPERIMENT.sounds.classes
+REPEATS = _FILES.test_repeats
+TRIALS_PER_GENRE = _FILES.trials_per_class
+VARIABLE = _FILES.variables
+ORDER_FILES = _FILES.files
+_TIME = EXPERIMENT.time
+assert _TIME.tr_s and _TIME.duration_s
+TR_S, CLIP_S = _TIME.tr_s, _TIME.duration_s
+VOLUMES_PER_CLIP = round(CLIP_S / TR_S)
+TASK: dict[Split, str] = {"train": EXPERIMENT.task_of("train"), "test": EXPERIMENT.task_of("test")}
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -109,8 +115,7 @@ def check_clip_name(name: object, where: str) -> re.Match[str]:
     match = CLIP_NAME.fullmatch(name) if isinstance(name, str) else None
     if match is None:
         raise InputError(
-            f"{where}: {name!r} is not a clip name; expected genre.NNNNN_15s.wav, "
-            "such as reggae.00013_15s.wav"
+            f"{where}: {name!r} is not a clip name; expected one such as {CLIP_EXAMPLE}"
         )
     if match["genre"] not in GENRES:
         raise InputError(
@@ -155,8 +160,8 @@ def presentations(order: Order) -> pd.DataFrame:
                     "run": run,
                     "trial": trial,
                     "repeat": repeat,
-                    "onset_s": grid.trial_onset_s(trial),
-                    "volume": grid.first_volume(trial),
+                    "onset_s": trial * CLIP_S,
+                    "volume": trial * VOLUMES_PER_CLIP,
                     "genre": genre,
                     "track": f"{genre}.{number}",
                     "clip": clip,
@@ -287,6 +292,11 @@ def check_design(order: Order) -> list[str]:
         if len(set(counts)) > 1:
             listed = ", ".join(f"{genre} {n}" for genre, n in zip(genres, counts, strict=True))
             differences.append(f"{name}: run {run} is not balanced over genres ({listed})")
+        elif order.split == "train" and counts[0] > TRIALS_PER_GENRE:
+            differences.append(
+                f"{name}: run {run} has {len(clips)} trials, {counts[0]} of each genre; expected "
+                f"{TRIALS_PER_GENRE}, and one column per run"
+            )
     return differences
 
 

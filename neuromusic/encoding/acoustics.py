@@ -7,9 +7,10 @@ are, so that both enter the same regressions.
 
 import contextlib
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,8 +19,8 @@ from neuromusic.core.errors import InputError, listed, need_package
 from neuromusic.core.parallel import Calls, Machine, available_cores, run_calls
 from neuromusic.core.progress import track
 from neuromusic.core.records import hash_inputs, places_of, read_record
-from neuromusic.design import grid
 from neuromusic.design.lists import read_lists, unique_clips
+from neuromusic.design.timing import Placement
 from neuromusic.encoding.sound_features import LEAST_MODULATION_DB
 from neuromusic.encoding.stage_components import components_of_stage
 from neuromusic.features import PRELOAD
@@ -29,7 +30,8 @@ from neuromusic.features.frontends.modulation import ModulationSpec
 from neuromusic.features.meta import SetMeta
 from neuromusic.features.prepared import PreparedSet, as_prepared
 from neuromusic.features.worker import FULL_SCALE
-from neuromusic.fmri.volumes import mean_weights
+from neuromusic.fmri.layout import PlacedClip
+from neuromusic.fmri.volumes import mean_weights, with_slivers
 from neuromusic.stimuli import audio
 from neuromusic.stimuli.channels import Channel
 
@@ -37,6 +39,7 @@ SPECTRUM, MODULATION, LABELS = "spectrum", "modulation", "labels"
 FROM_SOUND = ("loudness", "onsets", "chroma", "tempogram")  # cannot be computed from a spectrum
 LEAST_AMPLITUDE = 1e-4  # RMS of the quietest frame, -80 dB as in `MelSpec`
 FEW_CLIPS = 10  # computed in this process, within about two seconds
+SILENCE = 2 * audio.RATE_HZ  # samples
 
 Array = NDArray[np.float32]
 Groups = dict[str, Array]
@@ -48,38 +51,42 @@ class Baseline:
 
     Parameters
     ----------
-    clips : list of str
-        The clips that have features.
+    placed : list of (clip, placement)
+        The clips that have features, with each of their placements.
     missing : list of str
         Clips that were played but are not in the prepared set.
-    groups : dict of arrays (clips, volumes of a clip, components) float32
+    groups : dict of arrays (placed, volumes, components) float32
         Group -> its principal components over the training clips; their variances sum to 1. NaN in
         volumes that begin after the end of the clip.
+    rest : dict of arrays (components,) float32
+        Group -> its components while no sound is played.
     explained : dict of float
         Group -> share of the group's variance that the components explain.
     left_out : list of str
         One sentence for each group that cannot be computed, or for several.
     """
 
-    clips: list[str]
+    placed: list[PlacedClip]
     missing: list[str]
     groups: dict[str, Array]
+    rest: dict[str, Array]
     explained: dict[str, float]
     left_out: list[str]
 
-    def by_clip(self, group: str) -> dict[str, Array]:
-        """Return clip -> (volumes of the clip, components) of one group."""
-        return dict(zip(self.clips, self.groups[group], strict=True))
+    def by_clip(self, group: str) -> dict[PlacedClip, Array]:
+        """Return (clip, placement) -> (volumes, components) of one group."""
+        return dict(zip(self.placed, self.groups[group], strict=True))
 
 
 def acoustic_components(
     prepared: PreparedSet | Path | str,
-    played: Iterable[str],
+    wanted: Mapping[str, Sequence[Placement]],
     training: Collection[str],
     n: int,
-    genres: Mapping[str, str] | None = None,
+    classes: Mapping[str, str] | None = None,
+    files: Mapping[str, Path] | None = None,
 ) -> Baseline:
-    """Compute acoustic features of the ``played`` clips; reduce each group to ``n`` components.
+    """Compute acoustic features of clips; reduce each group to ``n`` components.
 
     The groups are
 
@@ -92,28 +99,31 @@ def acoustic_components(
     * labels: the class of the clip, one column per class.
 
     Frames every 23 ms (modulation: 93 ms) are averaged over each volume. Loudness, onsets, chroma
-    and tempogram are librosa's. The sounds are those that the set was prepared from: samples that
-    it kept, or the files of its lists, if they have not changed. Without sounds the spectrum and
-    the modulation are those of the prepared features, where these are a spectrogram in dB or a
-    modulation, and the other groups are left out.
+    and tempogram are librosa's. While no sound is played, the features are those of silence. The
+    sounds are ``files`` or those that the set was prepared from: samples that it kept, or the files
+    of its lists, if they have not changed. Without sounds the spectrum and the modulation are those
+    of the prepared features, where these are a spectrogram in dB or a modulation (while no sound is
+    played, the least value of each feature), and the other groups are left out.
 
     Parameters
     ----------
     prepared : PreparedSet, Path or str
         The prepared set of the network.
-    played : iterable of str
-        Names of the clips; repetitions are ignored.
+    wanted : mapping
+        Clip -> how it lies on volumes in its presentations.
     training : collection of str
         The clips to which the components are fitted.
     n : int
         Most components of a group. A group with fewer columns keeps all of their variance.
-    genres : mapping of str, optional
+    classes : mapping of str, optional
         Clip -> class, for the group "labels".
+    files : mapping of Path, optional
+        Clip -> its sound, in place of those of the set.
 
     Returns
     -------
     Baseline
-        In the order of ``played``.
+        In the order of ``wanted``.
 
     Raises
     ------
@@ -128,36 +138,44 @@ def acoustic_components(
     Grosche, P., Mueller, M. and Kurth, F. (2010). Cyclic tempogram. ICASSP 2010, 5522-5525.
     """
     data = as_prepared(prepared)
-    unique = list(dict.fromkeys(played))
-    row_of = data.row_of_clip()
-    clips = [clip for clip in unique if clip in row_of]
+    available = data.row_of_clip() if files is None else files
+    clips = [clip for clip in wanted if clip in available]
     if not clips:
-        raise InputError(f"{data.directory}: contains none of the {len(unique)} clips of the runs")
-    blocks, left_out = _volumes_of_clips(data, clips, [row_of[clip] for clip in clips])
-    if genres is not None:
-        without = [clip for clip in clips if clip not in genres]
+        raise InputError(f"{data.directory}: contains none of the {len(wanted)} clips of the runs")
+    placed = [(clip, placement) for clip in clips for placement in wanted[clip]]
+    blocks, silent, left_out = _volumes_of_clips(data, {c: wanted[c] for c in clips}, files)
+    if classes is not None:
+        without = [clip for clip in clips if not classes.get(clip)]
         if without:
             left_out.append(f"{LABELS} left out: {listed(without)} has no class")
         else:
-            blocks[LABELS] = _labels([genres[clip] for clip in clips], blocks)
-    is_training = np.array([clip in training for clip in clips])
-    groups, explained = {}, {}
+            blocks[LABELS] = _labels([classes[clip] for clip, _ in placed], placed, blocks)
+            silent[LABELS] = np.zeros(blocks[LABELS].shape[2], np.float32)
+    is_training = np.array([clip in training for clip, _ in placed])
+    groups, rest, explained = {}, {}, {}
     for name, block in blocks.items():
         if _varies(block[is_training]):
-            groups[name], explained[name] = components_of_stage(block, is_training, n)
+            groups[name], rest[name], explained[name] = components_of_stage(
+                block, is_training, n, silent[name]
+            )
         else:
             left_out.append(f"{name} left out: it is the same in all training clips")
-    missing = [clip for clip in unique if clip not in row_of]
-    return Baseline(clips, missing, groups, explained, left_out)
+    missing = [clip for clip in wanted if clip not in available]
+    return Baseline(placed, missing, groups, rest, explained, left_out)
 
 
-def _labels(of_clip: Sequence[str], blocks: Mapping[str, Array]) -> Array:
-    """Return (clips, volumes, classes): 1 in the column of the clip's class.
+def _labels(
+    of_placed: Sequence[str], placed: Sequence[PlacedClip], blocks: Mapping[str, Array]
+) -> Array:
+    """Return (placed, volumes, classes): 1 in the column of the clip's class.
 
     NaN where the other groups are, after the end of a clip.
     """
-    columns = np.array(of_clip)[:, None] == np.unique(of_clip)
-    labels = np.repeat(columns[:, None].astype(np.float32), grid.VOLUMES_PER_CLIP, axis=1)
+    columns = np.array(of_placed)[:, None] == np.unique(of_placed)
+    n_volumes = max(placement.n_volumes for _, placement in placed)
+    labels = np.repeat(columns[:, None].astype(np.float32), n_volumes, axis=1)
+    for row, (_, placement) in enumerate(placed):
+        labels[row, placement.n_volumes :] = np.nan
     for block in blocks.values():
         labels[np.isnan(block).any(2)] = np.nan
     return labels
@@ -174,40 +192,74 @@ def _varies(block: Array) -> bool:
 
 
 def _volumes_of_clips(
-    data: PreparedSet, clips: Sequence[str], rows: Sequence[int]
-) -> tuple[dict[str, Array], list[str]]:
-    """Return group -> (clips, volumes, units), and sentences on the groups that are left out."""
-    sounds, reason = _sounds(data, clips, rows)
+    data: PreparedSet,
+    wanted: Mapping[str, Sequence[Placement]],
+    files: Mapping[str, Path] | None,
+) -> tuple[dict[str, Array], dict[str, Array], list[str]]:
+    """Return group -> (placed, volumes, units) and -> that of silence (units,).
+
+    The third value are sentences on the groups that are left out.
+    """
+    clips, channel = list(wanted), data.meta.channel
+    of_clip = list(wanted.values())
+    if files is not None:
+        sounds: list[tuple[Any, ...]] | None = [(files[clip], channel) for clip in clips]
+        reason = ""
+    else:
+        rows = [data.row_of_clip()[clip] for clip in clips]
+        sounds, reason = _sounds(data, clips, rows)
     if sounds is not None:
         need_package("librosa", "fmri")
-        return _computed(sound_volumes, sounds, len(rows)), []
+        calls = (
+            (np.array(sound) if isinstance(sound, np.ndarray) else sound, channel, each)
+            for (sound, channel), each in zip(sounds, of_clip, strict=True)
+        )
+        [silence] = sound_volumes(np.zeros(SILENCE, np.int16), channel, [Placement(1.0, 0.0, 1.0)])
+        silent = {name: values[0] for name, values in silence.items()}
+        return _computed(sound_volumes, calls, len(clips)), silent, []
     data.check_readable()
     meta = data.meta
     available = _groups_of(meta)
     lacking = [name for name in (SPECTRUM, MODULATION, *FROM_SOUND) if name not in available]
     left_out = [f"{', '.join(lacking)} left out: {reason}"]
     if not available:
-        return {}, left_out
-    calls = ((data.row_features(row), meta) for row in rows)
-    return _computed(feature_volumes, calls, len(rows)), left_out
+        return {}, {}, left_out
+    pairs = zip(rows, of_clip, strict=True)
+    blocks = _computed(
+        feature_volumes, ((data.row_features(row), meta, each) for row, each in pairs), len(rows)
+    )
+    silent = {name: np.nanmin(block, axis=(0, 1)) for name, block in blocks.items()}
+    return blocks, silent, left_out
 
 
-def _computed(function: Callable[..., Groups], calls: Calls, n: int) -> Groups:
-    """Call a function for ``n`` clips, in several processes if n is large; stack the results."""
+def _computed(function: Callable[..., list[Groups]], calls: Calls, n: int) -> Groups:
+    """Call a function for ``n`` clips, in several processes if n is large; stack the results.
+
+    Shorter presentations are filled up with NaN.
+    """
     from neuromusic.features.build import restoring_torch_threads
 
     machine = Machine(available_cores() if n > FEW_CLIPS else 1)
     threads = restoring_torch_threads() if machine.is_this_process else contextlib.nullcontext()
     with threads:
         results = run_calls(function, calls, machine, PRELOAD)
-        each = list(track(results, "acoustic baseline", n))
-    return {name: np.stack([volumes[name] for volumes in each]) for name in each[0]}
+        of_clips = list(track(results, "acoustic baseline", n))
+    every = [volumes for of_clip in of_clips for volumes in of_clip]
+    return {name: _stacked([volumes[name] for volumes in every]) for name in every[0]}
+
+
+def _stacked(blocks: Sequence[Array]) -> Array:
+    most = max(len(block) for block in blocks)
+    return np.stack([
+        np.pad(block, ((0, most - len(block)), (0, 0)), constant_values=np.nan)
+        for block in blocks
+    ])  # fmt: skip
 
 
 def _sounds(
     data: PreparedSet, clips: Sequence[str], rows: Sequence[int]
-) -> tuple[Calls | None, str]:
-    """Return the arguments of `sound_volumes` for each clip, or None and the reason.
+) -> tuple[list[tuple[Any, ...]] | None, str]:
+    """Return the first arguments of `sound_volumes` for each clip, or None and the reason.
 
     The samples that a set kept are already those of its channel.
     """
@@ -216,7 +268,7 @@ def _sounds(
         return None, "the set was prepared from features, without sound"
     if data.waves is not None:
         waves, lengths = data.waves, data.rows["samples"].to_numpy()
-        return ((np.array(waves[row, : int(lengths[row])]), channel) for row in rows), ""
+        return [(waves[row, : int(lengths[row])], channel) for row in rows], ""
     record = read_record(data.directory) or {}
     recorded = Path(record.get("places", {}).get("lists", "lists"))
     for lists in places_of(recorded, data.directory):
@@ -226,7 +278,7 @@ def _sounds(
             changed = [path for path, digest in hash_inputs(files).items() if digest not in hashes]
             if changed:
                 return None, f"{changed[0]} has changed since {data.directory} was prepared"
-            return ((file, channel) for file in files), ""
+            return [(file, channel) for file in files], ""
     return None, f"the sounds of {recorded}, from which the set was prepared, cannot be found"
 
 
@@ -260,8 +312,10 @@ def _modulation(meta: SetMeta) -> ModulationSpec:
 # --- One clip -------------------------------------------------------------------------------------
 
 
-def sound_volumes(sound: Path | NDArray[np.int16], channel: Channel) -> Groups:
-    """Return group -> (volumes of a clip, units) of one sound, see `acoustic_components`.
+def sound_volumes(
+    sound: Path | NDArray[np.int16], channel: Channel, placements: Sequence[Placement]
+) -> list[Groups]:
+    """Return group -> (volumes, units) of one sound, for each placement; `acoustic_components`.
 
     ``sound`` is a file, of which ``channel`` is used, or samples (int16, at RATE_HZ).
     """
@@ -288,38 +342,52 @@ def sound_volumes(sound: Path | NDArray[np.int16], channel: Channel) -> Groups:
         "chroma": chroma,
         "tempogram": librosa.feature.tempogram(onset_envelope=onsets, **timing),
     }
-    volumes = {name: _on_volumes(block, spec.frame_s) for name, block in frames.items()}
     amplitude = modulation.compute_from_mel(mel)
-    volumes[MODULATION] = _log_modulation(amplitude, modulation.frame_s)
-    return volumes
+    results = []
+    for placement in placements:
+        volumes = {
+            name: _on_volumes(block, spec.frame_s, placement) for name, block in frames.items()
+        }
+        volumes[MODULATION] = _log_modulation(amplitude, modulation.frame_s, placement)
+        results.append(volumes)
+    return results
 
 
-def feature_volumes(features: Array, meta: SetMeta) -> Groups:
-    """Return group -> (volumes of a clip, units) of one row (bands, frames) of a prepared set."""
+def feature_volumes(
+    features: Array, meta: SetMeta, placements: Sequence[Placement]
+) -> list[Groups]:
+    """Return group -> (volumes, units) of one row (bands, frames) of a set, for each placement."""
     import torch
 
     torch.set_num_threads(1)
-    groups, volumes = _groups_of(meta), {}
-    if SPECTRUM in groups:
-        volumes[SPECTRUM] = _on_volumes(features, meta.frame_s)
-    if MODULATION in groups:
+    groups = _groups_of(meta)
+    amplitude, frame_s = features, meta.frame_s
+    if MODULATION in groups and SPECTRUM in groups:
         spec = _modulation(meta)
-        is_mel = SPECTRUM in groups
-        amplitude = spec.compute_from_mel(features) if is_mel else features
-        volumes[MODULATION] = _log_modulation(amplitude, spec.frame_s if is_mel else meta.frame_s)
-    return volumes
+        amplitude, frame_s = spec.compute_from_mel(features), spec.frame_s
+    results = []
+    for placement in placements:
+        volumes = {}
+        if SPECTRUM in groups:
+            volumes[SPECTRUM] = _on_volumes(features, meta.frame_s, placement)
+        if MODULATION in groups:
+            volumes[MODULATION] = _log_modulation(amplitude, frame_s, placement)
+        results.append(volumes)
+    return results
 
 
-def _log_modulation(amplitude: NDArray[np.floating], frame_s: float) -> Array:
-    return np.log(_on_volumes(amplitude, frame_s) + np.float32(LEAST_MODULATION_DB))
+def _log_modulation(amplitude: NDArray[np.floating], frame_s: float, placement: Placement) -> Array:
+    return np.log(_on_volumes(amplitude, frame_s, placement) + np.float32(LEAST_MODULATION_DB))
 
 
-def _on_volumes(frames: NDArray[np.floating], frame_s: float) -> Array:
+def _on_volumes(frames: NDArray[np.floating], frame_s: float, placement: Placement) -> Array:
     """Average frames (units, n_frames), as those of a stage, over volumes: (volumes, units).
 
-    NaN in volumes that contain the centre of no frame.
+    NaN in volumes that begin after the last frame.
     """
     centre_s = np.arange(frames.shape[1]) * frame_s
-    weights = mean_weights(centre_s, grid.VOLUMES_PER_CLIP)
+    begin_s = np.arange(placement.n_volumes) * placement.tr_s
+    weights = mean_weights(placement.phase_s + centre_s, placement.n_volumes, placement.tr_s)
     with np.errstate(invalid="ignore"):
-        return np.asarray(weights @ frames.T / weights.sum(1)[:, None], np.float32)
+        means = np.asarray(weights @ frames.T / weights.sum(1)[:, None], np.float32)
+    return with_slivers(means, begin_s < placement.phase_s + centre_s[-1] + frame_s)

@@ -90,5 +90,7 @@ def _p_above(results: Results, area: str, side: Side, other: Side | None) -> flo
     [result] = results.values()
     if other is None:
         return p_of_side(result, area, side)
-    found = area_contrast(scores_of(result, area, side), scores_of(result, area, other))
+    found = area_contrast(
+        scores_of(result, area, side), scores_of(result, area, other), result.has_folds
+    )
     return found.p / 2 if found.difference > 0 else 1 - found.p / 2

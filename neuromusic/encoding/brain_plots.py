@@ -72,6 +72,8 @@ def why_not_drawn(maps: BrainMaps) -> str:
         return "no voxel is significant"
     if maps.space.kind == "array":
         return "the images are arrays without places"
+    if maps.space.kind == "cifti":
+        return "the images are grayordinates; open the maps in Connectome Workbench"
     if maps.space.kind == "surface" and (
         len(maps.space.shape) != 2 or not set(maps.space.shape) <= set(FSAVERAGE_VERTICES)
     ):

@@ -61,7 +61,8 @@ def p_of_side(result: Encoding, area: str, side: Side) -> float:
     known = [each for each in sums if each is not None]
     if not known:
         return float("nan")
-    return p_of_shifts([np.mean(runs, axis=0) for runs in zip(*known, strict=True)])
+    means = [np.mean(runs, axis=0) for runs in zip(*known, strict=True)]
+    return p_of_shifts(means, result.has_folds)
 
 
 def areas_of(results: Results) -> list[str]:
@@ -122,7 +123,9 @@ def contrast_table(results: Results, stages: Sequence[str]) -> pd.DataFrame:
 
 
 def _contrast_row(result: Encoding, area: str, first: Side, second: Side) -> dict[str, float]:
-    found = area_contrast(scores_of(result, area, first), scores_of(result, area, second))
+    found = area_contrast(
+        scores_of(result, area, first), scores_of(result, area, second), result.has_folds
+    )
     return {
         "difference": found.difference, "difference_low": found.low,
         "difference_high": found.high, "t": found.t, "df": found.df, "p": found.p,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from neuromusic.core.parallel import available_cores
 from neuromusic.core.plan import Work
-from neuromusic.design.grid import CLIP_S
+from neuromusic.design.presentations import Design
 from neuromusic.encoding.inputs import SubjectInputs
 from neuromusic.encoding.options import EncodingOptions
 
@@ -24,16 +24,19 @@ BYTES_PER_VOXEL = 5  # of a map
 
 def encoding_work(
     trained: "TrainedNetwork",
-    n_clips: int,
+    design: Design,
     opened: Mapping[str, SubjectInputs],
     options: EncodingOptions,
 ) -> Work:
-    """Return the work of an encoding of ``n_clips`` clips by all subjects."""
-    from neuromusic.encoding.voxelwise import JOINT_COMPONENTS, VOXELS_AT_ONCE
+    """Return the work of an encoding of all subjects of a design."""
+    from neuromusic.encoding.designs import JOINT_COMPONENTS
+    from neuromusic.encoding.voxelwise import VOXELS_AT_ONCE
     from neuromusic.training.estimates import scoring_s
 
     network, cores = trained.network, available_cores()
-    n_frames = round(CLIP_S / network.spec.frame_s)
+    clips = design.table().drop_duplicates("clip")
+    n_clips = len(clips)
+    n_frames = round(float(clips["duration_s"].max()) / network.spec.frame_s)
     clips_s = scoring_s(network, n_clips, n_frames, trained.hop_frames)
     clips_s += SECONDS_PER_CLIP * n_clips / cores
     n_networks = 1 + 2 * options.control_seeds

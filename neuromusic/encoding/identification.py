@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromusic.stats.run_shifts import p_of_run_sums, run_members
+from neuromusic.stats.shifts import shift_test
 
 TOP = 5
 
@@ -21,7 +22,7 @@ def identification_ranks(matches: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def identification(
-    matches: NDArray[np.floating], runs: NDArray[np.int64]
+    matches: NDArray[np.floating], runs: NDArray[np.int64], both_ways: bool = False
 ) -> dict[str, float | int]:
     """Return how well the clips are identified, what chance gives, and whether it is more.
 
@@ -35,6 +36,10 @@ def identification(
         Sum over the voxels of an area, see `scoring.clip_matches`.
     runs : ndarray of int64, shape (clips,)
         Test run of each clip; the clips of a run in the order played.
+    both_ways : bool
+        Whether the predictions are those of folds, each from the others. Then the ranks of the
+        right clips vary more than those after a shift, also without an effect: p_rank is that of
+        `shift_test`, which allows for this, and p_top1 is NaN.
 
     Returns
     -------
@@ -47,6 +52,14 @@ def identification(
     n = len(matches)
     ranks = _all_ranks(matches)
     own = np.diag(ranks)
+    of_ranks = _sums_at_shifts(np.rint(-2 * ranks).astype(np.int64), runs)  # halves: ties
+    of_top1 = _sums_at_shifts((ranks == 1).astype(np.int64), runs)
+    p_rank, p_top1 = (p_of_run_sums(sums) for sums in (of_ranks, of_top1))
+    if both_ways:
+        p_rank = float(
+            shift_test([sums[:, None].astype(np.float64) for sums in of_ranks], both_ways).p[0]
+        )
+        p_top1 = float("nan")
     return {
         "top1": float((own == 1).mean()),
         "chance_top1": 1 / n,
@@ -54,8 +67,8 @@ def identification(
         "chance_top5": min(1.0, TOP / n),
         "mean_rank": float(own.mean()),
         "chance_rank": (n + 1) / 2,
-        "p_rank": _p_of_shifts(np.rint(-2 * ranks).astype(np.int64), runs),  # halves: ties
-        "p_top1": _p_of_shifts((ranks == 1).astype(np.int64), runs),
+        "p_rank": p_rank,
+        "p_top1": p_top1,
     }
 
 
@@ -66,11 +79,9 @@ def _all_ranks(matches: NDArray[np.floating]) -> NDArray[np.float64]:
     return np.asarray(rankdata(-matches, axis=0), np.float64)
 
 
-def _p_of_shifts(scores: NDArray[np.int64], runs: NDArray[np.int64]) -> float:
-    """Return the p value of the trace of ``scores`` (clips predicted, clips measured)."""
-    return p_of_run_sums(
-        [
-            np.array([scores[np.roll(run, -shift), run].sum() for shift in range(len(run))])
-            for run in run_members(runs)
-        ]
-    )
+def _sums_at_shifts(scores: NDArray[np.int64], runs: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    """Return the trace of ``scores`` (clips predicted, clips measured) of each run, shifted."""
+    return [
+        np.array([scores[np.roll(run, -shift), run].sum() for shift in range(len(run))])
+        for run in run_members(runs)
+    ]

@@ -4,7 +4,7 @@ Nothing here imports torch, so a mask that does not fit is reported within secon
 """
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from neuromusic.core.errors import InputError
 from neuromusic.core.files import as_path
 from neuromusic.core.records import read_record
-from neuromusic.design.events import EventsFile
+from neuromusic.design.bids import BidsIndex
+from neuromusic.design.presentations import Design
 from neuromusic.encoding.rois import Areas, Rois, read_areas
-from neuromusic.fmri.bold import find_sidecar, read_voxels, varying_at_start
-from neuromusic.fmri.scans import Scans, open_scans
+from neuromusic.fmri.bold import read_voxels, sidecars_of, varying_at_start
+from neuromusic.fmri.confounds import common_brain_mask, confounds_table
+from neuromusic.fmri.scans import ImageChoice, Scans, open_scans
 from neuromusic.fmri.voxel_space import VoxelSpace
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class SubjectInputs:
 
     scans: Scans
     areas: Areas
+    more_files: list[Path]  # JSON files, confounds and brain masks of the images
+    is_whole: bool = True  # the areas are not limited by brain masks
 
     @property
     def voxels(self) -> NDArray[np.int64]:
@@ -50,41 +54,57 @@ class SubjectInputs:
         return np.flatnonzero(self.areas.label)
 
     def files(self) -> list[Path]:
-        """Return the images of all runs, and the JSON files with their metadata."""
-        images = [path for paths in self.scans.images.values() for path in paths]
-        sidecars = {find_sidecar(paths[0]) for paths in self.scans.images.values()}
-        return images + [path for path in sidecars if path is not None]
+        """Return the images of all runs, and the files beside them that were used."""
+        return [path for paths in self.scans.images.values() for path in paths] + self.more_files
 
 
 def open_subjects(
-    events: Mapping[str, Sequence[EventsFile]], images: Path, rois: Rois, space: str | None
+    design: Design, index: BidsIndex, rois: Rois, choice: ImageChoice
 ) -> dict[str, SubjectInputs]:
     """Open the images of all subjects and lay the areas on their voxels.
 
     Parameters
     ----------
-    events : mapping
-        Subject -> the events of its runs.
-    images : Path
+    design : Design
+        The runs of all subjects.
+    index : BidsIndex
         Folder of the images.
     rois : Rois
-        The voxels to encode.
-    space : str or None
-        The ``space-`` entity of the images.
+        The voxels to encode. If there are brain masks beside the images, as fMRIPrep writes them,
+        voxels outside of them are left out.
+    choice : ImageChoice
+        Which images are read, and what is removed from them.
 
     Raises InputError if a subject has too few runs that can be used, if the areas cannot be read or
     do not fit the images, or if no voxel in them varies in one of the runs.
     """
     opened: dict[str, SubjectInputs] = {}
-    for subject, files in events.items():
-        scans = open_scans(files, images, space)
+    for subject in design.subjects:
+        scans = open_scans(design.of_subject(subject), index, choice)
         areas = _areas_of_same_space(opened.values(), scans.space, rois)
-        opened[subject] = SubjectInputs(scans, areas or read_areas(rois, scans.space))
+        areas = areas or read_areas(rois, scans.space)
+        files = {path for each in scans.images.values() for path in sidecars_of(each, index)}
+        if choice.confounds:
+            tables = (confounds_table(each) for each in scans.images.values())
+            files |= {table for table in tables if table is not None}
+        mask = common_brain_mask(scans.images.values(), scans.space)
+        if mask is not None:
+            areas, n_outside = _inside(areas, mask[0])
+            files |= set(mask[1])
+            log.info("sub-%s: %d voxels of the areas are outside the brain mask of their images "
+                     "and left out", subject, n_outside)  # fmt: skip
+        opened[subject] = SubjectInputs(scans, areas, sorted(files), mask is None)
     for inputs in opened.values():
         for line in inputs.scans.left_out:
             log.warning("left out: %s", line)
         _check_voxels_vary(inputs)
     return opened
+
+
+def _inside(areas: Areas, mask: NDArray[np.bool_]) -> tuple[Areas, int]:
+    """Return areas without the voxels outside a mask (n_voxels,), and how many these are."""
+    outside = (areas.label > 0) & ~mask
+    return Areas(areas.names, np.where(mask, areas.label, 0)), int(outside.sum())
 
 
 def _areas_of_same_space(
@@ -96,7 +116,9 @@ def _areas_of_same_space(
     """
     if rois.roi == "whole":
         return None
-    return next((each.areas for each in opened if each.scans.space.matches(space)), None)
+    return next(
+        (each.areas for each in opened if each.is_whole and each.scans.space.matches(space)), None
+    )
 
 
 def _check_voxels_vary(inputs: SubjectInputs) -> None:

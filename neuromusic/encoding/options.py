@@ -1,12 +1,13 @@
 """The settings of an encoding from images."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from neuromusic.core.errors import InputError
 from neuromusic.core.figures import FigureStyle
 from neuromusic.core.files import as_path
-from neuromusic.design.grid import HIGH_PASS_HZ
+from neuromusic.design.timing import HIGH_PASS_HZ
 from neuromusic.encoding.sound_responses import Protocol, Statistics
 
 DELAYS_TR = (1, 2, 3, 4, 5, 6)
@@ -18,8 +19,12 @@ class EncodingOptions:
 
     Parameters
     ----------
-    space : str, optional
-        Use only images with this ``space-`` entity in their names.
+    entities : mapping of str
+        Use only images with these entities in their names, such as ``{"space": "T1w"}``; "none":
+        without the entity.
+    confounds : tuple of str
+        fMRIPrep's confounds that are removed: "motion", "wm_csf", "global_signal", "scrub", or
+        nilearn's "simple", "scrubbing", "compcor" and "ica_aroma".
     components : int
         Number of principal components of each stage.
     banded : bool
@@ -49,7 +54,8 @@ class EncodingOptions:
     0.00390625
     """
 
-    space: str | None = None
+    entities: Mapping[str, str] = field(default_factory=dict)
+    confounds: tuple[str, ...] = ()
     components: int = 100
     banded: bool = False
     high_pass_hz: float = HIGH_PASS_HZ

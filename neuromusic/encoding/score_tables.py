@@ -1,7 +1,7 @@
 """Tables of an encoding: what is added to the scores of voxels, and the scores of areas."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -95,24 +95,35 @@ class AreaTotals:
         See `Draws`. Without RELIABILITY there are no ceilings.
     runs : array (clips,)
         Test run of each clip; the clips of a run in the order played.
-    in_order : bool
-        Whether every run repeats its clips in a fixed order.
+    of_lines : mapping of lists of arrays (shifts,)
+        (area, stage) -> the matches of each run at each shift, if a run does not repeat its clips
+        in a fixed order; otherwise they follow from ``matches``.
+    has_folds : bool
+        Whether parts of the data are predicted from each other.
+    has_tests : bool
+        Whether areas are tested. Not if folds leave out sounds of the same runs: the filter against
+        drifts couples what is left out with what is fitted, which adds .01 to .04 to r. That is
+        little for a voxel, but not for the mean of many.
     """
 
     matches: Matches
     draws: Draws
     runs: NDArray[np.int64]
-    in_order: bool = True
+    of_lines: Mapping[tuple[str, str], list[Floats]] = field(default_factory=dict)
+    has_folds: bool = False
+    has_tests: bool = True
 
     def shifts(self, key: tuple[str, str], clips: ClipSet) -> list[Floats] | None:
         """Return the matches of each run at each shift by whole clips, for `shift_test`.
 
         Predictions are those of the set's clips; they meet the measurements of all clips of the
-        run, because clips that are not neighbours may not take each other's place. None if the
-        order of the clips is not fixed.
+        run, because clips that are not neighbours may not take each other's place. None for some of
+        the clips if their order is not fixed.
         """
-        if not self.in_order:
+        if not self.has_tests:
             return None
+        if self.of_lines:
+            return self.of_lines[key] if clips.members.all() else None
         match = np.asarray(self.matches[key], np.float64)
         sums = []
         for run in run_members(self.runs):
@@ -170,20 +181,21 @@ def area_table(
                     "reliable": int(inside["reliable"].sum()),
                     "significant": int(significant) if is_all else None,
                     "r": score.r, "r_low": score.r_low, "r_high": score.r_high,
-                    "p": p_of_shifts(totals.shifts((area, stage), each)),
+                    "p": p_of_shifts(totals.shifts((area, stage), each), totals.has_folds),
                     "ceiling_r": score.ceiling, "ceiling_r_low": score.ceiling_low,
                     "ceiling_r_high": score.ceiling_high,
                     "rc": score.score, "rc_low": score.score_low, "rc_high": score.score_high,
                     "r2": r2 if is_all else np.nan,
                 }
-                | identification(own, totals.runs[each.members])
+                | identification(own, totals.runs[each.members], totals.has_folds)
+                | ({} if totals.has_tests else {"p_rank": np.nan, "p_top1": np.nan})
             )  # fmt: skip
     return _with_p_holm(pd.DataFrame(rows))
 
 
-def p_of_shifts(sums: Sequence[Floats] | None) -> float:
+def p_of_shifts(sums: Sequence[Floats] | None, both_ways: bool) -> float:
     """Return the one-sided p of `shift_test` of one series; NaN if there are no ``sums``."""
-    return float(shift_test([run[:, None] for run in sums]).p[0]) if sums else np.nan
+    return float(shift_test([run[:, None] for run in sums], both_ways).p[0]) if sums else np.nan
 
 
 def _with_p_holm(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,8 +1,9 @@
 """Encode one subject: match images and events, clean the voxels, fit and score them."""
 
 import logging
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,16 @@ from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError
 from neuromusic.encoding.acoustics import Baseline
+from neuromusic.encoding.designs import Designs
+from neuromusic.encoding.fit_rows import UsedRows, used_rows
+from neuromusic.encoding.folds import make_folds
 from neuromusic.encoding.inputs import SubjectInputs
 from neuromusic.encoding.options import DELAYS_TR, EncodingOptions
 from neuromusic.encoding.rois import Areas
 from neuromusic.encoding.stage_components import StageComponents
-from neuromusic.encoding.voxelwise import Designs, Encoding, StageDesigns, encode_voxels
-from neuromusic.fmri.scans import Scans, clean_scans, stage_design
+from neuromusic.encoding.voxelwise import Encoding, encode_voxels
+from neuromusic.fmri.scan_series import clean_scans, stage_design
+from neuromusic.fmri.scans import Scans
 
 log = logging.getLogger(__name__)
 
@@ -66,24 +71,52 @@ def encode_subject(
     for line in left_out:
         log.warning("left out: %s", line)
 
-    def designs_of(features: StageComponents | Baseline, names: Iterable[str]) -> StageDesigns:
-        return {
-            name: stage_design(scans, features.by_clip(name), DELAYS_TR, options.high_pass_hz)
-            for name in names
-        }
+    def designs_of(only: Collection[str] | None = None) -> Designs:
+        stages, groups = (
+            {
+                name: stage_design(
+                    scans, features.by_clip(name), features.rest[name], DELAYS_TR,
+                    options.high_pass_hz, only,
+                )
+                for name in names
+            }
+            for features, names in ((components, components.stages), (baseline, baseline.groups))
+        )  # fmt: skip
+        return Designs(stages, groups)
 
-    designs = Designs(
-        designs_of(components, components.stages), designs_of(baseline, baseline.groups)
-    )
-    result = encode_voxels(clean.series, scans.rows, designs, areas, options, label, artist_clean)
+    designs = designs_of()
+    every = [*designs.stages.values(), *designs.groups.values()]
+    folds = partial(make_folds, scans, delays_tr=DELAYS_TR, high_pass_hz=options.high_pass_hz)
+    rows = used_rows(scans.rows, every, options.high_pass_hz, scans.tr_s, folds)
+    if any(fold.clips is not None for fold in rows.folds):
+        designs = replace(designs, alone=designs_alone(rows, designs_of))
+    result = encode_voxels(clean.series, rows, designs, areas, options, label, artist_clean)
     del clean  # closes the map of the file
     scratch.unlink()
-    _warn_of_small_penalties(scans.subject, result, len(used))
+    _warn_of_small_penalties(scans.subject, result, len(used) * len(rows.folds))
     for line in result.left_out:
         log.warning("sub-%s: no unique variance of %s", scans.subject, line)
     left_out += [f"unique variance of {line}" for line in result.left_out]
     n_left_out = len(voxels) - len(used)
     return SubjectEncoding(scans, used, areas, result, [*scans.left_out, *left_out], n_left_out)
+
+
+def designs_alone(
+    rows: UsedRows, designs_of: Callable[[Collection[str] | None], Designs]
+) -> Designs:
+    """Return `Designs.alone`; ``designs_of`` lays the given sounds only, or all."""
+    alone: Designs | None = None
+    for fold in rows.folds:
+        designs = designs_of(fold.clips)
+        if alone is None:
+            alone = designs
+            continue
+        scored = rows.test.ravel()[fold.test]
+        for kind in ("stages", "groups"):
+            for name, design in getattr(designs, kind).items():
+                getattr(alone, kind)[name][scored] = design[scored]
+    assert alone is not None
+    return alone
 
 
 def _empty_areas(subject: str, areas: Areas) -> list[str]:
@@ -94,11 +127,11 @@ def _empty_areas(subject: str, areas: Areas) -> list[str]:
     ]
 
 
-def _warn_of_small_penalties(subject: str, result: Encoding, n_voxels: int) -> None:
+def _warn_of_small_penalties(subject: str, result: Encoding, n_fits: int) -> None:
     for name, (n_smallest, _) in result.edges.items():
-        if n_smallest > EDGE_SHARE * n_voxels:
+        if n_smallest > EDGE_SHARE * n_fits:
             log.warning(
                 "sub-%s, %s: %d of %d voxels have the smallest penalty of the grid; a smaller one "
                 "might fit them better",
-                subject, name, n_smallest, n_voxels,
+                subject, name, n_smallest, n_fits,
             )  # fmt: skip

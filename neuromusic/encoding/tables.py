@@ -21,6 +21,7 @@ from neuromusic.encoding.stage_components import StageComponents
 from neuromusic.encoding.subjects import SubjectEncoding
 from neuromusic.encoding.unique_fits import unique_families
 from neuromusic.encoding.voxelwise import Encoding
+from neuromusic.fmri.scans import Scans
 
 log = logging.getLogger(__name__)
 
@@ -91,8 +92,7 @@ def _subject_summary(encoded: SubjectEncoding) -> dict[str, Any]:
         "LeftOut": encoded.left_out,
         "Voxels": len(encoded.voxels),
         "VoxelsLeftOut": encoded.n_left_out,
-        "TrainingRuns": scans.n_runs("train"),
-        "TestRuns": scans.n_runs("test"),
+        **_runs_of(scans),
         "TestClips": encoded.result.clips,
         "SmallestPenalty": {name: int(smallest) for name, (smallest, _) in edges.items()},
         "FalseDiscoveryRate": {
@@ -101,6 +101,12 @@ def _subject_summary(encoded: SubjectEncoding) -> dict[str, Any]:
         },
         "LargestPenalty": {name: int(largest) for name, (_, largest) in edges.items()},
     }
+
+
+def _runs_of(scans: Scans) -> dict[str, Any]:
+    if scans.division.split == "tasks":
+        return {"TrainingRuns": scans.n_runs("train"), "TestRuns": scans.n_runs("test")}
+    return {"Runs": len(scans.runs), "LeftOutInEachFold": scans.division.split}
 
 
 # --- All subjects ---------------------------------------------------------------------------------
@@ -135,7 +141,7 @@ def area_similarity(
             "sub-%s", listed(sorted(set(results) - set(used))), next(iter(results)),
         )  # fmt: skip
     rng = np.random.default_rng([seed, 1, 0])
-    stages = components.clip_means(clips)
+    stages = components.unit_means(clips, first.n_volumes)
     return _with_network(similarity_table(stages, list(used.values()), runs, rng))
 
 

@@ -4,16 +4,15 @@ Two comparisons: UNIQUE, a stage beyond the acoustic baseline, and ABOVE, beyond
 the stage below. See `unique_variance` for the designs and `stats.partition` for the scores.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from neuromusic.encoding.fit_rows import UsedRows
+from neuromusic.encoding.fit_rows import UsedRows, fit_folds
 from neuromusic.encoding.model_names import BASELINE
-from neuromusic.encoding.ridge import fit_ridge
 from neuromusic.encoding.rois import Areas
 from neuromusic.encoding.score_tables import LEVEL, p_of_shifts
 from neuromusic.encoding.unique_variance import NestedDesigns, area_unique
@@ -37,9 +36,12 @@ class UniqueTotals:
 
     ``gain`` (clips, areas) are those of `added_r2`; ``shifts``, an array (clips, areas) per test
     run, those of `addition_sums` in units of R2; ``voxels`` (areas,) is the number of voxels.
+    ``has_folds`` and ``has_tests`` are as in `AreaTotals`.
     """
 
     voxels: NDArray[np.int64]
+    has_folds: bool
+    has_tests: bool = True
     gain: dict[Key, Floats] = field(default_factory=dict)
     shifts: dict[Key, list[Floats]] = field(default_factory=dict)
 
@@ -51,14 +53,22 @@ class UniqueTotals:
         self.gain[key], self.shifts[key] = gain, shifts
 
 
-def designs_of(nested: NestedDesigns) -> dict[Key, NDArray[np.float32]]:
-    """Return the residual designs of all comparisons, each stage with its own one by one."""
-    both = {UNIQUE: nested.beyond_baseline, ABOVE: nested.beyond_below}
+def designs_of(nested: Sequence[NestedDesigns]) -> dict[Key, list[NDArray[np.float32]]]:
+    """Return the residual designs in each fold of all comparisons, those of a stage one by one.
+
+    Comparisons that are not possible in all folds are left out.
+    """
+    both = {UNIQUE: "beyond_baseline", ABOVE: "beyond_below"}
+    found = {}
+    for stage in nested[0].beyond_baseline:
+        for kind, attribute in both.items():
+            designs = [getattr(fold, attribute).get(stage) for fold in nested]
+            if all(design is not None for design in designs):
+                found[kind, stage] = designs
     return {
-        (kind, stage): designs[stage]
-        for stage in nested.beyond_baseline
-        for kind, designs in both.items()
-        if stage in designs
+        key: designs
+        for key, designs in found.items()
+        if key[0] == UNIQUE or (UNIQUE, nested[0].below[key[1]]) in found
     }
 
 
@@ -68,7 +78,7 @@ def designs_of(nested: NestedDesigns) -> dict[Key, NDArray[np.float32]]:
 def fit_additions(
     series: NDArray[np.float32],
     used: UsedRows,
-    nested: NestedDesigns,
+    nested: Sequence[NestedDesigns],
     smaller: NDArray[np.float32],
     areas: Areas,
     totals: UniqueTotals,
@@ -82,8 +92,8 @@ def fit_additions(
         The voxels' series.
     used : UsedRows
         The rows that are fitted and scored.
-    nested : NestedDesigns
-        Designs on all rows.
+    nested : sequence of NestedDesigns
+        Designs on all rows, for each fold.
     smaller : array (repeats x clips x volumes, voxels)
         The baseline's prediction of the rows ``used.test.ravel()``.
     areas : Areas
@@ -101,15 +111,17 @@ def fit_additions(
     masks = np.array([areas.label == number for number in range(1, len(areas.names) + 1)])
     totals.voxels += masks.sum(1)
     columns = {}
-    rows = series[used.test.ravel()]
+    rows = used.centred(series[used.test.ravel()])
     for key, base, addition in _additions(series, used, nested, smaller):
-        gain = added_r2(*(_mean(used, each) for each in (rows, base, addition)))
+        base, addition = used.centred(base), used.centred(addition)
+        scored = zip(*(used.scored(each) for each in (rows, base, addition)), strict=True)
+        gain = np.mean([added_r2(*each) for each in scored], axis=0)
         parts = zip(*(used.played(each) for each in (rows, base, addition)), strict=True)
         sums = [addition_sums(*part) for part in parts]
         kind, stage = key
         columns[f"{kind}_{stage}"] = gain.sum(0)
-        columns[f"{kind}_p_{stage}"] = shift_test(sums).p
-        scale = _scale(_mean(used, rows))
+        columns[f"{kind}_p_{stage}"] = shift_test(sums, used.has_folds).p
+        scale = np.mean([_scale(each) for each in used.scored(rows)], axis=0)
         totals.add(key, np.nan_to_num(gain) @ masks.T, [(run * scale) @ masks.T for run in sums])
         on_fit()
     return columns
@@ -118,26 +130,21 @@ def fit_additions(
 def _additions(
     series: NDArray[np.float32],
     used: UsedRows,
-    nested: NestedDesigns,
+    nested: Sequence[NestedDesigns],
     smaller: NDArray[np.float32],
 ) -> Iterator[tuple[Key, NDArray[np.float32], NDArray[np.float32]]]:
     """Yield each comparison with the smaller model's prediction, and what the stage adds to it."""
     unique: dict[str, NDArray[np.float32]] = {}  # of this stage, and of the one below
-    for (kind, stage), design in designs_of(nested).items():
-        fit = fit_ridge(design[used.train], series[used.train], used.runs)
-        addition = fit.predict(design[used.test.ravel()]) - fit.y_mean.astype(np.float32)
+    below_of = nested[0].below
+    for (kind, stage), designs in designs_of(nested).items():
+        addition = fit_folds(designs, series, used, centred=True).repeats
         if kind == UNIQUE:
             base = smaller
-            below = nested.below.get(stage)
+            below = below_of.get(stage)
             unique = {name: unique[name] for name in unique if name == below} | {stage: addition}
         else:
-            base = smaller + unique[nested.below[stage]]
+            base = smaller + unique[below_of[stage]]
         yield (kind, stage), base, addition
-
-
-def _mean(used: UsedRows, repeats: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the mean of the repeats, (clips, volumes, voxels)."""
-    return repeats.reshape(*used.test.shape, -1).mean(0)
 
 
 def _scale(measured: NDArray[np.float32]) -> Floats:
@@ -213,7 +220,8 @@ def unique_table(
             under = below[stage] if kind == ABOVE else None
             smaller = of_baseline if under is None else of_baseline + inside[f"{UNIQUE}_{under}"]
             r2, low, high = area_unique(gain[:, [index]] / totals.voxels[index], runs)
-            sums = [run[:, index] for run in totals.shifts[kind, stage]]
+            of_runs = totals.shifts[kind, stage] if totals.has_tests else []
+            sums = [run[:, index] for run in of_runs]
             rows.append(
                 {
                     "area": area, "stage": stage,
@@ -221,7 +229,7 @@ def unique_table(
                     "voxels": len(inside),
                     "significant": int((inside[f"{kind}_q_{stage}"] < LEVEL).sum()),
                     "smaller_r2": smaller.mean(), "r2": r2, "r2_low": low, "r2_high": high,
-                    "p": p_of_shifts(sums),
+                    "p": p_of_shifts(sums, totals.has_folds),
                 }
             )  # fmt: skip
     table = pd.DataFrame(rows, columns=list(COLUMNS))

@@ -4,8 +4,9 @@ Each voxel is fitted by ridge regression on the training runs and scored on the 
 over their repeats, beside the noise ceiling.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,10 +15,10 @@ from numpy.typing import NDArray
 from neuromusic.core.progress import Bar, progress
 from neuromusic.encoding import scoring
 from neuromusic.encoding.clip_sets import clip_sets
-from neuromusic.encoding.fit_rows import UsedRows, used_rows, warn_if_untestable
-from neuromusic.encoding.model_names import BASELINE, JOINT, is_trained
-from neuromusic.encoding.options import DELAYS_TR, EncodingOptions
-from neuromusic.encoding.ridge import fit_ridge
+from neuromusic.encoding.designs import Designs, Model, models_of, nested_in_fold
+from neuromusic.encoding.fit_rows import UsedRows, fit_folds, warn_if_untestable
+from neuromusic.encoding.model_names import BASELINE, JOINT
+from neuromusic.encoding.options import EncodingOptions
 from neuromusic.encoding.rois import Areas
 from neuromusic.encoding.score_tables import (
     RELIABILITY,
@@ -37,29 +38,11 @@ from neuromusic.encoding.unique_fits import (
     unique_table,
     with_unique_q,
 )
-from neuromusic.encoding.unique_variance import NestedDesigns, nested_designs
+from neuromusic.encoding.unique_variance import NestedDesigns
 from neuromusic.stats import reliability
 from neuromusic.stats.shifts import shift_sums, shift_test
 
 VOXELS_AT_ONCE = 5000  # voxels whose series and weights are in memory
-PATTERN_FROM_TR = 4  # first volume of a clip's pattern: the response to the clip before has faded
-# Components of each group of the acoustic baseline, and of each stage beside it and in the joint
-# fit, whose search takes time with the cube of their number.
-JOINT_COMPONENTS = 20
-
-StageDesigns = Mapping[str, NDArray[np.float32]]  # stage or group -> (rows, delays x components)
-
-
-@dataclass(frozen=True)
-class Designs:
-    """The designs of all regressions: features on the rows of `Scans`.
-
-    ``stages`` are those of all networks, ``groups`` those of the acoustic baseline, which may have
-    none.
-    """
-
-    stages: StageDesigns
-    groups: StageDesigns = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -81,17 +64,21 @@ class Encoding:
     edges : dict of arrays (2,)
         Stage -> number of voxels with the smallest and with the largest penalty of the grid.
     patterns : dict of arrays (repeats, clips, voxels)
-        Area -> the mean of each presentation's volumes from PATTERN_FROM_TR.
+        Area -> the mean of each presentation's volumes from ``UsedRows.pattern_from``.
     clips : list of str
         The test clips, in the order of the patterns.
     clip_runs : array (clips,) int64
-        The test run of each clip, the first one if there are several.
+        The block of each clip, see `UsedRows`.
+    n_volumes : int
+        Number of volumes of each clip, or segment of one.
     area_r : dict of arrays (1 + groups,)
         (area, stage) -> the area's mean r over all test clips, then without each group of clips;
         see `reliability.clip_weights`.
     area_shifts : dict of lists of arrays (clips of a run,)
         (area, stage) -> how well the predictions of each run match the area at each shift; see
         `shifts.shift_test`. None if a run does not repeat its clips in a fixed order.
+    has_folds : bool
+        Whether parts of the data are predicted from each other.
     unique : pandas.DataFrame
         Unique variance of each stage in each area, see `unique_table`; without rows if there is no
         acoustic baseline.
@@ -105,15 +92,17 @@ class Encoding:
     patterns: dict[str, NDArray[np.float32]]
     clips: list[str]
     clip_runs: NDArray[np.int64]
+    n_volumes: int
     area_r: dict[tuple[str, str], NDArray[np.float64]]
     area_shifts: dict[tuple[str, str], list[NDArray[np.float64]] | None]
+    has_folds: bool
     unique: pd.DataFrame = field(default_factory=pd.DataFrame)
     left_out: list[str] = field(default_factory=list)
 
 
 def encode_voxels(
     series: NDArray[np.float32],
-    rows: pd.DataFrame,
+    used: UsedRows,
     designs: Designs,
     areas: Areas,
     options: EncodingOptions,
@@ -126,16 +115,16 @@ def encode_voxels(
     ----------
     series : array (rows, voxels)
         Cleaned voxels, as `clean_scans` returns them; read in blocks of voxels.
-    rows : pandas.DataFrame
-        As in `Scans`.
+    used : UsedRows
+        Which rows are fitted and scored, see `used_rows`.
     designs : Designs
-        As `stage_design` returns them. Rows with NaN are neither fitted nor scored.
+        As `stage_design` returns them.
     areas : Areas
         Area of each of the voxels.
     options : EncodingOptions
         ``banded``: also fit the first JOINT_COMPONENTS components of all stages of the trained
         network together, with one penalty per stage, and use one penalty per group in the acoustic
-        baseline. ``high_pass_hz``: the filter of the series.
+        baseline.
     label : str
         Beginning of the text of the progress bar.
     clean : collection of str, optional
@@ -146,74 +135,45 @@ def encode_voxels(
     Encoding
         The stages in the order of ``designs``, then JOINT and BASELINE.
     """
-    every = [*designs.stages.values(), *designs.groups.values()]
-    used = used_rows(rows, every, options.high_pass_hz)
-    nested = _nested(designs, used.train)
+    nested = [nested_in_fold(designs, used, fold) for fold in used.folds]
     sets = clip_sets(used.clips, used.clip_runs, clean)
     weights = np.vstack([each.weights for each in sets])
-    beyond = UniqueTotals(np.zeros(len(areas.names), np.int64))
-    fits = _Fits(used, _models(designs, options.banded), nested, beyond, weights)
+    has_tests = not used.has_folds or used.each_repeat
+    beyond = UniqueTotals(np.zeros(len(areas.names), np.int64), used.has_folds, has_tests)
+    fits = _Fits(used, designs, models_of(designs, options.banded), nested, beyond, weights)
     block = _encode_blocks(series, fits, areas, label)
     warn_if_untestable(used, label)
     models = list(fits.models)
     voxels = with_reliability(pd.concat(block.voxels, ignore_index=True), models)
     voxels = with_unique_q(with_q(with_best(voxels, list(designs.stages)), models))
-    totals = AreaTotals(block.matches, block.draws, used.clip_runs, used.in_order)
+    totals = AreaTotals(
+        block.matches,
+        block.draws,
+        used.clip_runs,
+        _by_area(block.shifts, areas),
+        used.has_folds,
+        has_tests,
+    )
     table = area_table(voxels, areas, totals, sets)
     return Encoding(
         voxels, table, block.edges,
         {area: np.concatenate(parts, axis=2) for area, parts in block.patterns.items()},
-        used.clips, used.clip_runs, mean_r(areas, totals, sets[0]),
-        {key: totals.shifts(key, sets[0]) for key in block.matches},
-        unique_table(voxels, areas, beyond, nested.below, used.clip_runs), nested.left_out,
+        used.clips, used.clip_runs, used.test.shape[2], mean_r(areas, totals, sets[0]),
+        {key: totals.shifts(key, sets[0]) for key in block.matches}, used.has_folds,
+        unique_table(voxels, areas, beyond, nested[0].below, used.clip_runs),
+        list(dict.fromkeys(line for each in nested for line in each.left_out)),
     )  # fmt: skip
 
 
-# --- Models ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Model:
-    """One regression: its design (rows, columns), and the columns in each band if it has bands."""
-
-    design: NDArray[np.float32]
-    bands: list[int] | None = None
-
-
-def _models(designs: Designs, banded: bool) -> dict[str, _Model]:
-    """Return one model per stage, JOINT of the trained network if ``banded``, and BASELINE."""
-    models = {name: _Model(design) for name, design in designs.stages.items()}
-    if banded:
-        models[JOINT] = _joined(list(_trained_designs(designs).values()), banded)
-    if designs.groups:
-        models[BASELINE] = _joined(list(designs.groups.values()), banded)
-    return models
-
-
-def _joined(parts: list[NDArray[np.float32]], banded: bool) -> _Model:
-    return _Model(np.hstack(parts), [part.shape[1] for part in parts] if banded else None)
-
-
-def _trained_designs(designs: Designs) -> dict[str, NDArray[np.float32]]:
-    """Return the first components of each stage of the trained network."""
+def _by_area(
+    shifts: Mapping[str, list[NDArray[np.float64]]], areas: Areas
+) -> dict[tuple[str, str], list[NDArray[np.float64]]]:
+    """Return (area, stage) -> the matches (shifts,) of each run."""
     return {
-        name: _first_components(design)
-        for name, design in designs.stages.items()
-        if is_trained(name)
+        (area, name): [run[:, index] for run in runs]
+        for name, runs in shifts.items()
+        for index, area in enumerate(areas.names)
     }
-
-
-def _nested(designs: Designs, train: NDArray[np.bool_]) -> NestedDesigns:
-    """Return the residual designs of the trained network's stages; none without a baseline."""
-    if not designs.groups:
-        return NestedDesigns(np.empty((len(train), 0), np.float32), [], {}, {}, {}, [])
-    return nested_designs(designs.groups, _trained_designs(designs), train)
-
-
-def _first_components(design: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the columns of the first JOINT_COMPONENTS components (rows, delays x components)."""
-    by_delay = design.reshape(len(design), len(DELAYS_TR), -1)[:, :, :JOINT_COMPONENTS]
-    return by_delay.reshape(len(design), -1)
 
 
 # --- Blocks of voxels -----------------------------------------------------------------------------
@@ -227,21 +187,27 @@ class _Fits:
     """
 
     used: UsedRows
-    models: Mapping[str, _Model]
-    nested: NestedDesigns
+    designs: Designs
+    models: Mapping[str, Model]
+    nested: Sequence[NestedDesigns]  # of each fold
     beyond: UniqueTotals
     weights: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class _Block:
-    """Results for some voxels; see `Encoding`. ``matches`` and ``draws`` are sums over voxels."""
+    """Results for some voxels; see `Encoding`.
+
+    ``matches``, ``draws`` and ``shifts`` are sums over voxels. ``shifts`` are the matches of each
+    run at each shift, (shifts, areas), for runs without a fixed order.
+    """
 
     voxels: list[pd.DataFrame]
     edges: dict[str, NDArray[np.int64]]
     patterns: dict[str, list[NDArray[np.float32]]]
     matches: Matches
     draws: Draws
+    shifts: dict[str, list[NDArray[np.float64]]]
 
     def add(self, other: "_Block") -> None:
         """Add the results for other voxels, in place."""
@@ -254,6 +220,9 @@ class _Block:
             self.matches[key] += match
         for name, sums in other.draws.items():
             self.draws[name] += sums
+        for name, runs in other.shifts.items():
+            pairs = zip(self.shifts[name], runs, strict=True)
+            self.shifts[name] = [ours + theirs for ours, theirs in pairs]
 
 
 def _encode_blocks(series: NDArray[np.float32], fits: _Fits, areas: Areas, label: str) -> _Block:
@@ -278,39 +247,71 @@ def _encode_blocks(series: NDArray[np.float32], fits: _Fits, areas: Areas, label
 def _encode_block(series: NDArray[np.float32], fits: _Fits, areas: Areas, bar: Bar) -> _Block:
     """Fit and score the voxels of ``series`` (rows, voxels)."""
     label, used, weights = bar.label, fits.used, fits.weights
-    measured = series[used.test]  # (repeats, clips, volumes, voxels)
-    unit = scoring.unit_length(measured.mean(0))
+    rows = used.centred(series[used.test.ravel()])
+    standard = used.standardised(rows)
+    measured = standard.reshape(*used.test.shape, -1)  # (repeats, clips, volumes, voxels)
+    unit = [scoring.unit_length(each) for each in used.scored(standard)]
     inside = {name: areas.label == number for number, name in enumerate(areas.names, start=1)}
     patterns = {
-        name: [measured[:, :, PATTERN_FROM_TR:, mask].mean(2)] for name, mask in inside.items()
+        name: [measured[:, :, used.pattern_from :, mask].mean(2)] for name, mask in inside.items()
     }
     masks = np.array(list(inside.values()))
     columns: dict[str, NDArray[np.floating]] = {}
     draws: Draws = {}
     if len(measured) > 1:
         powers = reliability.clip_powers(measured, used.clip_runs, used.drift_cycles)
+        if used.each_repeat:  # the ceiling of one presentation
+            powers = powers._replace(mean=powers.single)
         columns = _ceiling_columns(powers, measured, used)
         draws[RELIABILITY] = reliability.reliability_draws(powers, weights, masks)
-    matches, edges = {}, {}
+    matches, edges, shifts = {}, {}, {}
     for name, model in fits.models.items():
         bar.label = f"{label}, {_stage_text(name)}"
-        fit = fit_ridge(model.design[used.train], series[used.train], used.runs, bands=model.bands)
-        repeats = fit.predict(model.design[used.test.ravel()])
-        scores, predicted = _score(repeats, measured, used.blocks)
-        scores |= {"mse": fit.loss, "alpha": fit.alpha}
+        in_folds = (fits.designs.of_model(model, used, fold) for fold in used.folds)
+        fit = fit_folds(in_folds, series, used, model.bands)
+        centred = used.centred(fit.repeats)
+        predictions = used.standardised(centred)
+        r, p, sums = _score(predictions, standard, used)
+        r2 = _r2(centred, rows, used)
+        scores = {"r": r, "r2": r2, "p": p, "mse": fit.loss, "alpha": fit.alpha}
+        predicted = [scoring.unit_length(each) for each in used.scored(predictions)]
         columns |= {f"{key}_{name}": values for key, values in scores.items()}
-        edges[name] = np.array([fit.lowest.sum(), fit.highest.sum()])
-        draws[name] = reliability.correlation_draws(predicted, unit, weights, masks)
+        edges[name] = fit.edges
+        draws[name] = _mean(reliability.correlation_draws, predicted, unit, weights, masks)
+        if not used.in_order:
+            shifts[name] = [each @ (masks * _scale(predictions, standard)).T for each in sums]
         for area, mask in inside.items():
-            matches[area, name] = scoring.clip_matches(predicted[..., mask], unit[..., mask])
+            matches[area, name] = _mean(
+                scoring.clip_matches, [each[..., mask] for each in predicted],
+                [each[..., mask] for each in unit],
+            )  # fmt: skip
         bar.advance()
     if BASELINE in fits.models:  # the last one, so these are its predictions
         bar.label = f"{label}, unique variance"
         columns |= fit_additions(
-            series, used, fits.nested, repeats, areas, fits.beyond, bar.advance
+            series, used, fits.nested, fit.repeats, areas, fits.beyond, bar.advance
         )
     bar.label = label
-    return _Block([pd.DataFrame(columns, dtype=np.float64)], edges, patterns, matches, draws)
+    return _Block(
+        [pd.DataFrame(columns, dtype=np.float64)], edges, patterns, matches, draws, shifts
+    )  # fmt: skip
+
+
+def _mean(
+    function: Callable[..., NDArray[np.float64]],
+    predicted: Sequence[NDArray[np.float32]],
+    measured: Sequence[NDArray[np.float32]],
+    *more: Any,
+) -> NDArray[np.float64]:
+    """Return the mean of a score over what is scored: one array, or one for each repeat."""
+    parts = [function(x, y, *more) for x, y in zip(predicted, measured, strict=True)]
+    return parts[0] if len(parts) == 1 else np.asarray(np.mean(parts, axis=0))
+
+
+def _scale(predicted: NDArray[np.float32], measured: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return 1 / the product of the lengths of two arrays (rows, voxels); 0 if one is constant."""
+    product = predicted.std(0, dtype=np.float64) * measured.std(0, dtype=np.float64)
+    return np.divide(1, product * len(measured), out=np.zeros_like(product), where=product > 0)
 
 
 def _stage_text(name: str) -> str:
@@ -335,17 +336,24 @@ def _ceiling_columns(
 
 
 def _score(
-    repeats: NDArray[np.float32],
-    measured: NDArray[np.float32],
-    blocks: Sequence[NDArray[np.int64]],
-) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.float32]]:
-    """Score predictions ``repeats`` (rows, voxels) of ``measured`` (repeats, clips, ..., voxels).
+    predicted: NDArray[np.float32], measured: NDArray[np.float32], used: UsedRows
+) -> tuple[NDArray[np.float64], NDArray[np.float64], list[NDArray[np.float64]]]:
+    """Score predictions of measurements, both (``used.test.ravel()``, voxels).
 
-    Returns r, r2 and p (voxels,), and the mean prediction (clips, volumes, voxels) in unit length.
+    Returns r and p (voxels,), and the matches of each run at each shift.
     """
-    predicted, mean = repeats.reshape(measured.shape).mean(0), measured.mean(0)
-    rows = measured.reshape(repeats.shape)
-    sums = [shift_sums(repeats[block].mean(0), rows[block].mean(0)) for block in blocks]
-    x, y = (array.reshape(-1, array.shape[-1]) for array in (predicted, mean))
-    scores = {"r": scoring.correlation(x, y), "r2": scoring.r2(y, x), "p": shift_test(sums).p}
-    return scores, scoring.unit_length(predicted)
+    pairs = zip(used.played(predicted), used.played(measured), strict=True)
+    sums = [shift_sums(x, y) for x, y in pairs]
+    x, y = _flat(predicted, used), _flat(measured, used)
+    return _mean(scoring.correlation, x, y), shift_test(sums, used.has_folds).p, sums
+
+
+def _r2(
+    predicted: NDArray[np.float32], measured: NDArray[np.float32], used: UsedRows
+) -> NDArray[np.float64]:
+    return _mean(scoring.r2, _flat(measured, used), _flat(predicted, used))
+
+
+def _flat(rows: NDArray[np.float32], used: UsedRows) -> list[NDArray[np.float32]]:
+    """Return what is scored as arrays (clips x volumes, voxels)."""
+    return [each.reshape(-1, each.shape[-1]) for each in used.scored(rows)]

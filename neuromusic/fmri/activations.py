@@ -1,15 +1,15 @@
-"""A network's responses to the clips of scanner runs, laid on the volumes of each run.
+"""A network's responses to the sounds of runs, each computed once.
 
-`clip_responses` computes the response to each clip once; `ClipResponses.on_volumes` and `on_grid`
-lay the responses on the volumes during which the clips were played.
+`clip_responses` computes the response to each clip; `ClipResponses.on_volumes` lays the responses
+on the volumes during which the clips were played.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
 import pandas as pd
@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from neuromusic.core.errors import InputError
 from neuromusic.core.files import open_array
 from neuromusic.core.progress import track
-from neuromusic.design import grid
-from neuromusic.design.events import EventsFile, read_events
-from neuromusic.features.prepared import open_prepared
+from neuromusic.design.timing import Placement
+from neuromusic.fmri.clip_inputs import ClipInputs, inputs_from_prepared
+from neuromusic.fmri.layout import PlacedClip, lay, spans_of
 from neuromusic.fmri.volumes import check_binning, clip_volumes
 from neuromusic.stimuli import audio
 
@@ -29,180 +29,9 @@ if TYPE_CHECKING:  # images are checked without torch, which takes seconds to im
     from neuromusic.training.trained import TrainedNetwork
 
 PROBABILITY = "probability"  # of each class; a key beside the names of the stages
-ONSET_TOLERANCE_S = 0.05  # between an onset and the start of a volume
 
 Array = NDArray[np.float32]
-
-
-# --- Presentations on volumes ---------------------------------------------------------------------
-
-
-def list_runs(table: pd.DataFrame, lists: Path) -> dict[tuple[str, int], pd.DataFrame]:
-    """Return the presentations of each scanner run in a table of stimulus lists.
-
-    The keys are (split, run number); the presentations are in order, with the dummy first.
-
-    Raises InputError if the lists, read from ``lists``, have no scanner runs.
-    """
-    if table["trial"].isna().all():
-        raise InputError(f"{lists}: was made from a folder of sound files and has no scanner runs")
-    return {
-        (split, int(number)): rows.sort_values("trial").reset_index(drop=True)
-        for (split, number), rows in table.groupby(["split", "run"], sort=False)
-    }
-
-
-def run_trials(file: EventsFile, tr_s: float = grid.TR_S) -> pd.DataFrame:
-    """Return the presentations of one run from its events, with the dummy as trial 0.
-
-    Columns: trial, repeat (from 1 within the run; 0 for the dummy), volume (of the onset, from 0),
-    genre, clip. Raises InputError for an onset that is not the start of a volume.
-    """
-    events = read_events(file.path)
-    volume = (events["onset_s"] / tr_s).round().astype(int)
-    is_off = (events["onset_s"] - volume * tr_s).abs() > ONSET_TOLERANCE_S
-    if is_off.any():
-        row = int(is_off.to_numpy().argmax())
-        raise InputError(
-            f"{file.path}, row {row + 1}: onset {events['onset_s'].iat[row]:g} s is not the start "
-            f"of a volume of {tr_s:g} s"
-        )
-    table = events[["genre", "clip"]].assign(trial=range(len(events)), volume=volume)
-    table["repeat"] = table.groupby("clip").cumcount()
-    # The count includes the dummy, so it is already right for later presentations of its clip.
-    table.loc[table["clip"] != table["clip"].iat[0], "repeat"] += 1
-    return table[["trial", "repeat", "volume", "genre", "clip"]]
-
-
-def volume_table(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return volume, onset_s, trial, repeat, dummy, genre and clip of each volume of a run."""
-    table = trials.loc[
-        trials.index.repeat(grid.VOLUMES_PER_CLIP), ["trial", "repeat", "genre", "clip"]
-    ].reset_index(drop=True)
-    table.insert(0, "volume", range(len(table)))
-    table.insert(1, "onset_s", table["volume"] * grid.TR_S)
-    table.insert(4, "dummy", (table["trial"] == 0).astype(int))
-    return table
-
-
-def on_grid(
-    trials: pd.DataFrame,
-    responses: Mapping[str, NDArray[np.floating]],
-    n_volumes: int,
-    fill: float = np.nan,
-) -> Array:
-    """Lay responses to clips on the volumes of one scanner run.
-
-    Parameters
-    ----------
-    trials : pandas.DataFrame
-        One row per presentation, the dummy included, with ``clip`` and ``volume``: the first
-        volume of the presentation, from 0.
-    responses : mapping
-        Clip -> (volumes of the clip, units), for all clips that have a response; at least one.
-    n_volumes : int
-        Number of volumes of the run. A presentation that the run's end cuts off is cut off here.
-    fill : float
-        Value of the volumes in which no clip is played.
-
-    Returns
-    -------
-    array (n_volumes, units) float32
-        NaN in the volumes of clips that are not in ``responses``.
-
-    Raises
-    ------
-    ValueError
-        If ``responses`` is empty.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import pandas as pd
-    >>> import neuromusic as nm
-    >>> trials = pd.DataFrame({"volume": [0, 2, 4], "clip": ["a.wav", "missing.wav", "a.wav"]})
-    >>> response = np.array([[0.5, 0.1], [0.7, 0.2]])  # two volumes, two units
-    >>> nm.on_grid(trials, {"a.wav": response}, 7, fill=0.0)[:, 0]
-    array([0.5, 0.7, nan, nan, 0.5, 0.7, 0. ], dtype=float32)
-    """
-    if not responses:
-        raise ValueError("responses: is empty, so the number of units is unknown")
-    length, units = next(iter(responses.values())).shape
-    volumes = np.full((n_volumes, units), fill, np.float32)
-    for row in trials.itertuples():
-        span = volumes[row.volume : row.volume + length]
-        span[:] = responses[row.clip][: len(span)] if row.clip in responses else np.nan
-    return volumes
-
-
-# --- Inputs ---------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ClipInputs:
-    """The source of a network's input for each clip.
-
-    ``clips`` are those that are available, ``read`` returns the input (rows, frames) of one of
-    them; ``source`` and ``remedy`` are for the message if none of the clips is available.
-    """
-
-    clips: Collection[str]
-    read: Callable[[str], Array]
-    source: Path
-    remedy: str
-
-    def present(self, clips: Collection[str]) -> list[str]:
-        """Return those of ``clips`` that have an input; raise InputError if none has."""
-        present = [clip for clip in clips if clip in self.clips]
-        if not present:
-            raise InputError(
-                f"{self.source}: contains none of the {len(clips)} clips that were played; "
-                f"{self.remedy}"
-            )
-        return present
-
-
-def inputs_from_prepared(trained: "TrainedNetwork") -> ClipInputs:
-    """Return the inputs of the clips in the prepared set that a network was trained on."""
-    data = open_prepared(trained.prepared).as_input(
-        trained.input_kind, normalise_clips=trained.normalise_clips
-    )
-    data.check_readable()
-    row_of = data.row_of_clip()
-    return ClipInputs(
-        row_of,
-        lambda clip: data.row_features(row_of[clip]),
-        trained.prepared,
-        "use a network that was trained on a set prepared from the lists of this experiment",
-    )
-
-
-def inputs_from_sound(trained: "TrainedNetwork", lists: Path, clips: pd.DataFrame) -> ClipInputs:
-    """Return the inputs of listed clips, computed from their sound when they are read.
-
-    ``clips`` has clip and path (relative to ``lists``, missing if there is no such file).
-    """
-    present = clips[clips["path"].notna()]
-    path_of = dict(zip(present["clip"], present["path"], strict=True))
-
-    def read(clip: str) -> Array:
-        wave = audio.read(lists / path_of[clip], grid.CLIP_S, trained.meta.channel)
-        return trained.features_of(wave)[0]
-
-    return ClipInputs(path_of, read, lists, "make the lists again with their clips")
-
-
-def clip_inputs(trained: "TrainedNetwork", lists: Path, clips: pd.DataFrame) -> ClipInputs:
-    """Return the inputs of listed clips: from sound if the network was trained on sound.
-
-    Networks that were trained on precomputed features get them from their prepared set.
-    """
-    if trained.meta.source == "audio":
-        return inputs_from_sound(trained, lists, clips)
-    return inputs_from_prepared(trained)
-
-
-# --- Responses ------------------------------------------------------------------------------------
+Rest = Literal["zero", "silence"]
 
 
 def stage_units(network: "Network") -> dict[str, int]:
@@ -213,6 +42,31 @@ def stage_units(network: "Network") -> dict[str, int]:
     with torch.inference_mode():
         active = network.activations(network.band_mean.new_zeros(1, spec.n_rows, spec.n_frames))
     return {name: math.prod(block.shape[1:-1]) for name, block in active.items()}
+
+
+def rest_response(
+    trained: "TrainedNetwork", rest: Rest, network: "Network | None" = None
+) -> dict[str, Array]:
+    """Return "probability" (classes,) and each stage (units,) while no sound is played.
+
+    "zero": 0 everywhere. "silence": the mean response to one window without sound. Raises
+    InputError for "silence" if the network was trained on features and cannot be given a sound.
+    """
+    network = network or trained.network
+    if rest == "zero":
+        units = {name: np.zeros(n, np.float32) for name, n in stage_units(network).items()}
+        return {PROBABILITY: np.zeros(len(trained.classes), np.float32), **units}
+    if trained.meta.source != "audio":
+        raise InputError(
+            f"{trained.directory}: was trained on features without sound, so its response to "
+            'silence is unknown; set rest = "zero"'
+        )
+    window_s = network.spec.n_frames * network.spec.frame_s
+    features = trained.features_of(np.zeros(math.ceil(window_s * audio.RATE_HZ), np.float32))[0]
+    placement = Placement(window_s, 0.0, window_s)
+    probability, stages = clip_volumes(network, features, trained.hop_frames, [placement])[0]
+    response = {PROBABILITY: probability[0].astype(np.float32)}
+    return response | {name: values[0] for name, values in stages.items()}
 
 
 class ArrayFiles(Mapping[str, Array]):
@@ -238,38 +92,48 @@ class ArrayFiles(Mapping[str, Array]):
 
 @dataclass(frozen=True)
 class ClipResponses:
-    """The responses of a network to unique clips, on the volumes of one presentation.
+    """The responses of a network to sounds, on the volumes of their presentations.
 
-    ``clips`` have a response, ``missing`` clips have no input. ``probability`` is (n_clips, volumes
-    of a clip, classes); ``stages`` maps each stage to (n_clips, volumes of a clip, units), in
-    memory or in files. All float32.
+    ``placed`` are the sounds that have a response, each with all of its placements; ``missing``
+    clips have no input. ``probability`` is (n_placed, volumes, classes); ``stages`` maps each stage
+    to (n_placed, volumes, units), in memory or in files. Volumes beyond those of a placement are
+    NaN. ``rest`` is the response to no sound, see `rest_response`. All float32.
     """
 
-    clips: list[str]
+    placed: list[PlacedClip]
     missing: list[str]
     probability: Array
     stages: Mapping[str, Array]
+    rest: Mapping[str, Array]
 
-    def on_volumes(self, trials: pd.DataFrame, n_volumes: int) -> dict[str, Array]:
+    @property
+    def clips(self) -> list[str]:
+        """The clips of ``placed``."""
+        return [clip for clip, _ in self.placed]
+
+    def on_volumes(self, trials: pd.DataFrame, tr_s: float, n_volumes: int) -> dict[str, Array]:
         """Return "probability" and each stage on the volumes of a run: (n_volumes, units).
 
-        NaN in the volumes of missing clips and those without a clip; see `on_grid`.
+        See `lay_on_volumes`.
         """
 
-        def lay(block: Array) -> Array:
-            return on_grid(trials, dict(zip(self.clips, block, strict=True)), n_volumes)
+        spans = spans_of(trials, tr_s, n_volumes)
 
-        stages = {name: lay(self.stages[name]) for name in self.stages}
-        return {PROBABILITY: lay(self.probability), **stages}
+        def laid(name: str, block: Array) -> Array:
+            return lay(spans, dict(zip(self.placed, block, strict=True)), self.rest[name])
+
+        stages = {name: laid(name, self.stages[name]) for name in self.stages}
+        return {PROBABILITY: laid(PROBABILITY, self.probability), **stages}
 
 
 def clip_responses(
     trained: "TrainedNetwork",
-    clips: Iterable[str],
+    wanted: Mapping[str, Sequence[Placement]],
     network: "Network | None" = None,
     *,
     inputs: ClipInputs | None = None,
     binning: str = "mean",
+    rest: Rest = "zero",
     directory: Path | None = None,
     label: str = "computing activations",
 ) -> ClipResponses:
@@ -279,14 +143,16 @@ def clip_responses(
     ----------
     trained : TrainedNetwork
         The trained network, which defines the form of the input.
-    clips : iterable of str
-        Names of the clips; repetitions are ignored.
+    wanted : mapping
+        Clip -> how it lies on volumes in its presentations, see `timing.all_placements`.
     network : Network, optional
         Computes the responses in place of the trained one, such as its untrained copy.
     inputs : ClipInputs, optional
         Inputs of the clips; by default from the prepared set that the network was trained on.
     binning : {"mean", "lanczos"}
         How frames become volumes, see `fmri.volumes`.
+    rest : {"zero", "silence"}
+        The response while no sound is played.
     directory : Path, optional
         Directory for files with the responses, so that memory does not grow with the number of
         clips; in memory by default.
@@ -300,23 +166,37 @@ def clip_responses(
 
     check_binning(binning)
     inputs = inputs or inputs_from_prepared(trained)
-    unique = list(dict.fromkeys(clips))
-    present = inputs.present(unique)
+    present = inputs.present(list(wanted))
+    placed = [(clip, placement) for clip in present for placement in wanted[clip]]
+    n_volumes = max(placement.n_volumes for _, placement in placed)
+    silent = rest_response(trained, rest, network)
     on_device = (network or trained.network).to(best_device())
 
-    def respond(clip: str) -> dict[str, Array]:
-        features = inputs.read(clip)
-        probability, stages = clip_volumes(on_device, features, trained.hop_frames, binning)
-        return {PROBABILITY: probability.astype(np.float32), **stages}
+    def respond(clip: str) -> list[dict[str, Array]]:
+        results = clip_volumes(
+            on_device, inputs.read(clip), trained.hop_frames, wanted[clip], binning
+        )
+        return [
+            {PROBABILITY: _padded(probability.astype(np.float32), n_volumes)}
+            | {name: _padded(values, n_volumes) for name, values in stages.items()}
+            for probability, stages in results
+        ]
 
-    responses = track(in_threads(respond, present), label, len(present))
-    missing = [clip for clip in unique if clip not in inputs.clips]
+    of_clips = track(in_threads(respond, present), label, len(present))
+    responses = (each for of_clip in of_clips for each in of_clip)
+    missing = [clip for clip in wanted if clip not in inputs.clips]
     if directory is None:
-        blocks = _stacked(responses, len(present))
-        return ClipResponses(present, missing, blocks.pop(PROBABILITY), blocks)
-    files = _written(responses, len(present), directory)
+        blocks = _stacked(responses, len(placed))
+        return ClipResponses(placed, missing, blocks.pop(PROBABILITY), blocks, silent)
+    files = _written(responses, len(placed), directory)
     probability = np.array(open_array(files.pop(PROBABILITY)))
-    return ClipResponses(present, missing, probability, ArrayFiles(files, {}))
+    return ClipResponses(placed, missing, probability, ArrayFiles(files, {}), silent)
+
+
+def _padded(values: Array, n_volumes: int) -> Array:
+    """Return (n_volumes, units), with NaN after the volumes of a shorter presentation."""
+    more = n_volumes - len(values)
+    return np.pad(values, ((0, more), (0, 0)), constant_values=np.nan) if more else values
 
 
 def _stacked(responses: Iterable[Mapping[str, Array]], n: int) -> dict[str, Array]:

@@ -1,11 +1,12 @@
 """Functional images: find, read and clean the files of each scanner run.
 
-An image is a 4-D NIfTI, a surface (GIFTI, one file per hemisphere) or a plain .npy of (volumes,
-voxels). nilearn's maskers are not used because they convert the whole run to floats: for 60 000 of
-100 x 100 x 60 voxels in 410 volumes they need 1.6 GB, the code here 1.1 GB, for the same numbers.
+An image is a 4-D NIfTI, a surface (GIFTI, one file per hemisphere), grayordinates (CIFTI) or a
+plain .npy of (volumes, voxels). nilearn's maskers are not used because they convert the whole run
+to floats: for 60 000 of 100 x 100 x 60 voxels in 410 volumes they need 1.6 GB, the code here
+1.1 GB, for the same numbers.
 """
 
-import re
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,85 +16,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuromusic.core.errors import InputError, listed
-from neuromusic.core.files import open_array, read_json, readable
-from neuromusic.core.folders import check_present, find_files, is_same_file, why_no_file
-from neuromusic.design import grid
-from neuromusic.design.bids import parse_bids_name
-from neuromusic.design.events import run_label
-from neuromusic.design.orders import Split
+from neuromusic.core.errors import InputError
+from neuromusic.core.files import open_array, readable
+from neuromusic.design.bids import BidsIndex
+from neuromusic.design.presentations import seconds_of
 from neuromusic.fmri.voxel_space import (
     VoxelSpace,
     check_complete,
+    cifti_space,
     file_kind,
+    gifti_volumes,
+    read_cifti,
     read_gifti,
     read_image,
     read_volumes,
     volume_space,
 )
 
-EXTENSIONS = (".nii", ".nii.gz", ".func.gii", ".npy")
 TR_TOLERANCE_S = 1e-3
+LEAST_TR_S, MOST_TR_S = 0.02, 50.0  # outside of these the unit of a header is wrong
+LEAST_SPREAD = 1e-6  # of a confound that the others do not explain, as a share
 FIRST_VOLUMES = 4  # read before the work begins
-
-RunKey = tuple[Split, int]
-RunFiles = dict[RunKey, tuple[Path, ...]]
-
-
-# --- Finding --------------------------------------------------------------------------------------
-
-
-def find_bold(directory: Path, subject: str, space: str | None = None) -> RunFiles:
-    """Return the images of a subject: (split, run) -> its file, or those of both hemispheres.
-
-    The runs are in order, training before test. If a run has images in several spaces, ``space``
-    (the ``space-`` entity of their names) chooses.
-
-    Raises InputError if there is no image, or several for a run.
-    """
-    found = find_files(
-        Path(directory), lambda name: name.startswith(f"sub-{subject}_"), "a folder of images"
-    )
-    runs: dict[RunKey, list[Path]] = {}
-    for path in sorted([*found.files, *found.broken]):
-        key = _run_of(path)
-        if key is not None and (not space or f"_space-{space}_" in path.name):
-            of_run = runs.setdefault(key, [])
-            if not any(is_same_file(path, other) for other in of_run):
-                of_run.append(path)
-    if not runs:
-        in_space = f" in space {space!r}" if space else ""
-        raise InputError(
-            f"{directory}: contains no images of sub-{subject}{in_space}; expected "
-            f"sub-{subject}/func/sub-{subject}_task-Training_run-01_..._bold.nii.gz (or .nii, "
-            f".func.gii, .npy){_hint(found.broken)}"
-        )
-    for key, paths in runs.items():
-        check_present(paths)
-        _check_one_image(run_label(subject, *key), paths)
-    return {key: tuple(runs[key]) for key in sorted(runs, key=lambda k: (k[0] != "train", k[1]))}
-
-
-def _hint(broken: Sequence[Path]) -> str:
-    """Return the first link that leads nowhere, which may have led to a folder of images."""
-    return f"; {broken[0]} {why_no_file(broken[0])}" if broken else ""
-
-
-def _run_of(path: Path) -> RunKey | None:
-    """Return split and run of a functional image, or None for any other file name."""
-    name = parse_bids_name(path)
-    if name is None or name.suffix != "bold" or name.extension not in EXTENSIONS:
-        return None
-    return name.scanner_run
-
-
-def _check_one_image(label: str, paths: Sequence[Path]) -> None:
-    sides = sorted(re.findall(r"_hemi-([LR])_", "".join(path.name for path in paths)))
-    if len(paths) > 1 and not (len(paths) == 2 and sides == ["L", "R"]):
-        raise InputError(
-            f"{label} has {len(paths)} images ({listed(path.name for path in paths)}); choose "
-            "one with space, or move the others away"
-        )
+# What the names of JSON files end with; earlier versions of fMRIPrep repeat the image's extension.
+SIDECARS = ("bold", "bold.dtseries", "bold.func")
 
 
 # --- Reading --------------------------------------------------------------------------------------
@@ -109,14 +54,12 @@ class RunImage:
 
 
 def open_run(files: Sequence[Path]) -> RunImage:
-    """Return the voxel space, number of volumes and TR of a run's image.
+    """Return the voxel space, number of volumes and TR of a run's image, from its headers.
 
     Raises InputError if a file is not readable or has no time axis.
     """
-    kind = file_kind(files[0])
-    if kind == "array":
-        return _open_array_run(files)
-    return _open_surface_run(files) if kind == "surface" else _open_volume_run(files)
+    openers = {"array": _open_array_run, "surface": _open_surface_run, "cifti": _open_cifti_run}
+    return openers.get(file_kind(files[0]), _open_volume_run)(files)
 
 
 def _open_array_run(files: Sequence[Path]) -> RunImage:
@@ -129,17 +72,31 @@ def _open_array_run(files: Sequence[Path]) -> RunImage:
 
 def _open_surface_run(files: Sequence[Path]) -> RunImage:
     images = [read_gifti(path) for path in files]
-    lengths = {len(image.darrays) for image in images}
-    if len(lengths) > 1:
+    shapes = [gifti_volumes(*each).shape for each in zip(images, files, strict=True)]
+    if len({n_volumes for n_volumes, _ in shapes}) > 1:
         raise InputError(
             f"{files[0]}: differs from the other hemisphere in its number of volumes; expected the "
             "same number"
         )
     with readable(files[0], "GIFTI file"):
-        shape = tuple(len(image.darrays[0].data) for image in images)
-        step_ms = images[0].darrays[0].meta.get("TimeStep")
-        tr_s = float(step_ms) / 1000 if step_ms else None
-    return RunImage(VoxelSpace("surface", shape, None, tuple(files)), lengths.pop(), tr_s)
+        meta = {**images[0].meta, **images[0].darrays[0].meta}
+        step = float(meta.get("TimeStep") or math.nan)
+    n_vertices = tuple(n_vertices for _, n_vertices in shapes)
+    space = VoxelSpace("surface", n_vertices, None, tuple(files))
+    return RunImage(space, shapes[0][0], _plausible_tr_s(step, "msec"))
+
+
+def _open_cifti_run(files: Sequence[Path]) -> RunImage:
+    from nibabel.cifti2 import SeriesAxis
+
+    image = read_cifti(files[0])
+    check_complete(image, files[0])
+    with readable(files[0], "CIFTI file"):
+        series = image.header.get_axis(0)
+        if not isinstance(series, SeriesAxis):
+            raise ValueError("its rows are not volumes")
+        tr_s = _plausible_tr_s(float(series.step), "sec") if series.unit == "SECOND" else None
+    return RunImage(cifti_space(image, files), image.shape[0], tr_s)
 
 
 def _open_volume_run(files: Sequence[Path]) -> RunImage:
@@ -148,65 +105,20 @@ def _open_volume_run(files: Sequence[Path]) -> RunImage:
         raise InputError(f"{files[0]}: has the shape {image.shape}; expected a 4-D image")
     check_complete(image, files[0])
     with readable(files[0], "image"):
-        tr_s = _tr_s(image.header)
+        step, unit = float(image.header.get_zooms()[3]), image.header.get_xyzt_units()[1]
+        tr_s = None if (step, unit) == (1, "unknown") else _plausible_tr_s(step, unit)
     return RunImage(volume_space(image, files), image.shape[3], tr_s)
 
 
-def _tr_s(header: Any) -> float | None:
-    """Return the TR of a NIfTI header in s, which is the unit unless the header has another."""
-    unit_s = {"msec": 1e-3, "usec": 1e-6}.get(header.get_xyzt_units()[1], 1.0)
-    return float(header.get_zooms()[3]) * unit_s or None
+def _plausible_tr_s(step: float, unit: str) -> float | None:
+    """Return the TR of a header in s; None for a value that no unit makes plausible.
 
-
-def find_sidecar(path: Path) -> Path | None:
-    """Return the JSON file with the metadata of an image: the closest one, as BIDS inherits them.
-
-    It is beside the image or in one of the three folders above, and has no entity in its name that
-    the image's name does not have.
+    Many programs write the wrong unit. A NIfTI header without unit and with a step of 1 is one in
+    which nobody has set a TR.
     """
-    entities = set(path.name.split("_")[:-1])
-    for folder in (path.parent, *list(path.absolute().parents)[1:4]):
-        candidates = [
-            each
-            for each in sorted(folder.glob("*bold.json"))
-            if set(each.name.split("_")[:-1]) <= entities
-        ]
-        if candidates:
-            return max(candidates, key=lambda each: len(each.name))
-    return None
-
-
-def check_run(files: Sequence[Path], expected: VoxelSpace, n_volumes: int) -> str | None:
-    """Return why a run cannot be used with the others, or None if it can.
-
-    The reason names the file without its directory, so that a record of it does not depend on where
-    the images are. ``n_volumes`` is the number that the run's events need.
-    """
-    name, sidecar = files[0].name, find_sidecar(files[0])
-    try:
-        image = open_run(files)
-        tr_of = {name: image.tr_s}
-        if sidecar is not None:
-            tr_of[sidecar.name] = _sidecar_tr_s(sidecar)
-    except InputError as error:
-        text = str(error).replace(str(files[0]), name)
-        return text.replace(str(sidecar), sidecar.name) if sidecar is not None else text
-    if image.n_volumes != n_volumes:
-        return f"{name}: has {image.n_volumes} volumes; its events need {n_volumes}"
-    for source, tr_s in tr_of.items():
-        if tr_s is not None and abs(tr_s - grid.TR_S) > TR_TOLERANCE_S:
-            return f"{source}: has a TR of {tr_s:g} s; expected {grid.TR_S:g} s"
-    if not image.space.matches(expected):
-        return f"{name}: differs in space or grid from {expected.files[0].name}"
-    return None
-
-
-def _sidecar_tr_s(path: Path) -> float | None:
-    content = read_json(path)
-    tr_s = content.get("RepetitionTime") if isinstance(content, dict) else None
-    if tr_s is not None and (isinstance(tr_s, bool) or not isinstance(tr_s, int | float)):
-        raise InputError(f"{path}: RepetitionTime is {tr_s!r}; expected seconds")
-    return tr_s
+    unit_s = {"msec": 1e-3, "usec": 1e-6}.get(unit, 1.0)
+    plausible = (step * each for each in (unit_s, 1.0, 1e-3))
+    return next((tr_s for tr_s in plausible if LEAST_TR_S <= tr_s <= MOST_TR_S), None)
 
 
 def varying_at_start(files: Sequence[Path], voxels: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -214,11 +126,16 @@ def varying_at_start(files: Sequence[Path], voxels: NDArray[np.int64]) -> NDArra
 
     This reads FIRST_VOLUMES volumes of an image or array, and all of a surface.
     """
-    if file_kind(files[0]) == "volume":
+    kind = file_kind(files[0])
+    if kind == "volume":
         image = read_image(files[0])
         with readable(files[0], "image"):
             start = np.asanyarray(image.dataobj[..., :FIRST_VOLUMES])
         series = start.reshape(-1, start.shape[3])[voxels].T
+    elif kind == "cifti":
+        image = read_cifti(files[0])
+        with readable(files[0], "CIFTI file"):
+            series = np.asanyarray(image.dataobj[:FIRST_VOLUMES])[:, voxels]
     else:
         series = read_voxels(files, voxels)[:FIRST_VOLUMES]
     return np.asarray(np.isfinite(series).all(0) & (np.ptp(series, axis=0) > 0))
@@ -232,9 +149,10 @@ def read_voxels(files: Sequence[Path], voxels: NDArray[np.int64]) -> NDArray[np.
     kind = file_kind(files[0])
     if kind == "array":
         return np.asarray(open_array(files[0])[:, voxels], np.float32)
-    if kind == "surface":
+    if kind != "volume":
         sides = [read_volumes(path) for path in files]
-        return np.asarray(np.concatenate(sides, axis=1)[:, voxels], np.float32)
+        whole = sides[0] if len(sides) == 1 else np.concatenate(sides, axis=1)
+        return np.asarray(whole[:, voxels], np.float32)
     image = read_image(files[0])
     with readable(files[0], "image"):
         # Unscaled, so that a run of integers is not converted to floats as a whole.
@@ -243,40 +161,193 @@ def read_voxels(files: Sequence[Path], voxels: NDArray[np.int64]) -> NDArray[np.
     return np.asarray(series * image.dataobj.slope + image.dataobj.inter, np.float32)
 
 
+# --- Metadata and checks --------------------------------------------------------------------------
+
+
+def sidecars_of(files: Sequence[Path], index: BidsIndex) -> list[Path]:
+    """Return the JSON files with the metadata of a run's image, the closest first."""
+    return [path for name in SIDECARS for path in index.inherited(files[0], f"{name}.json")]
+
+
+def json_tr_s(files: Sequence[Path], index: BidsIndex) -> tuple[float, Path] | None:
+    """Return the TR in s from the JSON files of a run's image, and which has it; None if none.
+
+    Raises InputError if it is not a number above 0.
+    """
+    for name in SIDECARS:
+        if found := index.metadata(files[0], name, "RepetitionTime"):
+            return seconds_of(*found, key="RepetitionTime"), found[1]
+    return None
+
+
+@dataclass(frozen=True)
+class RunCheck:
+    """Whether a run can be used with the others.
+
+    Parameters
+    ----------
+    reason : str or None
+        Why it cannot be used; None if it can. It names files without their directory, so that a
+        record of it does not depend on where the images are.
+    n_volumes : int
+        Number of volumes that are used; 0 with a reason.
+    n_surplus : int
+        Number of volumes after these, which the design does not need.
+    tr_s : float or None
+        Repetition time in s: as expected, or else from the JSON or the header; None if neither has
+        one.
+    """
+
+    reason: str | None
+    n_volumes: int = 0
+    n_surplus: int = 0
+    tr_s: float | None = None
+
+
+def check_run(
+    files: Sequence[Path],
+    expected: VoxelSpace,
+    tr_s: float | None,
+    n_volumes: int | None,
+    index: BidsIndex,
+) -> RunCheck:
+    """Compare the image of a run with its design and with the images of the other runs.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        The image, one file per hemisphere if it is a surface.
+    expected : VoxelSpace
+        The voxels of the other runs.
+    tr_s : float or None
+        Repetition time of the design in s, None if it is not known.
+    n_volumes : int or None
+        Number of volumes of the design; None for as many as there are.
+    index : BidsIndex
+        The dataset of the images; its JSON files have precedence over the headers.
+    """
+    try:
+        image = open_run(files)
+        declared = json_tr_s(files, index)
+    except InputError as error:
+        folders = {str(files[0].parent): "", str(index.directory): ""}
+        text = str(error)
+        for folder in sorted(folders, key=len, reverse=True):
+            text = text.replace(f"{folder}/", "")
+        return RunCheck(text)
+    name = files[0].name
+    source, remedy = name, "; if the header is wrong, give RepetitionTime in a JSON file beside it"
+    image_tr_s = image.tr_s
+    if declared is not None:
+        image_tr_s, source, remedy = declared[0], declared[1].name, ""
+    if tr_s and image_tr_s and abs(image_tr_s - tr_s) > TR_TOLERANCE_S:
+        reason = f"{source}: has a TR of {image_tr_s:g} s; expected {tr_s:g} s{remedy}"
+        return RunCheck(reason)
+    if n_volumes is not None and image.n_volumes < n_volumes:
+        return RunCheck(f"{name}: has {image.n_volumes} volumes; its events need {n_volumes}")
+    if not image.space.matches(expected):
+        return RunCheck(f"{name}: differs in space or grid from {expected.files[0].name}")
+    n_used = n_volumes or image.n_volumes
+    return RunCheck(None, n_used, image.n_volumes - n_used, tr_s or image_tr_s)
+
+
 # --- Cleaning -------------------------------------------------------------------------------------
 
 
 def filtered(
-    series: NDArray[np.floating], high_pass_hz: float, standardise: bool
+    series: NDArray[np.floating],
+    tr_s: float,
+    high_pass_hz: float,
+    standardise: bool,
+    confounds: NDArray[np.floating] | None = None,
 ) -> NDArray[np.float32]:
-    """Remove a linear trend, and cosines slower than ``high_pass_hz``, from (volumes, columns).
+    """Remove a linear trend, slow cosines and confounds from the columns of a run.
 
-    Uses `nilearn.signal.clean`, with the drift terms of nilearn's GLM. With ``standardise`` each
-    column gets mean 0 and standard deviation 1.
+    All are removed together, by one projection, with `nilearn.signal.clean` and the drift terms of
+    nilearn's GLM. Images and designs must be filtered with the same arguments: what is removed from
+    one must be removed from the other.
+
+    Parameters
+    ----------
+    series : array (volumes, columns)
+        Voxels or regressors; finite.
+    tr_s : float
+        Repetition time in s.
+    high_pass_hz : float
+        Cosines slower than this are removed.
+    standardise : bool
+        Whether each column gets mean 0 and standard deviation 1.
+    confounds : array (volumes, confounds), optional
+        What else is removed, see `neuromusic.fmri.confounds`.
+
+    Returns
+    -------
+    array (volumes, columns) of float32
     """
     from nilearn import signal
 
+    options: dict[str, Any] = {"filter": "cosine", "high_pass": high_pass_hz}
+    if confounds is not None and confounds.shape[1]:
+        options = {"filter": False, "confounds": _removed(confounds, tr_s, high_pass_hz)}
     return np.asarray(
         signal.clean(
             series, detrend=True, standardize="zscore_sample" if standardise else None,
-            t_r=grid.TR_S, filter="cosine", high_pass=high_pass_hz,
+            t_r=tr_s, **options,
         ),
         np.float32,
     )  # fmt: skip
 
 
+def _removed(
+    confounds: NDArray[np.floating], tr_s: float, high_pass_hz: float
+) -> NDArray[np.float64]:
+    """Return confounds and slow cosines as orthonormal columns, without mean and linear trend.
+
+    `nilearn.signal.clean` leaves out its cosines if a confound is correlated with any of them (r >
+    .9), as slow motion of the head is. Columns that the others explain are left out.
+    """
+    from nilearn.glm.first_level import make_first_level_design_matrix
+    from scipy import linalg, signal
+
+    times_s = np.arange(len(confounds)) * tr_s
+    drift = make_first_level_design_matrix(times_s, drift_model="cosine", high_pass=high_pass_hz)
+    columns = np.hstack([confounds, drift.drop(columns="constant")]).astype(np.float64)
+    if not columns.shape[1]:  # a short run has no slow cosine
+        return columns
+    spread = columns.std(axis=0)
+    scaled = signal.detrend(columns, axis=0) / np.where(spread > 0, spread, 1)
+    return np.asarray(linalg.orth(scaled, rcond=LEAST_SPREAD))
+
+
+def filter_terms(
+    n_volumes: int,
+    tr_s: float,
+    high_pass_hz: float,
+    confounds: NDArray[np.floating] | None = None,
+) -> NDArray[np.float64]:
+    """Return what `filtered` removes, as orthonormal columns (volumes, terms)."""
+    line = np.linspace(-1, 1, n_volumes)
+    if confounds is None:
+        confounds = np.empty((n_volumes, 0))
+    removed = _removed(confounds, tr_s, high_pass_hz)
+    return np.linalg.qr(np.column_stack([np.ones(n_volumes), line, removed]))[0]
+
+
 def clean_run(
-    series: NDArray[np.float32], high_pass_hz: float
+    series: NDArray[np.float32],
+    tr_s: float,
+    high_pass_hz: float,
+    confounds: NDArray[np.floating] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Filter and standardise one run (volumes, voxels), without its dummy volumes.
 
     Returns the series, and which voxels (voxels,) cannot be used because they contain NaN or do not
-    vary; these are 0 in the series.
+    vary; these are 0 in the series. ``confounds`` have the same volumes.
     """
     unusable = ~np.isfinite(series).all(0)
     series = np.where(unusable, 0, series)
     unusable |= np.ptp(series, axis=0) == 0
     with warnings.catch_warnings():  # nilearn warns about constant voxels, which are found above
         warnings.simplefilter("ignore")
-        cleaned = filtered(series, high_pass_hz, standardise=True)
+        cleaned = filtered(series, tr_s, high_pass_hz, True, confounds)
     return np.where(unusable, 0, cleaned).astype(np.float32), unusable

@@ -6,14 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError
-from neuromusic.design import grid
 
 HrfName = Literal["spm", "glover"]
 HRF_NAMES: tuple[str, ...] = get_args(HrfName)
 OVERSAMPLING = 1000  # steps per volume; nilearn's curve starts one step late
 
 
-def hrf(name: HrfName, tr_s: float = grid.TR_S, slice_time_ref: float = 0.0) -> NDArray[np.float64]:
+def hrf(name: HrfName, tr_s: float, slice_time_ref: float = 0.0) -> NDArray[np.float64]:
     """Return the response (n_delays,) to one volume of steady sound, at the time of each volume.
 
     This is the kernel for `volumes.convolved`: entry d is the integral of nilearn's SPM or Glover

@@ -1,11 +1,12 @@
-"""A subject's images aligned with what was played: which volumes belong to which clip.
+"""A subject's images aligned with what was played: which volumes belong to which sound.
 
-`open_scans` matches images with events, `clean_scans` reads the voxels, `stage_design` lays a
-stage's components on the same rows, and `repeat_rows` finds the repeats of each test clip.
+`open_scans` matches images with the design, and `repeat_rows` finds the repeats of each scored
+unit. `fmri.scan_series` reads the voxels and lays the components of stages on the same rows.
 """
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,29 +14,25 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError
-from neuromusic.core.progress import track
-from neuromusic.design import grid
-from neuromusic.design.events import EventsFile, run_label
-from neuromusic.features.writer import new_array
-from neuromusic.fmri.activations import on_grid, run_trials
-from neuromusic.fmri.bold import (
-    RunFiles,
-    RunKey,
-    check_run,
-    clean_run,
-    filtered,
-    find_bold,
-    open_run,
-    read_voxels,
-)
-from neuromusic.fmri.volumes import delayed
+from neuromusic.core.notes import summarised
+from neuromusic.design.bids import BidsIndex, RunId
+from neuromusic.design.experiment import Encoding
+from neuromusic.design.presentations import Design, RunDesign
+from neuromusic.design.timing import lead_in_volumes, whole_run_volumes
+from neuromusic.fmri.bold import RunCheck, check_run, open_run
+from neuromusic.fmri.bold_files import find_bold
+from neuromusic.fmri.confounds import Confounds, load_confounds, non_steady_state
+from neuromusic.fmri.units import unit_rows
 from neuromusic.fmri.voxel_space import VoxelSpace
 
+log = logging.getLogger(__name__)
+
 LEAST_TRAINING_RUNS = 2
-ROWS_AT_ONCE = 256  # rows that are moved at a time, because the file may exceed the memory
+
+RunFiles = Mapping[RunId, tuple[Path, ...]]
 
 
-# --- Images and events ----------------------------------------------------------------------------
+# --- Images and design ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -49,85 +46,186 @@ class Scans:
     space : VoxelSpace
         Voxels of all images.
     images : dict
-        (split, run) -> the file of the run, or those of both hemispheres.
-    trials : dict
-        (split, run) -> its presentations, see `run_trials`.
+        Run -> its file, or those of both hemispheres.
+    runs : dict of RunDesign
+        Run -> what was played; its TR and number of volumes are known.
+    confounds : dict of Confounds
+        Run -> its confounds; empty if none are removed.
     rows : pandas.DataFrame
-        One row per volume except the dummies, run after run: split, run, volume, trial, repeat,
-        clip and within (volume within the clip, from 0).
+        One row per volume except those of the lead-in, run after run: split, run (its place in
+        ``runs``, from 0), volume, kept (False: neither fitted nor scored), and the columns of
+        `units.unit_rows`.
     left_out : list of str
         Which runs cannot be used, and why.
+    division : Encoding
+        Which part of the data is fitted, and which is scored.
     """
 
     subject: str
     space: VoxelSpace
     images: RunFiles
-    trials: dict[RunKey, pd.DataFrame]
+    runs: dict[RunId, RunDesign]
+    confounds: dict[RunId, Confounds]
     rows: pd.DataFrame
     left_out: list[str]
+    division: Encoding
 
-    def n_runs(self, split: str) -> int:
+    def n_runs(self, split: str | None) -> int:
         """Return the number of runs of a split that can be used."""
-        return sum(key[0] == split for key in self.trials)
+        return sum(each.split == split for each in self.runs.values())
+
+    @property
+    def tr_s(self) -> float:
+        """Repetition time of all runs in s."""
+        tr_s = next(iter(self.runs.values())).tr_s
+        assert tr_s is not None
+        return tr_s
 
 
-def open_scans(events: Sequence[EventsFile], images: Path, space: str | None = None) -> Scans:
-    """Match the images of one subject with its events.
+@dataclass(frozen=True)
+class ImageChoice:
+    """Which images of a folder are read, and what is removed from them.
 
-    Runs without an image, or with a different length, TR or grid, are left out.
-
-    Raises InputError for an image without events, or if fewer than two training runs or no test run
-    remain.
+    Parameters
+    ----------
+    entities : mapping of str
+        Entity -> value that the names must have, such as ``{"space": "MNI152NLin2009cAsym"}``.
+    confounds : tuple of str
+        fMRIPrep's confounds to remove, see `neuromusic.fmri.confounds.STRATEGIES`.
     """
-    subject = events[0].subject
-    found = find_bold(images, subject, space)
-    files = {(file.split, file.run): file for file in events}
-    _check_events(found, files)
-    left_out = [
-        f"{run_label(subject, *key)}: has events but no image" for key in files if key not in found
-    ]
-    trials, unusable, voxel_space = _usable_runs(found, files)
+
+    entities: Mapping[str, str]
+    confounds: tuple[str, ...] = ()
+
+
+def open_scans(design: Design, index: BidsIndex, choice: ImageChoice) -> Scans:
+    """Match the images of one subject with its design.
+
+    Parameters
+    ----------
+    design : Design
+        The runs of the subject, with durations.
+    index : BidsIndex
+        The folder with the images.
+    choice : ImageChoice
+        Which of them are read.
+
+    Runs without an image, or whose image is too short or has another TR or grid, are left out;
+    volumes that the design does not need are dropped.
+
+    Raises
+    ------
+    InputError
+        For an image without events, if runs differ in TR, or if too few runs remain.
+    """
+    [subject] = design.subjects
+    found = find_bold(index, subject, design.experiment.files.tasks, choice.entities)
+    _check_events(found, design)
+    left_out = [f"{run.label}: has events but no image" for run in design.runs if run not in found]
+    runs, unusable, space = _usable_runs(found, design, index)
     left_out += unusable
-    n_train = sum(split == "train" for split, _ in trials)
-    if voxel_space is None or n_train < LEAST_TRAINING_RUNS or n_train == len(trials):
-        reasons = "; ".join(left_out) or "there are no other images"
-        raise InputError(
-            f"{images}: sub-{subject} has {n_train} training and {len(trials) - n_train} test runs "
-            f"that can be used; {LEAST_TRAINING_RUNS} and 1 are needed ({reasons})"
-        )
-    used = {key: found[key] for key in trials}
-    return Scans(subject, voxel_space, used, trials, volume_rows(trials), left_out)
+    _check_enough(runs, space, f"{index.directory}: sub-{subject}", left_out)
+    assert space is not None
+    _check_tr(runs)
+    images = {run: found[run] for run in runs}
+    confounds = _confounds_of(images, runs, choice.confounds)
+    rows = volume_rows(runs, design, confounds)
+    return Scans(
+        subject, space, images, runs, confounds, rows, left_out, design.experiment.encoding
+    )
 
 
-def _check_events(found: RunFiles, files: Mapping[RunKey, EventsFile]) -> None:
-    for key, paths in found.items():
-        if key not in files:
+def _confounds_of(
+    images: RunFiles, runs: Mapping[RunId, RunDesign], strategies: tuple[str, ...]
+) -> dict[RunId, Confounds]:
+    """Return the confounds of each run, and say what should be known of them.
+
+    Without strategies, only runs have some that are not in a steady state after their lead-in.
+    """
+    confounds, notes = {}, []
+    for run, files in images.items():
+        lead_in = lead_in_volumes(runs[run].trials, runs[run].known_tr_s)
+        if not strategies and non_steady_state(files) <= lead_in:
+            continue
+        confounds[run] = load_confounds(files, strategies, open_run(files).n_volumes)
+        notes += [f"{run.label}: {note}" for note in confounds[run].notes]
+    for note in summarised(notes):
+        log.warning("%s", note)
+    return confounds
+
+
+def _check_events(found: RunFiles, design: Design) -> None:
+    for run, paths in found.items():
+        if run not in design.runs:
             raise InputError(
                 f"{paths[0]}: has no events.tsv in the BIDS dataset; add it, or move the image away"
             )
 
 
 def _usable_runs(
-    found: RunFiles, files: Mapping[RunKey, EventsFile]
-) -> tuple[dict[RunKey, pd.DataFrame], list[str], VoxelSpace | None]:
-    """Return the trials of the runs that can be used, one line for each that cannot, and the space.
+    found: RunFiles, design: Design, index: BidsIndex
+) -> tuple[dict[RunId, RunDesign], list[str], VoxelSpace | None]:
+    """Return the runs that can be used, one line for each that cannot, and the space.
 
     The voxel space is that of most of the readable images; None if there are none.
     """
     spaces = []
-    reasons: dict[RunKey, str | None] = {}
-    for key, paths in found.items():
+    for paths in found.values():
         try:
             spaces.append(open_run(paths).space)
-        except InputError as error:
-            reasons[key] = str(error).replace(str(paths[0]), paths[0].name)
+        except InputError:
+            continue  # `check_run` gives the reason
     space = _most_common(spaces)
-    tables = {key: run_trials(files[key]) for key in found}
-    for key, paths in found.items():
-        if space is not None and key not in reasons:
-            reasons[key] = check_run(paths, space, grid.n_volumes(len(tables[key]) - 1))
-    left_out = [f"{files[key].label}: {reasons[key]}" for key in found if reasons[key]]
-    return {key: tables[key] for key in found if not reasons[key]}, left_out, space
+    usable, left_out = {}, []
+    for run, each in design.runs.items():
+        if run not in found:
+            continue
+        checked = _checked(found[run], space, each, index)
+        if checked.reason:
+            left_out.append(f"{run.label}: {checked.reason}")
+            continue
+        if checked.n_surplus:
+            log.warning(
+                "%s: has %d volumes after those of its design; they are dropped", run.label,
+                checked.n_surplus,
+            )  # fmt: skip
+        usable[run] = replace(each, tr_s=checked.tr_s, n_volumes=checked.n_volumes)
+    return usable, left_out, space
+
+
+def _checked(
+    paths: tuple[Path, ...], space: VoxelSpace | None, run: RunDesign, index: BidsIndex
+) -> RunCheck:
+    """Compare an image with its run, whose number of volumes may follow from its sounds."""
+    if space is None:
+        try:
+            open_run(paths)
+        except InputError as error:
+            return RunCheck(str(error).replace(str(paths[0]), paths[0].name))
+    assert space is not None
+    checked = check_run(paths, space, run.tr_s, run.n_volumes or _volumes_of_sounds(run), index)
+    if checked.reason or run.tr_s is None:
+        return checked
+    least = whole_run_volumes(run.trials, run.tr_s)
+    if checked.n_volumes < least:
+        return RunCheck(
+            f"{paths[0].name}: has {checked.n_volumes} volumes; its events need {least}"
+        )
+    return checked
+
+
+def _volumes_of_sounds(run: RunDesign) -> int | None:
+    """Return the number of volumes of a run without silence; None if there is silence.
+
+    After the last sound of a run with silences, the response to it is still measured.
+    """
+    if run.tr_s is None:
+        return None
+    onset_s, duration_s = (run.trials[name].to_numpy(float) for name in ("onset_s", "duration_s"))
+    silence_s = onset_s[1:] - (onset_s + duration_s)[:-1]
+    if (silence_s > run.tr_s / 2).any() or len(onset_s) == 1:
+        return None
+    return whole_run_volumes(run.trials, run.tr_s)
 
 
 def _most_common(spaces: Sequence[VoxelSpace]) -> VoxelSpace | None:
@@ -135,34 +233,72 @@ def _most_common(spaces: Sequence[VoxelSpace]) -> VoxelSpace | None:
     return max(spaces, key=lambda space: sum(map(space.matches, spaces)), default=None)
 
 
+def _check_enough(
+    runs: Mapping[RunId, RunDesign], space: VoxelSpace | None, where: str, left_out: Sequence[str]
+) -> None:
+    """Raise InputError if there are too few runs to fit and to score."""
+    reasons = "; ".join(left_out) or "there are no other images"
+    n_test = sum(each.split == "test" for each in runs.values())
+    n_train = len(runs) - n_test
+    has_folds = any(each.split is None for each in runs.values())
+    if space is None or n_train < LEAST_TRAINING_RUNS or not (has_folds or n_test):
+        needed = (
+            f"{LEAST_TRAINING_RUNS} are needed"
+            if has_folds
+            else (f"{LEAST_TRAINING_RUNS} and 1 are needed")
+        )
+        kinds = f"{n_train}" if has_folds else f"{n_train} training and {n_test} test"
+        raise InputError(f"{where} has {kinds} runs that can be used; {needed} ({reasons})")
+
+
+def _check_tr(runs: Mapping[RunId, RunDesign]) -> None:
+    """Raise InputError if the TR of a run is unknown or differs from the first."""
+    first, *others = runs
+    for run in (first, *others):
+        tr_s = runs[run].tr_s
+        if tr_s is None:
+            raise InputError(
+                f"{run.label}: the TR is not known; give RepetitionTime in the JSON of the image, "
+                "or time.tr_s in the description"
+            )
+        if tr_s != runs[first].tr_s:
+            raise InputError(
+                f"{run.label}: has a TR of {tr_s:g} s, {first.label} one of "
+                f"{runs[first].tr_s:g} s; encode runs with the same TR, chosen in files.tasks or "
+                "files.sessions of the description"
+            )
+
+
 # --- Rows -----------------------------------------------------------------------------------------
 
 
-def volume_rows(trials: Mapping[RunKey, pd.DataFrame]) -> pd.DataFrame:
-    """Return the rows of `Scans`: every volume of every run, except the dummies."""
+def volume_rows(
+    runs: Mapping[RunId, RunDesign], design: Design, confounds: Mapping[RunId, Confounds]
+) -> pd.DataFrame:
+    """Return the rows of `Scans`: every volume of every run, except those of the lead-in."""
+    units = unit_rows(list(runs.values()), design.experiment.encoding.segment_s)
     parts = []
-    for (split, run), table in trials.items():
-        played = table[table["trial"] > 0]
-        rows = played.loc[played.index.repeat(grid.VOLUMES_PER_CLIP)]
-        within = np.tile(np.arange(grid.VOLUMES_PER_CLIP), len(played))
-        part = rows.assign(split=split, run=run, volume=rows["volume"] + within, within=within)
-        parts.append(part[["split", "run", "volume", "trial", "repeat", "clip", "within"]])
+    for number, (run, part) in enumerate(zip(runs, units, strict=True)):
+        kept = np.ones(len(part), bool)
+        if run in confounds:
+            kept = confounds[run].kept[part["volume"]]
+        parts.append(part.assign(split=runs[run].split, run=number, kept=kept))
     return pd.concat(parts, ignore_index=True)
 
 
 def repeat_rows(
     rows: pd.DataFrame, usable: NDArray[np.bool_]
 ) -> tuple[NDArray[np.int64], list[str]]:
-    """Return the rows of each repeat of each test clip, and the names of the clips.
+    """Return the rows of each repeat of each scored unit, and the names of the units.
 
-    The row numbers have the shape (repeats, clips, volumes). A clip with any row that is not
-    ``usable`` (n_rows,) is left out.
+    The row numbers have the shape (repeats, units, volumes). Units of training runs are not scored.
+    A unit with any row that is not ``usable`` (n_rows,) is left out.
 
-    Raises InputError if the other clips were not all played equally often, or there are none.
+    Raises InputError if the other units were not all played equally often, or there are none.
     """
-    test = rows[rows["split"] == "test"]
-    test = test[~test["clip"].isin(set(test["clip"][~usable[test.index]]))]
-    onsets = test[test["within"] == 0]
+    scored = rows[(rows["split"] != "train") & (rows["within"] >= 0)]
+    scored = scored[~scored["clip"].isin(set(scored["clip"][~usable[scored.index]]))]
+    onsets = scored[scored["within"] == 0]
     counts = onsets["clip"].value_counts(sort=False)
     if counts.nunique() != 1:
         raise InputError(
@@ -170,16 +306,19 @@ def repeat_rows(
             "expected clips that were all played equally often"
         )
     clips = list(counts.index)
-    numbers = np.empty((counts.iat[0], len(clips), grid.VOLUMES_PER_CLIP), np.int64)
+    if scored["split"].isna().any():  # in an order that does not depend on the runs of a subject
+        clips.sort()
+    length = int(scored["within"].max()) + 1
+    numbers = np.empty((counts.iat[0], len(clips), length), np.int64)
     column = {clip: index for index, clip in enumerate(clips)}
     repeat = onsets.groupby("clip").cumcount()
     for first, clip in onsets["clip"].items():
-        numbers[repeat[first], column[clip]] = first + np.arange(grid.VOLUMES_PER_CLIP)
+        numbers[repeat[first], column[clip]] = first + np.arange(length)
     return numbers, clips
 
 
 def shift_blocks(rows: pd.DataFrame, test: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    """Return the volumes of each test run in the order in which they were played, for shift tests.
+    """Return the volumes of each scored run in the order in which they were played, for shifts.
 
     Parameters
     ----------
@@ -211,92 +350,3 @@ def shift_blocks(rows: pd.DataFrame, test: NDArray[np.int64]) -> list[NDArray[np
         lines = played.reshape(-1, n_different if in_cycles else len(clips))
         blocks.append(lines[:, :, None] * n_volumes + np.arange(n_volumes))
     return blocks
-
-
-# --- Voxels and designs on the rows ---------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class CleanVoxels:
-    """The cleaned series of the voxels that can be used in every run.
-
-    ``series`` (rows of `Scans`, usable voxels) float32, mapped into memory; ``usable`` (requested
-    voxels,); ``left_out`` is one line for each run with voxels that cannot be used.
-    """
-
-    series: NDArray[np.float32]
-    usable: NDArray[np.bool_]
-    left_out: list[str]
-
-
-def clean_scans(
-    scans: Scans, voxels: NDArray[np.int64], scratch: Path, high_pass_hz: float, label: str
-) -> CleanVoxels:
-    """Read and clean all runs into the file ``scratch``, one run in memory at a time.
-
-    ``voxels`` are indices into the voxel space; ``high_pass_hz`` is the cutoff of the filter;
-    ``label`` begins the text of the progress bar.
-    """
-    series = new_array(scratch, np.float32, (len(scans.rows), len(voxels)))
-    usable = np.ones(len(voxels), np.bool_)
-    left_out = []
-    for key, paths in track(scans.images.items(), f"{label}: reading images", len(scans.images)):
-        in_run = (scans.rows["split"] == key[0]) & (scans.rows["run"] == key[1])
-        numbers = np.flatnonzero(in_run)
-        volumes = scans.rows["volume"].to_numpy()[numbers]
-        cleaned, unusable = clean_run(read_voxels(paths, voxels)[volumes], high_pass_hz)
-        series[numbers[0] : numbers[-1] + 1] = cleaned
-        usable &= ~unusable
-        if unusable.any():
-            left_out.append(f"{paths[0].name}: {unusable.sum()} voxels contain NaN or do not vary")
-    n_usable = usable.sum()
-    if not usable.all():
-        for first in range(0, len(series), ROWS_AT_ONCE):
-            block = slice(first, first + ROWS_AT_ONCE)
-            series[block, :n_usable] = series[block][:, usable]
-    return CleanVoxels(series[:, :n_usable], usable, left_out)
-
-
-def usable_rows(
-    scans: Scans, clips: Collection[str], delays_tr: Sequence[int]
-) -> NDArray[np.bool_]:
-    """Return which rows of the scans (n_rows,) have a design if only ``clips`` have components."""
-    components = {clip: np.zeros((grid.VOLUMES_PER_CLIP, 1)) for clip in clips}
-    parts = []
-    for table in scans.trials.values():
-        laid = on_grid(table, components, grid.n_volumes(len(table) - 1), fill=0.0)
-        design = delayed(laid, delays_tr)[table["volume"].iat[1] :]
-        parts.append(np.isfinite(design).all(1))
-    return np.concatenate(parts)
-
-
-def stage_design(
-    scans: Scans,
-    components: Mapping[str, NDArray[np.floating]],
-    delays_tr: Sequence[int],
-    high_pass_hz: float,
-) -> NDArray[np.float32]:
-    """Return the design of one stage: its components, delayed, on the rows of the scans.
-
-    ``components`` maps clips to (volumes of the clip, components). The result, (rows,
-    len(delays_tr) * components) float32, is delayed within each run, with the response to the dummy
-    included, and filtered like the images: what was removed from one must be removed from the
-    other. It is NaN in volumes that depend on a missing clip.
-    """
-    parts = []
-    for table in scans.trials.values():
-        laid = on_grid(table, components, grid.n_volumes(len(table) - 1), fill=0.0)
-        design = delayed(laid, delays_tr)[table["volume"].iat[1] :]
-        parts.append(_filtered_with_gaps(design, high_pass_hz))
-    return np.concatenate(parts)
-
-
-def _filtered_with_gaps(design: NDArray[np.floating], high_pass_hz: float) -> NDArray[np.float32]:
-    """Filter one run; volumes with NaN are replaced by the mean for that, and stay NaN."""
-    missing = ~np.isfinite(design).all(1)
-    if missing.all():
-        return np.full_like(design, np.nan)
-    filled = np.where(missing[:, None], design[~missing].mean(0), design)
-    clean = filtered(filled, high_pass_hz, standardise=False)
-    clean[missing] = np.nan
-    return clean

@@ -1,5 +1,6 @@
 """From the frames of a network to the scanner's volumes: binning, delays, convolution."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -7,20 +8,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError, did_you_mean
-from neuromusic.design import grid
-from neuromusic.design.grid import TR_S
-from neuromusic.features.windows import cut_windows
+from neuromusic.design.timing import Placement
+from neuromusic.features.windows import cut_windows, window_starts
 
 if TYPE_CHECKING:  # images are checked without torch, which takes seconds to import
     from torch import Tensor
 
     from neuromusic.models.network import Network, Stage
 
+LOBES = 3  # of the Lanczos kernel: half of its width in volumes
+
 # --- Weights of frames in volumes -----------------------------------------------------------------
 
 
 def mean_weights(
-    centre_s: NDArray[np.floating], n_volumes: int, tr_s: float = TR_S
+    centre_s: NDArray[np.floating], n_volumes: int, tr_s: float
 ) -> NDArray[np.float64]:
     """Return 1 if a frame's centre lies inside a volume, otherwise 0: (n_volumes, n_frames).
 
@@ -42,7 +44,7 @@ def mean_weights(
 
 
 def lanczos_weights(
-    centre_s: NDArray[np.floating], n_volumes: int, tr_s: float = TR_S, lobes: int = 3
+    centre_s: NDArray[np.floating], n_volumes: int, tr_s: float, lobes: int = LOBES
 ) -> NDArray[np.float64]:
     """Return weights for an anti-aliased value in the middle of each volume, (n_volumes, n_frames).
 
@@ -74,14 +76,19 @@ def check_binning(name: str) -> None:
 # --- One clip -------------------------------------------------------------------------------------
 
 
+Volumes = tuple[NDArray[np.float64], dict[str, NDArray[np.float32]]]
+
+
 def clip_volumes(
     network: "Network",
     features: NDArray[np.float32],
     hop_frames: int,
+    placements: Sequence[Placement],
     binning: str = "mean",
-    n_volumes: int = grid.VOLUMES_PER_CLIP,
-) -> tuple[NDArray[np.float64], dict[str, NDArray[np.float32]]]:
-    """Return a network's responses to one clip, on the volumes of its presentation.
+) -> list[Volumes]:
+    """Return a network's responses to one clip, on the volumes of its presentations.
+
+    The network sees the clip once, in windows of which a few are in memory, however long it is.
 
     Parameters
     ----------
@@ -91,10 +98,10 @@ def clip_volumes(
         Input of the network: the whole clip, from which windows are cut.
     hop_frames : int
         Frames from one window to the next.
+    placements : sequence of Placement
+        How the clip lies on the volumes, for each result.
     binning : {"mean", "lanczos"}
         How frames become volumes.
-    n_volumes : int
-        Number of volumes of the presentation.
 
     Returns
     -------
@@ -105,36 +112,48 @@ def clip_volumes(
         For each stage, the mean of the frames (of all windows) whose centre lies inside the volume,
         or with "lanczos" their value in its middle. Units are channels x bands, flattened.
 
-    Both are NaN in volumes that begin (with "lanczos", have their middle) after the end of the
-    clip.
+    Both, once per placement, describe the sound alone, also in a volume that it fills in part. They
+    are NaN in volumes that begin (with "lanczos", have their middle) after the end of the clip.
     """
     import torch
 
     spec = network.spec
-    windows, starts = cut_windows(features, spec.n_frames, hop_frames)
+    heard = features
+    if features.shape[1] < spec.n_frames:  # repeated until it fills a window
+        heard = cut_windows(features, spec.n_frames, hop_frames)[0][0]
+    starts = window_starts(heard.shape[1], spec.n_frames, hop_frames)
     with torch.inference_mode():
-        totals, weight_sums, log_p = _sum_windows(network, windows, starts, binning, n_volumes)
-    if binning == "lanczos":  # beyond the end of the clip only the tails of the kernel have weight
-        middle_s = np.arange(n_volumes) * TR_S + TR_S / 2
-        beyond = middle_s > features.shape[1] * spec.frame_s
-        weight_sums = {name: np.where(beyond, np.nan, n) for name, n in weight_sums.items()}
-    overlap_s = _window_overlap_s(
-        np.array(starts) * spec.frame_s, spec.n_frames * spec.frame_s, n_volumes
-    )
-    return _weighted_probability(overlap_s, log_p), _weighted_means(totals, weight_sums)
+        sums, log_p = _sum_windows(network, heard, starts, placements, binning)
+    length_s = features.shape[1] * spec.frame_s
+    start_s, window_s = np.array(starts) * spec.frame_s, spec.n_frames * spec.frame_s
+    results = []
+    for placement, (totals, weight_sums) in zip(placements, sums, strict=True):
+        volume_s = np.arange(placement.n_volumes) * placement.tr_s
+        end_s = placement.phase_s + length_s
+        if binning == "lanczos":  # beyond the end of the clip only the tails of the kernel count
+            beyond = volume_s + placement.tr_s / 2 > end_s
+            weight_sums = {name: np.where(beyond, np.nan, n) for name, n in weight_sums.items()}
+        overlap_s = _window_overlap_s(placement.phase_s + start_s, window_s, placement)
+        means = _weighted_means(totals, weight_sums)
+        filled = {name: with_slivers(values, volume_s < end_s) for name, values in means.items()}
+        results.append((_weighted_probability(overlap_s, log_p), filled))
+    return results
+
+
+Sums = tuple[dict[str, "Tensor"], dict[str, NDArray[np.float64]]]
 
 
 def _sum_windows(
     network: "Network",
-    windows: NDArray[np.float32],
+    features: NDArray[np.float32],
     starts: Sequence[int],
+    placements: Sequence[Placement],
     binning: str,
-    n_volumes: int,
-) -> tuple[dict[str, "Tensor"], dict[str, NDArray[np.float64]], NDArray[np.float64]]:
+) -> tuple[list[Sums], NDArray[np.float64]]:
     """Apply a network to the windows of a clip.
 
-    Returns, for each stage, the weighted sum of its frames (n_volumes, units) and the sum of their
-    weights (n_volumes,); and the log-probabilities (windows, classes).
+    Returns, for each placement and stage, the weighted sum of its frames (n_volumes, units) and the
+    sum of their weights (n_volumes,); and the log-probabilities (windows, classes).
     """
     import torch
 
@@ -142,22 +161,43 @@ def _sum_windows(
 
     start_frames = np.array(starts)
     device = network.band_mean.device
-    totals: dict[str, Tensor] = {}
-    weight_sums = {stage.name: np.zeros(n_volumes) for stage in network.stages}
+    sums: list[Sums] = [({}, {}) for _ in placements]
     window_log_p = []
-    for first in range(0, len(windows), BATCH):
+    length = network.spec.n_frames
+    for first in range(0, len(starts), BATCH):
         batch = slice(first, first + BATCH)
-        active = network.activations(torch.from_numpy(windows[batch]).to(device))
+        windows = np.array([features[:, s : s + length] for s in starts[batch]], np.float32)
+        active = network.activations(torch.from_numpy(windows).to(device))
         window_log_p.append(torch.log_softmax(network.readout(active).double(), 1))
         for stage in network.stages:
             frames = active[stage.name].movedim(-1, 1)  # (windows, time, ...)
             centres = _frame_centres(start_frames[batch], stage, frames.shape[1])
-            weights = BINNINGS[binning](centres * network.spec.frame_s, n_volumes)
             units = frames.to(torch.float64, memory_format=torch.contiguous_format).flatten(2)
-            total = torch.from_numpy(weights).to(device) @ units.flatten(0, 1)
-            totals[stage.name] = totals[stage.name] + total if first else total
-            weight_sums[stage.name] += weights.sum(1)
-    return totals, weight_sums, torch.cat(window_log_p).cpu().numpy()
+            for placement, (totals, weight_sums) in zip(placements, sums, strict=True):
+                times_s = placement.phase_s + centres * network.spec.frame_s
+                near = _volumes_near(times_s, placement)
+                begin_s = near.start * placement.tr_s
+                weights = BINNINGS[binning](
+                    times_s - begin_s, near.stop - near.start, placement.tr_s
+                )
+                total = torch.from_numpy(weights).to(device) @ units.flatten(0, 1)
+                if stage.name not in totals:  # -0.0 + x has the bytes of x
+                    totals[stage.name] = total.new_full((placement.n_volumes, total.shape[1]), -0.0)
+                    weight_sums[stage.name] = np.zeros(placement.n_volumes)
+                totals[stage.name][near] += total
+                weight_sums[stage.name][near] += weights.sum(1)
+    return sums, torch.cat(window_log_p).cpu().numpy()
+
+
+def _volumes_near(times_s: NDArray[np.floating], placement: Placement) -> slice:
+    """Return the volumes in which frames at some times may have a weight.
+
+    All others of a long sound are left out, which would take memory and time.
+    """
+    first = math.floor(times_s.min() / placement.tr_s) - LOBES
+    end = math.floor(times_s.max() / placement.tr_s) + LOBES + 1
+    first = min(max(0, first), placement.n_volumes - 1)
+    return slice(first, max(first + 1, min(end, placement.n_volumes)))
 
 
 def _frame_centres(
@@ -169,11 +209,11 @@ def _frame_centres(
 
 
 def _window_overlap_s(
-    begin_s: NDArray[np.floating], length_s: float, n_volumes: int
+    begin_s: NDArray[np.floating], length_s: float, placement: Placement
 ) -> NDArray[np.float64]:
     """Return the seconds of each volume that each window overlaps, (n_volumes, windows)."""
-    volume_s = np.arange(n_volumes)[:, None] * TR_S
-    end_s = np.minimum(volume_s + TR_S, begin_s + length_s)
+    volume_s = np.arange(placement.n_volumes)[:, None] * placement.tr_s
+    end_s = np.minimum(volume_s + placement.tr_s, begin_s + length_s)
     return (end_s - np.maximum(volume_s, begin_s)).clip(min=0)
 
 
@@ -196,6 +236,19 @@ def _weighted_means(
             name: (total.cpu().numpy() / weight_sums[name][:, None]).astype(np.float32)
             for name, total in totals.items()
         }
+
+
+def with_slivers(values: NDArray[np.float32], is_played: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return volumes (n_volumes, units) whose first and last, if NaN, have a neighbour's value.
+
+    A sound that begins shortly before the end of a volume, or ends shortly after the beginning of
+    one, may have no frame there. ``is_played`` (n_volumes,) are the volumes before its end.
+    """
+    missing = np.isnan(values).all(1) & is_played
+    for edge, inside in ((0, 1), (len(values) - 1, len(values) - 2)):
+        if len(values) > 1 and missing[edge]:
+            values[edge] = values[inside]
+    return values
 
 
 # --- One run --------------------------------------------------------------------------------------

@@ -1,13 +1,15 @@
 """Voxel spaces: which voxels or vertices a set of images has, and maps of values in them.
 
-A space is the grid of a volume (NIfTI), the vertices of surfaces (GIFTI, one file per hemisphere)
-or the columns of a plain array (.npy). Voxels of a volume are counted in C order; vertices one
-hemisphere after the other.
+A space is the grid of a volume (NIfTI), the vertices of surfaces (GIFTI, one file per hemisphere),
+grayordinates (CIFTI: the vertices of the cortex and the voxels below it in one file) or the columns
+of a plain array (.npy). Voxels of a volume are counted in C order; vertices one hemisphere after
+the other; grayordinates as in the file.
 """
 
 import gzip
 import math
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,9 @@ from numpy.typing import NDArray
 
 from neuromusic.core.files import open_array, readable
 
-Kind = Literal["volume", "surface", "array"]
+Kind = Literal["volume", "surface", "cifti", "array"]
+CIFTI = (".dtseries.nii", ".dscalar.nii", ".dlabel.nii")
+HEMISPHERE = re.compile(r"_hemi-([LR])(?=[_.])")
 
 AFFINE_TOLERANCE = 1e-3  # in mm
 
@@ -29,7 +33,7 @@ class VoxelSpace:
 
     Parameters
     ----------
-    kind : {"volume", "surface", "array"}
+    kind : {"volume", "surface", "cifti", "array"}
         What the voxels are.
     shape : tuple of int
         (x, y, z), the number of vertices of each hemisphere, or (n_voxels,).
@@ -37,12 +41,15 @@ class VoxelSpace:
         From voxel indices to mm; None except for volumes.
     files : tuple of Path
         An example with these voxels: one file, or one per hemisphere.
+    models : nibabel.cifti2.BrainModelAxis or None
+        Structure, and vertex or voxel, of each grayordinate; None except for CIFTI.
     """
 
     kind: Kind
     shape: tuple[int, ...]
     affine: NDArray[np.float64] | None
     files: tuple[Path, ...]
+    models: Any = None
 
     @property
     def n_voxels(self) -> int:
@@ -51,7 +58,9 @@ class VoxelSpace:
 
     def matches(self, other: "VoxelSpace") -> bool:
         """Return whether two spaces have the same voxels in the same places."""
-        if (self.kind, self.shape) != (other.kind, other.shape):
+        if (self.kind, self.shape, self.sides) != (other.kind, other.shape, other.sides):
+            return False
+        if self.models != other.models:
             return False
         if self.affine is None or other.affine is None:
             return True
@@ -66,15 +75,17 @@ class VoxelSpace:
 
     @property
     def sides(self) -> tuple[str, ...]:
-        """The hemisphere of each file, "L" or "R"; "" for volumes and arrays."""
+        """The hemisphere of each file, "L" or "R"; "" if the file is not of one hemisphere."""
         if self.kind != "surface":
             return ("",)
-        return tuple("L" if "_hemi-L_" in path.name else "R" for path in self.files)
+        matches = [HEMISPHERE.search(path.name) for path in self.files]
+        return tuple(match[1] if match else "" for match in matches)
 
     @property
     def extension(self) -> str:
         """The end of the names of maps."""
-        return {"volume": ".nii.gz", "surface": ".func.gii", "array": ".npy"}[self.kind]
+        extensions = {"volume": ".nii.gz", "surface": ".func.gii", "cifti": ".dscalar.nii"}
+        return extensions.get(self.kind, ".npy")
 
     def write_map(
         self, paths: Sequence[Path], voxels: NDArray[np.integer], values: NDArray[np.floating]
@@ -89,6 +100,8 @@ class VoxelSpace:
             self._write_volume(paths[0], whole)
         elif self.kind == "surface":
             self._write_surfaces(paths, whole)
+        elif self.kind == "cifti":
+            self._write_cifti(paths[0], whole)
         else:
             np.save(paths[0], whole)
 
@@ -110,9 +123,17 @@ class VoxelSpace:
             array = nibabel.gifti.GiftiDataArray(part, intent="NIFTI_INTENT_NONE")
             nibabel.save(nibabel.gifti.GiftiImage(darrays=[array]), path)
 
+    def _write_cifti(self, path: Path, values: NDArray[np.float32]) -> None:
+        from nibabel import cifti2
+
+        name = path.name.removesuffix(self.extension)
+        image = cifti2.Cifti2Image(values[None], (cifti2.ScalarAxis([name]), self.models))
+        image.nifti_header.set_intent("ConnDenseScalar")
+        image.to_filename(path)
+
 
 def open_space(files: Sequence[Path]) -> VoxelSpace:
-    """Return the voxel space of an image: one 3-D or 4-D NIfTI, one .npy, or one GIFTI per side.
+    """Return the voxel space of an image: a NIfTI, CIFTI or .npy file, or one GIFTI per side.
 
     The columns of an array are its last axis. Raises InputError if a file is not readable.
     """
@@ -121,6 +142,8 @@ def open_space(files: Sequence[Path]) -> VoxelSpace:
         return volume_space(read_image(files[0]), files)
     if kind == "array":
         return VoxelSpace(kind, (open_array(files[0]).shape[-1],), None, tuple(files))
+    if kind == "cifti":
+        return cifti_space(read_cifti(files[0]), files)
     shape = tuple(read_volumes(path).shape[1] for path in files)
     return VoxelSpace(kind, shape, None, tuple(files))
 
@@ -130,8 +153,16 @@ def volume_space(image: Any, files: Sequence[Path]) -> VoxelSpace:
     return VoxelSpace("volume", image.shape[:3], image.affine, tuple(files))
 
 
+def cifti_space(image: Any, files: Sequence[Path]) -> VoxelSpace:
+    """Return the voxel space of a CIFTI image."""
+    models = image.header.get_axis(1)
+    return VoxelSpace("cifti", (len(models),), None, tuple(files), models)
+
+
 def file_kind(path: Path) -> Kind:
-    """Return what a file contains, from the end of its name: a volume unless it is .gii or .npy."""
+    """Return what a file contains, from the end of its name: a volume unless that says more."""
+    if path.name.endswith(CIFTI):
+        return "cifti"
     kinds: dict[str, Kind] = {".gii": "surface", ".npy": "array"}
     return kinds.get(path.suffix, "volume")
 
@@ -147,6 +178,23 @@ def read_image(path: Path) -> Any:
         image = nibabel.load(path)
         if len(image.shape) < 3:
             raise ValueError(f"its shape is {image.shape}; expected three dimensions or more")
+    return image
+
+
+def read_cifti(path: Path) -> Any:
+    """Return a nibabel CIFTI image of grayordinates; its values are not read yet.
+
+    Raises InputError for any other file, such as one of parcels.
+    """
+    import nibabel
+    from nibabel.cifti2 import BrainModelAxis
+
+    with readable(path, "CIFTI file"):
+        image: Any = nibabel.load(path)
+        if not isinstance(image, nibabel.Cifti2Image):
+            raise ValueError("it has no CIFTI header")
+        if len(image.shape) != 2 or not isinstance(image.header.get_axis(1), BrainModelAxis):
+            raise ValueError("its columns are not grayordinates")
     return image
 
 
@@ -208,14 +256,31 @@ def read_volumes(path: Path) -> NDArray[Any]:
     if kind == "array":
         return np.atleast_2d(open_array(path))
     if kind == "surface":
-        arrays = read_gifti(path).darrays
-        with readable(path, "GIFTI file"):
-            return np.stack([np.ravel(array.data) for array in arrays])
+        return gifti_volumes(read_gifti(path), path)
+    if kind == "cifti":
+        image = read_cifti(path)
+        with readable(path, "CIFTI file"):
+            return np.asanyarray(image.dataobj)
     image = read_image(path)
     with readable(path, "image"):
         values = np.asanyarray(image.dataobj)
     volumes = np.moveaxis(values, 3, 0) if values.ndim == 4 else values[None]
     return volumes.reshape(len(volumes), -1)
+
+
+def gifti_volumes(image: Any, path: Path) -> NDArray[Any]:
+    """Return the values of a GIFTI image, (n_volumes, n_vertices).
+
+    It has one array per volume, or one array (vertices, volumes). ``path`` is for messages.
+    """
+    with readable(path, "GIFTI file"):
+        arrays = [np.asarray(array.data) for array in image.darrays]
+        if len(arrays) == 1 and arrays[0].ndim == 2 and arrays[0].shape[0] > 1:
+            return arrays[0].T
+        if any(array.size != max(array.shape, default=0) for array in arrays):
+            shapes = sorted({array.shape for array in arrays})
+            raise ValueError(f"its arrays have the shapes {shapes}; expected one per volume")
+        return np.stack([np.ravel(array) for array in arrays])
 
 
 def _varies(volumes: NDArray[Any]) -> NDArray[np.bool_]:

@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError, listed
 from neuromusic.core.files import as_path
-from neuromusic.design.grid import n_volumes
+from neuromusic.design.list_runs import scanner_runs
 from neuromusic.design.lists import read_lists, unique_clips
-from neuromusic.fmri.activations import clip_inputs, clip_responses, list_runs
+from neuromusic.design.presentations import RunDesign
+from neuromusic.design.timing import all_placements
+from neuromusic.fmri.activations import Rest, clip_responses
+from neuromusic.fmri.clip_inputs import clip_inputs
 from neuromusic.stimuli.channels import Channel
 from neuromusic.training.trained import TrainedNetwork, as_network
 
@@ -66,25 +69,27 @@ def activations(
     """
     trained, lists = as_network(network, channel), as_path(lists)
     table = read_lists(lists)
-    trials = _trials_of_run(table, lists, run)
+    chosen, rest = _run_of_lists(table, lists, run)
+    assert chosen.tr_s is not None and chosen.n_volumes is not None
     clips = unique_clips(table)
-    clips = clips[clips["clip"].isin(trials["clip"])]
-    inputs = clip_inputs(trained, lists, clips)
-    responses = clip_responses(trained, clips["clip"], inputs=inputs, binning=binning)
+    clips = clips[clips["clip"].isin(chosen.trials["clip"])]
+    inputs = clip_inputs(trained, lists, clips, [chosen])
+    wanted = all_placements([(chosen.trials, chosen.tr_s)])
+    responses = clip_responses(trained, wanted, inputs=inputs, binning=binning, rest=rest)
     if responses.missing:
         log.warning(
             "%d clips are missing; their volumes are NaN: %s",
             len(responses.missing),
             listed(responses.missing),
         )
-    return responses.on_volumes(trials, n_volumes(len(trials) - 1))
+    return responses.on_volumes(chosen.trials, chosen.tr_s, chosen.n_volumes)
 
 
-def _trials_of_run(table: pd.DataFrame, lists: Path, run: tuple[str, int]) -> pd.DataFrame:
-    """Return the presentations of one run; raise InputError if the lists do not have it."""
-    runs = list_runs(table, lists)
-    split, number = run
-    if (split, number) not in runs:
+def _run_of_lists(table: pd.DataFrame, lists: Path, run: tuple[str, int]) -> tuple[RunDesign, Rest]:
+    """Return one run, and what stands for silence; raise InputError if there is no such run."""
+    design = scanner_runs(table, lists)
+    runs = {(each.split or "test", name.run): each for name, each in design.runs.items()}
+    if run not in runs:
         known = listed(f"{name} {index}" for name, index in runs)
-        raise InputError(f"{lists}: has no run {split} {number}; its runs are {known}")
-    return runs[split, number]
+        raise InputError(f"{lists}: has no run {run[0]} {run[1]}; its runs are {known}")
+    return runs[run], design.experiment.time.rest

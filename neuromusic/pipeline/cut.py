@@ -75,7 +75,7 @@ def cut_clips(
     tracks, bids, out = as_path(tracks), as_path(bids), as_path(out)
     check_target(out, COMMAND)
     check_channel(channel)
-    cuts = events.cut_list(bids)
+    cuts, events_files = events.cut_list(bids)
     files = clips.find_tracks(tracks)
     missing = sorted(set(cuts["track"]) - set(files))
     if missing:
@@ -87,7 +87,7 @@ def cut_clips(
     settings |= channel_setting(channel)
     sources = {files[name] for name in cuts["track"]}
     check_present(sorted(sources))
-    inputs = hash_inputs([*sources, *(file.path for file in events.find_events(bids))])
+    inputs = hash_inputs([*sources, *events_files])
     played_s = float((cuts["end_s"] - cuts["start_s"]).sum())
     step = Step(
         COMMAND, out, settings, inputs, places, function="cut_clips", overwrite=overwrite,

@@ -7,23 +7,32 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from neuromusic.core.errors import InputError, did_you_mean, listed, need_package
+from neuromusic.core.errors import listed, need_package
 from neuromusic.core.files import as_path, sha256, write_json
 from neuromusic.core.outputs import Step, check_target
 from neuromusic.core.progress import working
-from neuromusic.core.records import arguments, hash_inputs
-from neuromusic.design.events import EventsFile, find_events
+from neuromusic.core.records import hash_inputs
+from neuromusic.design.bids import BidsIndex, index_bids
+from neuromusic.design.dataset import Dataset, as_dataset
+from neuromusic.design.presentations import IMAGES, Design, load_design
+from neuromusic.design.timing import all_placements
 from neuromusic.encoding.atlas import TALAIRACH_ABOUT
 from neuromusic.encoding.estimates import encoding_work
+from neuromusic.encoding.folds import make_folds
 from neuromusic.encoding.inputs import SubjectInputs, check_trained, open_subjects
 from neuromusic.encoding.options import DELAYS_TR, EncodingOptions
 from neuromusic.encoding.rois import Rois
-from neuromusic.fmri.activations import inputs_from_prepared, run_trials
-from neuromusic.fmri.scans import repeat_rows, usable_rows
+from neuromusic.fmri.bold import json_tr_s, open_run
+from neuromusic.fmri.bold_files import find_bold
+from neuromusic.fmri.clip_inputs import inputs_from_files, inputs_from_prepared
+from neuromusic.fmri.confounds import check_strategies
+from neuromusic.fmri.scan_series import usable_rows
+from neuromusic.fmri.scans import ImageChoice, repeat_rows
+from neuromusic.pipeline.datasets import dataset_arguments, find_sounds, with_durations
 
 if TYPE_CHECKING:  # images are checked without torch and SciPy, which take seconds to import
     from neuromusic.encoding.acoustics import Baseline
-    from neuromusic.encoding.stage_components import StageComponents
+    from neuromusic.encoding.stage_components import Played, StageComponents
     from neuromusic.encoding.voxelwise import Encoding
     from neuromusic.training.trained import TrainedNetwork
 
@@ -42,13 +51,11 @@ of the images. The JSON file beside each map describes it.
 `group.tsv` the tests over subjects, `unique.tsv` what each stage explains beyond the acoustic
 baseline and beyond the stage below, `encoding.json` the method."""
 
-SubjectEvents = dict[str, list[EventsFile]]  # subject -> the events of its runs
-
 
 def encode(
     network: "TrainedNetwork | Path | str",
     *,
-    bids: str | Path,
+    bids: Dataset | str | Path,
     out: str | Path,
     images: str | Path | None = None,
     subjects: str | Sequence[str] = "all",
@@ -59,10 +66,11 @@ def encode(
     """Predict subjects' fMRI responses from the stages of a network, by ridge regression.
 
     The responses of each stage to the clips are averaged over each volume, reduced to principal
-    components, laid on the volumes of each run and delayed by 1 to 6 volumes (1.5 to 9 s at a TR of
-    1.5 s). Each voxel is fitted on the training runs, with a penalty chosen by leave-one-run-out
-    cross-validation. It is scored by the correlation r and by R2 on the test clips, averaged over
-    their repeats, with a p value from shifts by whole clips within runs, beside the noise ceiling.
+    components, laid on the volumes of each run and delayed by 1 to 6 volumes. Each voxel is fitted
+    on the training runs, with a penalty chosen by leave-one-run-out cross-validation, or in folds
+    that leave out runs or sounds. It is scored by the correlation r and by R2 on the test clips,
+    averaged over their repeats, with a p value from shifts by whole clips within runs, beside the
+    noise ceiling.
     The same is done with random weights (those before training) and with permuted weights, and with
     acoustic features of the clips, beyond which the unique variance of each stage is reported.
     docs/encoding.md describes the method and the files; for one value per sound and voxel use
@@ -71,10 +79,10 @@ def encode(
     Parameters
     ----------
     network : TrainedNetwork, str or Path
-        The trained network, or its directory. Its prepared set should contain the clips; volumes of
-        other clips are left out.
-    bids : str or Path
-        BIDS dataset with the events of the images.
+        The trained network, or its directory. Its prepared set should contain the clips, unless
+        ``bids`` names the sounds; volumes of other clips are left out.
+    bids : Dataset, str or Path
+        BIDS dataset with the events of the images, and the experiment that it records.
     out : str or Path
         Output directory: tables, maps and figures.
     images : str or Path, optional
@@ -119,40 +127,56 @@ def encode(
     """
     for package in ("himalaya", "nilearn", "librosa"):
         need_package(package, "fmri")
-    bids, out = as_path(bids), as_path(out)
-    images = as_path(images) if images is not None else bids
+    dataset, out = as_dataset(bids), as_path(out)
+    images = as_path(images) if images is not None else dataset.directory
     check_target(out, COMMAND)
     check_trained(network)
-    events = _events_of(bids, subjects)
-    opened = open_subjects(events, images, rois, options.space)
+    check_strategies(options.confounds)
+    choice = ImageChoice(options.entities, options.confounds)
+    index = index_bids(images, "a folder of images")
+    design, sounds = _design_of(dataset, index, subjects, choice)
+    opened = open_subjects(design, index, rois, choice)
     from neuromusic.encoding.clip_sets import artist_clean_clips
+    from neuromusic.encoding.stage_components import Played
     from neuromusic.training.trained import WEIGHTS, as_network
 
     trained = as_network(network)
     available = inputs_from_prepared(trained)
-    played = _played_clips(events)
-    present = available.present(played)
-    clean = artist_clean_clips(trained, played, _training_clips(events), options.artists)
+    if sounds:
+        runs = design.runs.values()
+        available = inputs_from_files(trained, sounds, runs, dataset.directory)
+    available.present(design.clips)
+    clean = artist_clean_clips(trained, design.clips, _training_clips(design), options.artists)
     for each in opened.values():
-        repeat_rows(each.scans.rows, usable_rows(each.scans, available.clips, DELAYS_TR))
-    settings, places = arguments(
-        network=trained.directory, bids=bids, images=images, subjects=list(events), rois=rois,
+        usable = usable_rows(each.scans, available.clips, DELAYS_TR)
+        repeats, _ = repeat_rows(each.scans.rows, usable)
+        make_folds(each.scans, each.scans.rows, usable, repeats, DELAYS_TR, options.high_pass_hz)
+    settings, places = dataset_arguments(
+        dataset, network=trained.directory, images=images, subjects=design.subjects, rois=rois,
         options=options,
     )  # fmt: skip
     files = {path for each in opened.values() for path in each.files()}
-    files |= {file.path for of_subject in events.values() for file in of_subject}
+    files |= {each.events.path for each in design.runs.values() if each.events}
     files |= {options.artists} if options.artists else set()
     inputs = {"network": sha256(trained.directory / WEIGHTS)}
     with working("computing checksums of the images"):
-        inputs |= hash_inputs([*files, *rois.files()])
+        inputs |= hash_inputs([*files, *rois.files(), *sounds.values()])
     step = Step(
         COMMAND, out, settings, inputs, places, function="encode", overwrite=overwrite,
-        work=encoding_work(trained, len(present), opened, options),
+        work=encoding_work(trained, design, opened, options),
     )  # fmt: skip
     if step.is_done():
         return out
     with step.directory() as directory:
-        areas = _encode(directory, trained, events, opened, rois, options, clean)
+        wanted = all_placements(
+            (run.trials, run.known_tr_s)
+            for each in opened.values()
+            for run in each.scans.runs.values()
+        )
+        rest = design.experiment.time.rest
+        played = Played(wanted, _training_clips(design), rest, available)
+        features = _features(trained, design, played, sounds, options)
+        areas = _encode(directory, trained, features, opened, rois, options, clean)
     _log_scores(areas, len(opened))
     log.info(
         "wrote %s: areas.tsv, contrasts.tsv, group.tsv, similarity.tsv, unique.tsv, figures, and "
@@ -165,41 +189,52 @@ def encode(
 # --- Checks ---------------------------------------------------------------------------------------
 
 
-def _events_of(bids: Path, subjects: str | Sequence[str]) -> SubjectEvents:
-    """Return the events of the subjects, or of all; raise InputError if one of them has none."""
-    events: SubjectEvents = {}
-    for file in find_events(bids):
-        events.setdefault(file.subject, []).append(file)
-    if subjects == "all" or list(subjects) == ["all"]:
-        return events
+def _design_of(
+    dataset: Dataset, images: BidsIndex, subjects: str | Sequence[str], choice: ImageChoice
+) -> tuple[Design, dict[str, Path]]:
+    """Return the runs of the subjects, with durations, and clip -> sound if the dataset has sounds.
+
+    Raises InputError if a subject has no events.
+    """
+    experiment = dataset.described()
+    everyone = subjects == "all" or list(subjects) == ["all"]
     labels = [subjects] if isinstance(subjects, str) else subjects
-    chosen = [label.removeprefix("sub-") for label in labels]
-    for subject in chosen:
-        if subject not in events:
-            raise InputError(
-                f"{bids}: has no events of sub-{subject}; its subjects are {listed(events)}"
-                f"{did_you_mean(subject, events)}"
-            )
-    return {subject: events[subject] for subject in chosen}
+    chosen = None if everyone else [label.removeprefix("sub-") for label in labels]
+    of_images = [file.run_id for file in images.select("bold", IMAGES)]
+    design = load_design(
+        dataset.index(), experiment, chosen, [run for run in of_images if run is not None]
+    )
+    sounds = {}
+    if dataset.sounds is not None:
+        sounds = find_sounds(design, dataset.sounds, allow_missing=True)
+    return with_durations(design, sounds, _tr_of_headers(design, images, choice)), sounds
 
 
-def _played_clips(events: SubjectEvents) -> list[str]:
-    """Return the names of all clips that were played, each once."""
-    files = [file for of_subject in events.values() for file in of_subject]
-    return list(pd.concat([run_trials(file)["clip"] for file in files]).unique())
+def _tr_of_headers(design: Design, images: BidsIndex, choice: ImageChoice) -> float | None:
+    """Return the TR in the header of an image, if neither metadata nor description have one."""
+    if all(each.tr_s is not None for each in design.runs.values()):
+        return None
+    found = find_bold(images, design.subjects[0], design.experiment.files.tasks, choice.entities)
+    files = next(iter(found.values()))
+    declared = json_tr_s(files, images)
+    return declared[0] if declared else open_run(files).tr_s
 
 
-def _training_clips(events: SubjectEvents) -> set[str]:
-    """Return the names of the clips that were played in training runs."""
-    files = [file for of_subject in events.values() for file in of_subject]
-    return {clip for file in files if file.split == "train" for clip in run_trials(file)["clip"]}
+def _training_clips(design: Design) -> set[str]:
+    """Return the clips of training runs, or all clips if folds divide them."""
+    return {
+        clip
+        for each in design.runs.values()
+        if each.split != "test"
+        for clip in each.trials["clip"]
+    }
 
 
 # --- Work -----------------------------------------------------------------------------------------
 
 
 def _encode(
-    directory: Path, trained: "TrainedNetwork", events: SubjectEvents,
+    directory: Path, trained: "TrainedNetwork", features: "tuple[StageComponents, Baseline]",
     opened: Mapping[str, SubjectInputs], rois: Rois, options: EncodingOptions,
     clean: set[str] | None,
 ) -> pd.DataFrame:  # fmt: skip
@@ -214,9 +249,8 @@ def _encode(
     )
     from neuromusic.fmri.export.bids_dataset import write_dataset_files
 
-    components = _components(trained, events, options)
-    baseline = _baseline(trained, events, options)
-    results = _encode_subjects(directory, opened, (components, baseline), options, clean)
+    components, baseline = features
+    results = _encode_subjects(directory, opened, features, options, clean)
     stages = components.trained
     areas = tables.area_scores(results)
     similarity = tables.area_similarity(results, components, options.seed)
@@ -245,41 +279,33 @@ def _encode(
     return areas
 
 
-def _components(
-    trained: "TrainedNetwork", events: SubjectEvents, options: EncodingOptions
-) -> "StageComponents":
-    """Return the components of all clips that were played; warn of those that are missing."""
+def _features(
+    trained: "TrainedNetwork", design: Design, played: "Played", sounds: Mapping[str, Path],
+    options: EncodingOptions,
+) -> "tuple[StageComponents, Baseline]":  # fmt: skip
+    """Return the components of all stages and acoustic features; warn of what is left out."""
+    from neuromusic.encoding.acoustics import acoustic_components
+    from neuromusic.encoding.designs import JOINT_COMPONENTS
     from neuromusic.encoding.stage_components import compute_components
 
-    played = _played_clips(events)
-    components = compute_components(
-        trained, played, _training_clips(events), options.components, options.control_seeds
-    )
+    components = compute_components(trained, played, options.components, options.control_seeds)
     if components.missing:
         log.warning(
             "%s: does not contain %d of the %d clips that were played; their volumes are left out: "
             "%s",
-            trained.prepared, len(components.missing), len(played), listed(components.missing),
+            played.inputs.source, len(components.missing), len(played.wanted),
+            listed(components.missing),
         )  # fmt: skip
-    return components
-
-
-def _baseline(
-    trained: "TrainedNetwork", events: SubjectEvents, options: EncodingOptions
-) -> "Baseline":
-    """Return acoustic features of all clips that were played; warn of those that are left out."""
-    from neuromusic.encoding.acoustics import acoustic_components
-    from neuromusic.encoding.voxelwise import JOINT_COMPONENTS
-
-    trials = [run_trials(file) for of_subject in events.values() for file in of_subject]
-    genres = {clip: genre for table in trials for clip, genre in table[["clip", "genre"]].values}
+    table = design.table()
+    classes = dict(zip(table["clip"], table["class"], strict=True))
     baseline = acoustic_components(
-        trained.prepared, _played_clips(events), _training_clips(events),
-        min(options.components, JOINT_COMPONENTS), genres,
+        trained.prepared, played.wanted, played.training,
+        min(options.components, JOINT_COMPONENTS),
+        classes if any(classes.values()) else None, sounds or None,
     )  # fmt: skip
     for line in baseline.left_out:
         log.warning("acoustic baseline: %s", line)
-    return baseline
+    return components, baseline
 
 
 def _encode_subjects(
@@ -307,8 +333,8 @@ def _encode_subjects(
 def _summary(
     model: str, components: "StageComponents", rois: Rois, options: EncodingOptions
 ) -> Mapping[str, Any]:
+    from neuromusic.encoding.fit_rows import PATTERN_FROM_S
     from neuromusic.encoding.score_tables import LEVEL
-    from neuromusic.encoding.voxelwise import PATTERN_FROM_TR
 
     atlas = {"Atlas": TALAIRACH_ABOUT} if rois.uses_default_atlas else {}
     return {
@@ -319,7 +345,7 @@ def _summary(
         "ExplainedByComponents": components.explained,
         "Reliable": f"q below {LEVEL:g} of the test that a voxel's repeats are alike; up to "
         f"{100 * LEVEL:g} % of these voxels are expected by chance",
-        "PatternFromVolume": PATTERN_FROM_TR,
+        "PatternFromSeconds": PATTERN_FROM_S,
         "AreaTests": "p: one-sided, shifts by whole clips within test runs; p_holm: Holm over the "
         "areas x stages of one network (and copy), in each subject",
         "Contrasts": "two-sided; p_holm: Holm over all contrasts of an area, in each subject",
@@ -330,7 +356,7 @@ def _summary(
 
 
 def _summary_of_baseline(baseline: "Baseline", options: EncodingOptions) -> Mapping[str, Any]:
-    from neuromusic.encoding.voxelwise import JOINT_COMPONENTS
+    from neuromusic.encoding.designs import JOINT_COMPONENTS
 
     return {
         "AcousticBaseline": {

@@ -4,21 +4,23 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from neuromusic.core.errors import InputError, listed
 from neuromusic.core.files import as_path, sha256
 from neuromusic.core.outputs import Step, check_target
 from neuromusic.core.parallel import available_cores
 from neuromusic.core.plan import Work
 from neuromusic.core.records import arguments, hash_inputs
-from neuromusic.design.grid import CLIP_S, VOLUMES_PER_CLIP, n_volumes
+from neuromusic.design.list_runs import scanner_runs
 from neuromusic.design.lists import listed_files, read_lists, unique_clips
-from neuromusic.fmri.activations import ClipInputs, clip_inputs, list_runs, stage_units
+from neuromusic.design.presentations import Design
+from neuromusic.design.whole_designs import contrast_of, rest_of
+from neuromusic.fmri.activations import stage_units
+from neuromusic.fmri.clip_inputs import ClipInputs, clip_inputs
 from neuromusic.fmri.export.derivative import DIRECTORY, write_activations
 from neuromusic.fmri.export.formats import (
     BIDS,
     Regressors,
+    Sidecar,
     check_designs,
     check_formats,
     export_bytes,
@@ -101,7 +103,7 @@ def export(
     check_formats(formats)
     check_binning(binning)
     table = read_lists(lists)
-    runs_of_lists = list_runs(table, lists)
+    design = scanner_runs(table, lists)
     trained = as_network(network)
     regressors.check([stage.name for stage in trained.network.stages])
     settings, places = arguments(
@@ -115,21 +117,21 @@ def export(
     inputs = {"network": sha256(trained.directory / WEIGHTS), **hash_inputs(listed_files(lists))}
     clips = unique_clips(table)
     units = stage_units(trained.network)
-    volumes = [n_volumes(len(trials) - 1) for trials in runs_of_lists.values()]
     step = Step(
         COMMAND, out, settings, inputs, places, function="export", overwrite=overwrite,
-        work=_work(trained, units, len(clips), volumes, formats, regressors),
+        work=_work(trained, units, design, formats, regressors),
     )  # fmt: skip
     if step.is_done():
         return out
-    check_designs(formats, regressors, units, min(volumes))
-    sources = clip_inputs(trained, lists, clips)
-    _check_clips(sources, clips, need_regressors(formats, regressors))
+    fewest = min(each.n_volumes or 0 for each in design.runs.values())
+    check_designs(formats, regressors, units, fewest)
+    sources = clip_inputs(trained, lists, clips, design.runs.values())
+    _check_clips(sources, design, need_regressors(formats, regressors))
     with step.directory() as directory:
-        runs, missing = write_activations(
-            trained, runs_of_lists, clips["clip"], sources, directory / DIRECTORY, binning
-        )
-        notes = write_formats(directory, runs, trained, formats, regressors, binning)
+        runs, missing = write_activations(trained, design, sources, directory / DIRECTORY, binning)
+        note = design.experiment.time.high_pass_note
+        sidecar = Sidecar(binning, rest_of(design), contrast_of(design), (note,) if note else ())
+        notes = write_formats(directory, runs, trained, formats, regressors, sidecar)
         _check_unchanged(lists, inputs)
     _log_results(out, runs, trained, formats, missing=missing, notes=notes)
     return out
@@ -141,27 +143,35 @@ def export(
 def _work(
     trained: TrainedNetwork,
     units: Mapping[str, int],
-    n_clips: int,
-    volumes: Sequence[int],
+    design: Design,
     formats: Sequence[str],
     regressors: Regressors,
 ) -> Work:
-    """Return the work of an export; ``volumes`` are the numbers of volumes of the runs."""
-    n_frames = round(CLIP_S / trained.network.spec.frame_s)
+    """Return the work of an export."""
+    clips = design.table().drop_duplicates("clip")
+    n_clips, longest_s = len(clips), float(clips["duration_s"].max())
+    tr_s = min(each.tr_s or longest_s for each in design.runs.values())
+    n_volumes = sum(each.n_volumes or 0 for each in design.runs.values())
+    n_frames = round(longest_s / trained.network.spec.frame_s)
     seconds = scoring_s(trained.network, n_clips, n_frames, trained.hop_frames)
     return Work(
         f"activations of {sum(units.values()):,} units in {len(units)} stages of "
-        f"{trained.config.model.name} to {n_clips} clips, on {sum(volumes):,} volumes",
+        f"{trained.config.model.name} to {n_clips} clips, on {n_volumes:,} volumes",
         seconds + SECONDS_PER_CLIP * n_clips / available_cores(),
-        export_bytes(formats, regressors, units, sum(volumes), VOLUMES_PER_CLIP * n_clips),
+        export_bytes(formats, regressors, units, n_volumes, round(n_clips * longest_s / tr_s)),
     )
 
 
-def _check_clips(inputs: ClipInputs, clips: pd.DataFrame, need_training: bool) -> None:
+def _check_clips(inputs: ClipInputs, design: Design, need_training: bool) -> None:
     """Raise InputError if there are no clips, or none to which components can be fitted."""
-    inputs.present(clips["clip"].tolist())
-    training = clips["clip"][clips["split"] != "test"]
-    if need_training and not training.isin(inputs.clips).any():
+    inputs.present(design.clips)
+    training = {
+        clip
+        for each in design.runs.values()
+        if each.split != "test"
+        for clip in each.trials.loc[~each.trials["is_dummy"], "clip"]
+    }
+    if need_training and not training & set(inputs.clips):
         raise InputError(
             f"{inputs.source}: contains no clip of the training runs, and components are fitted on "
             f"training runs only; {inputs.remedy}"

@@ -12,8 +12,7 @@ from neuromusic.core.plan import Work, existing
 from neuromusic.core.progress import track
 from neuromusic.core.records import arguments, hash_inputs
 from neuromusic.design import leaks, lists, splits
-from neuromusic.design.grid import CLIP_S
-from neuromusic.design.orders import read_order
+from neuromusic.design.orders import EXPERIMENT, read_order
 from neuromusic.stimuli.clips import check_clips, find_clips
 from neuromusic.stimuli.corpora import Corpus
 
@@ -96,7 +95,7 @@ def make_lists(
     )  # fmt: skip
     artists = [drop_leaks.artists] if drop_leaks and drop_leaks.artists else []
     inputs = hash_inputs([train_order, test_order, *artists, *files.values()])
-    work = _work(list(files.values()), out, link)
+    work = link_work(list(files.values()), out, link)
     step = Step(
         COMMAND, out, settings, inputs, places, function="make_lists", overwrite=overwrite,
         work=work,
@@ -119,7 +118,7 @@ def make_lists(
     return out
 
 
-def _work(files: list[Path], out: Path, link: lists.Link) -> Work:
+def link_work(files: list[Path], out: Path, link: lists.Link) -> Work:
     """Return the work of linking files; hard links across file systems become copies."""
     device = existing(out).stat().st_dev
     copied = [path for path in files if link == "copy" or path.stat().st_dev != device]
@@ -145,7 +144,8 @@ def _find_files(
             "them, or continue without them with allow_missing"
         )
     files = {clip: available[clip] for clip in names if clip in available}
-    check_clips(files.values(), CLIP_S)
+    assert EXPERIMENT.time.duration_s is not None
+    check_clips(files.values(), EXPERIMENT.time.duration_s)
     return files, missing
 
 
@@ -173,7 +173,7 @@ def make_file_lists(
     out: str | Path,
     split: str | None = "70:15:15",
     seed: int = 0,
-    clip_s: float = CLIP_S,
+    clip_s: float = 15.0,
     link: lists.Link = "hard",
     drop_leaks: leaks.DropLeaks | None = None,
     overwrite: bool = False,
@@ -240,7 +240,7 @@ def make_file_lists(
     )
     described_by = [path for path in places.values() if path.is_file()]  # tables of tracks, artists
     inputs = hash_inputs([*sources, *described_by])
-    work = _work(sources, out, link)
+    work = link_work(sources, out, link)
     step = Step(
         COMMAND, out, settings, inputs, places, function="make_file_lists", overwrite=overwrite,
         work=work,

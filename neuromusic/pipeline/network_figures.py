@@ -7,14 +7,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from neuromusic.core.figures import FigureStyle, percent, save
-from neuromusic.design.grid import n_volumes
-from neuromusic.design.orders import TASK
+from neuromusic.design.orders import EXPERIMENT, TASK
+from neuromusic.design.timing import Placement
 from neuromusic.evaluation import plots, training_plots
 from neuromusic.evaluation.clean import read_predictions
 from neuromusic.evaluation.metrics import reliability
 from neuromusic.evaluation.scores import Evaluation
 from neuromusic.features.prepared import PreparedSet
-from neuromusic.fmri.activations import on_grid
+from neuromusic.fmri.layout import on_grid
 from neuromusic.fmri.plots import timeline
 from neuromusic.fmri.volumes import clip_volumes
 from neuromusic.stimuli.variants import VARIANTS
@@ -137,12 +137,16 @@ def _run_to_show(settings: Data, data: PreparedSet) -> pd.DataFrame | None:
 def _draw_timeline(
     trained: TrainedNetwork, data: PreparedSet, trials: pd.DataFrame, style: FigureStyle
 ) -> Figure:
-    row_of = data.row_of_clip()
-    probability_of = {
-        clip: clip_volumes(trained.network, data.row_features(row_of[clip]), trained.hop_frames)[0]
-        for clip in trials["clip"].unique()
-    }
-    probability = on_grid(trials, probability_of, n_volumes(len(trials) - 1))
+    time, row_of = EXPERIMENT.time, data.row_of_clip()
+    assert time.tr_s is not None and time.duration_s is not None
+    placement = Placement(time.tr_s, 0.0, time.duration_s)
+    probability_of = {}
+    for clip in trials["clip"].unique():
+        features = data.row_features(row_of[clip])
+        results = clip_volumes(trained.network, features, trained.hop_frames, [placement])
+        probability_of[clip] = results[0][0]
+    probability = on_grid(trials, probability_of, len(trials) * placement.n_volumes)
     first = trials.iloc[0]
     title = f"{TASK[first['split']]} run {first['run']}"
-    return timeline(probability, trials, trained.classes, title, style)
+    trials = trials.assign(duration_s=time.duration_s)
+    return timeline(probability, trials, time.tr_s, trained.classes, title, style)

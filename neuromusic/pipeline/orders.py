@@ -118,9 +118,9 @@ def rebuild_orders(
     bids, out = as_path(bids), as_path(out)
     command = "orders from-bids"
     check_target(out, command)
-    pair = events.orders_from_bids(bids)
+    pair, files = events.orders_from_bids(bids)
     settings, places = arguments(bids=bids)
-    inputs = hash_inputs(file.path for file in events.find_events(bids))
+    inputs = hash_inputs(files)
     step = Step(
         command, out, settings, inputs, places, function="rebuild_orders", overwrite=overwrite,
         work=WORK,

@@ -21,6 +21,7 @@ import neuromusic
 from neuromusic.core.errors import InputError, listed
 from neuromusic.core.progress import track
 from neuromusic.core.records import RECORD, places_of
+from neuromusic.core.settings import Section
 from neuromusic.training.trained import LAST, SECONDS, WEIGHTS, as_network, load_network
 
 log = logging.getLogger(__name__)
@@ -145,13 +146,15 @@ def _find(recorded: Path, near: Path) -> Path:
 
 
 def _as_argument(annotation: Any, value: Any) -> Any:
-    """Return a value from JSON as a parameter needs it: dictionaries may be dataclasses."""
+    """Return a value from JSON as a parameter needs it: of a dataclass, or a section of TOML."""
     if isinstance(value, dict):
         for kind in (annotation, *get_args(annotation)):
             if is_dataclass(kind) and isinstance(kind, type):
                 kinds = get_type_hints(kind)
                 parts = {name: _as_argument(kinds[name], part) for name, part in value.items()}
                 return kind(**parts)
+            if isinstance(kind, type) and issubclass(kind, Section):
+                return kind.model_validate(value)
     return tuple(value) if isinstance(value, list) else value
 
 

@@ -5,24 +5,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from neuromusic.core.errors import InputError, need_package
 from neuromusic.core.files import as_path, sha256
 from neuromusic.core.outputs import Step, check_target
 from neuromusic.core.parallel import available_cores
 from neuromusic.core.plan import Work
-from neuromusic.core.records import arguments, hash_inputs
-from neuromusic.design.events import find_events
-from neuromusic.design.grid import CLIP_S
+from neuromusic.core.records import hash_inputs
+from neuromusic.design.dataset import Dataset, as_dataset
+from neuromusic.design.orders import EXPERIMENT
+from neuromusic.design.presentations import load_design
+from neuromusic.design.timing import all_placements
+from neuromusic.design.whole_designs import with_volumes
 from neuromusic.encoding.inputs import check_trained
 from neuromusic.features.prepared import PRESENTATIONS
-from neuromusic.fmri.activations import inputs_from_prepared
+from neuromusic.fmri.clip_inputs import inputs_from_files, inputs_from_prepared
 from neuromusic.fmri.simulation.dataset import write_simulation
 from neuromusic.fmri.simulation.sessions import (
     Session,
     sessions_from_events,
     sessions_from_prepared,
 )
-from neuromusic.fmri.simulation.voxels import Planted, check_clips, choose_stages, training_rows
+from neuromusic.fmri.simulation.voxels import (
+    Planted,
+    check_clips,
+    check_planted,
+    choose_stages,
+    training_rows,
+)
+from neuromusic.pipeline.datasets import dataset_arguments, find_sounds, with_durations
 
 if TYPE_CHECKING:  # inputs are checked without torch, which takes seconds to import
     from neuromusic.training.trained import TrainedNetwork
@@ -39,7 +51,7 @@ def simulate(
     network: "TrainedNetwork | Path | str",
     *,
     out: str | Path,
-    bids: str | Path | None = None,
+    bids: Dataset | str | Path | None = None,
     subjects: int | None = None,
     planted: Planted = Planted(),  # noqa: B008  # immutable
     seed: int = 0,
@@ -54,11 +66,13 @@ def simulate(
     Parameters
     ----------
     network : TrainedNetwork, str or Path
-        The trained network, or its directory. Its prepared set must contain all clips.
+        The trained network, or its directory. Its prepared set must contain all clips, unless
+        ``bids`` names the sounds.
     out : str or Path
         Output directory.
-    bids : str or Path, optional
-        BIDS dataset whose events are used; by default the order in the network's prepared set.
+    bids : Dataset, str or Path, optional
+        BIDS dataset whose events are used, and a `Dataset` for the description of its experiment
+        and for its sounds; by default the order in the network's prepared set.
     subjects : int, optional
         Number of subjects; by default 1, or all subjects of ``bids``.
     planted : Planted
@@ -89,39 +103,50 @@ def simulate(
     """
     need_package("nilearn", "fmri")
     out = as_path(out)
-    bids = as_path(bids) if bids is not None else None
+    dataset = as_dataset(bids) if bids is not None else None
     check_target(out, COMMAND)
+    check_planted(planted)
     check_trained(network)
     if subjects is not None and subjects < 1:
         raise InputError(f"subjects={subjects}: expected a number from 1")
-    sessions = sessions_from_events(bids, subjects) if bids is not None else []
+    sounds: dict[str, Path] = {}
+    sessions: list[Session] = []
+    experiment = EXPERIMENT
+    if dataset is not None:
+        experiment = dataset.described()
+        sessions, sounds = _sessions_of(dataset, subjects)
     from neuromusic.training.trained import WEIGHTS, as_network
 
     trained = as_network(network)
     sessions = sessions or sessions_from_prepared(trained.prepared, subjects or 1)
     stages = choose_stages(trained, planted.stages)
-    clips = list(dict.fromkeys(clip for each in sessions for clip in each.trials["clip"]))
-    check_clips(inputs_from_prepared(trained), clips)
-    for subject in dict.fromkeys(each.subject for each in sessions):
-        training_rows([each for each in sessions if each.subject == subject], clips)
-    files = [file.path for file in find_events(bids)] if bids else []
-    settings, places = arguments(
-        network=trained.directory, bids=bids, subjects=subjects, planted=planted, seed=seed
+    placed = all_placements((each.trials, each.tr_s) for each in sessions)
+    clip_inputs = inputs_from_prepared(trained)
+    if dataset is not None and sounds:
+        runs = [each.design for each in sessions]
+        clip_inputs = inputs_from_files(trained, sounds, runs, dataset.directory)
+    check_clips(clip_inputs, placed)
+    pairs = [(clip, placement) for clip, each in placed.items() for placement in each]
+    for subject in dict.fromkeys(each.id.subject for each in sessions):
+        training_rows([each for each in sessions if each.id.subject == subject], pairs)
+    events = {each.design.events.path for each in sessions if each.design.events}
+    settings, places = dataset_arguments(
+        dataset, network=trained.directory, subjects=subjects, planted=planted, seed=seed
     )
     inputs = {"network": sha256(trained.directory / WEIGHTS)}
-    inputs |= hash_inputs(files or [trained.prepared / PRESENTATIONS])
+    inputs |= hash_inputs([*(events or [trained.prepared / PRESENTATIONS]), *sounds.values()])
     step = Step(
         COMMAND, out, settings, inputs, places, function="simulate", overwrite=overwrite,
-        work=_work(trained, sessions, len(clips), planted),
+        work=_work(trained, sessions, planted),
     )  # fmt: skip
     if step.is_done():
         return out
     with step.directory() as directory:
-        write_simulation(trained, sessions, planted, seed, directory)
+        write_simulation(trained, clip_inputs, sessions, experiment, planted, seed, directory)
     log.info(
         "wrote %s: %d subjects, %d runs of %d volumes; %d voxels for each of %s, %d of noise",
         out,
-        len({session.subject for session in sessions}),
+        len({session.id.subject for session in sessions}),
         len(sessions),
         sessions[0].n_volumes,
         planted.voxels,
@@ -131,9 +156,15 @@ def simulate(
     return out
 
 
-def _work(
-    trained: "TrainedNetwork", sessions: Sequence[Session], n_clips: int, planted: Planted
-) -> Work:
+def _sessions_of(dataset: Dataset, subjects: int | None) -> tuple[list[Session], dict[str, Path]]:
+    """Return the runs of a dataset, and clip -> file if it names its sounds."""
+    design = load_design(dataset.index(), dataset.described())
+    sounds = {} if dataset.sounds is None else find_sounds(design, dataset.sounds, False)
+    design = with_volumes(with_durations(design, sounds))
+    return sessions_from_events(design, subjects, dataset.directory), sounds
+
+
+def _work(trained: "TrainedNetwork", sessions: Sequence[Session], planted: Planted) -> Work:
     """Return the work of a simulation."""
     from neuromusic.training.estimates import scoring_s
 
@@ -141,7 +172,10 @@ def _work(
     n_voxels = n_stages * planted.voxels + planted.noise_voxels
     n_values = n_voxels * sum(session.n_volumes for session in sessions)
     network = trained.network
-    seconds = scoring_s(network, n_clips, round(CLIP_S / network.spec.frame_s), trained.hop_frames)
+    played = pd.concat([session.trials for session in sessions]).drop_duplicates("clip")
+    n_clips, longest_s = len(played), float(played["duration_s"].max())
+    n_frames = round(longest_s / network.spec.frame_s)
+    seconds = scoring_s(network, n_clips, n_frames, trained.hop_frames)
     seconds += SECONDS_PER_CLIP * n_clips / available_cores() + SECONDS_PER_VALUE * n_values
     return Work(
         f"activations of {n_clips} clips; {len(sessions)} runs with {n_voxels:,} voxels",

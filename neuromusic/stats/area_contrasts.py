@@ -22,7 +22,12 @@ class AreaContrast(NamedTuple):
     p: float
 
 
-def area_contrast(first: NDArray[np.floating], second: NDArray[np.floating]) -> AreaContrast:
+FOLD_INFLUENCE = 2  # of clips on a score, in units of their influence while the fits stay the same
+
+
+def area_contrast(
+    first: NDArray[np.floating], second: NDArray[np.floating], has_folds: bool = False
+) -> AreaContrast:
     """Test whether the mean r of an area differs between two stages, in one subject.
 
     The variance of the difference is that of a jackknife over runs (half runs if there are few, see
@@ -37,6 +42,11 @@ def area_contrast(first: NDArray[np.floating], second: NDArray[np.floating]) -> 
     first, second : ndarray of floats, shape (copies, 1 + groups) or (1 + groups,)
         Mean r of the area, over all clips and then without each group of clips. Zeros as ``second``
         give the interval of ``first`` itself.
+    has_folds : bool
+        Whether parts of the data are predicted from each other. Then a clip counts twice: where it
+        is scored, and where others are predicted from it. The jackknife sees only the first, so its
+        variance is multiplied by the most that this can add, FOLD_INFLUENCE squared (without a
+        response it is twice the variance, so p is conservative there).
 
     Returns
     -------
@@ -59,6 +69,7 @@ def area_contrast(first: NDArray[np.floating], second: NDArray[np.floating]) -> 
     of_clips = float(_jackknife_variance(values)) if n_groups > 1 else 0.0
     if not of_clips > 1e-20:
         return AreaContrast(difference, *[float("nan")] * 5)
+    of_clips *= FOLD_INFLUENCE**2 if has_folds else 1
     least = groups_df(n_groups)
     variance, squares = of_clips, of_clips**2 / least
     for copies in sides:

@@ -52,7 +52,7 @@ def shift_sums(predicted: NDArray[np.floating], measured: NDArray[np.floating]) 
     )
 
 
-def shift_test(sums: Sequence[NDArray[np.floating]]) -> ShiftTest:
+def shift_test(sums: Sequence[NDArray[np.floating]], both_ways: bool = False) -> ShiftTest:
     """Test whether predictions match the measurement better than they match shifted measurements.
 
     Under the null hypothesis, the match as played of each run is one more draw from the
@@ -69,6 +69,11 @@ def shift_test(sums: Sequence[NDArray[np.floating]]) -> ShiftTest:
     sums : sequence of ndarray, each of shape (clips of the run, voxels)
         One array per run, as returned by `shift_sums`. Runs with fewer than LEAST_CLIPS clips do
         not count.
+    both_ways : bool
+        Whether the arrays are those of folds, each predicted from the others. Without an effect,
+        what fold r predicts of fold s matches it nearly as well as the other way round (both are
+        the product of their noise, weighted by the likeness of their features), so the sum over
+        folds has twice the variance that independent folds would give it.
 
     Returns
     -------
@@ -90,6 +95,8 @@ def shift_test(sums: Sequence[NDArray[np.floating]]) -> ShiftTest:
         n = len(run)
         excess += run[0] - run[1:].mean(0)
         variance += run[1:].var(0, ddof=1) * n / (n - 1)
+    if both_ways:
+        variance *= 2
     df = sum(len(run) - 2 for run in counted)
     with np.errstate(invalid="ignore", divide="ignore"):
         t = np.where(variance > 0, excess / np.sqrt(variance), np.nan)

@@ -187,6 +187,37 @@ def read(path: Path, least_s: float = 0.0, channel: Channel = "mix") -> NDArray[
     return wave
 
 
+def played_blocks(
+    path: Path, played_s: float, channel: Channel = "mix", block_s: float = 30.0
+) -> Iterator[NDArray[np.float32]]:
+    """Yield what was played of a sound file, as mono at RATE_HZ in blocks of about ``block_s``.
+
+    The rest of a sound that is longer than ``played_s``, by more than LENGTH_TOLERANCE_S, is cut
+    off. Raises InputError as `read`, but there is no limit of the length.
+    """
+    path = Path(path)
+    n_played, n_samples, has_sound = round(played_s * RATE_HZ), 0, False
+    after: list[NDArray[np.float32]] = []  # samples beyond n_played, of which few can be needed
+    most = (played_s + LENGTH_TOLERANCE_S) * RATE_HZ
+    for block in blocks(path, block_s, channel):
+        here = max(0, n_played - n_samples)
+        n_samples += len(block)
+        if not np.isfinite(block).all():
+            check_sound(block, path)
+        has_sound = has_sound or bool(block.any())
+        if here < len(block) and n_samples <= most:
+            after.append(block[here:].copy())  # a view would keep the block in memory
+        if here:
+            yield block[:here]
+    length_s = n_samples / RATE_HZ
+    if length_s < played_s - LENGTH_TOLERANCE_S:
+        raise InputError(f"{path}: lasts {length_s:.2f} s; expected at least {played_s:g} s")
+    if not has_sound:
+        check_sound(np.zeros(n_samples, np.float32), path)
+    if n_samples <= most:
+        yield from after
+
+
 def check_sound(wave: NDArray[np.float32], path: Path) -> None:
     """Raise InputError if a wave is empty or silent, or contains NaN or infinity."""
     if wave.size == 0:

@@ -5,31 +5,16 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import tomli_w
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import Field, field_validator, model_validator
 
 from neuromusic.core.errors import InputError, did_you_mean, listed
-from neuromusic.core.files import as_path, check_size, readable
+from neuromusic.core.files import as_path
+from neuromusic.core.settings import Section, read_toml, validated
 from neuromusic.stimuli.variants import VARIANTS
 from neuromusic.training import library
 
-# Size limit of a TOML file; the longest of ours has a kilobyte. The time that tomllib takes grows
-# with the square of the length of a key: six seconds for 40 kB.
-MOST_BYTES = 16_000
-MOST_DEPTH = 16  # nested sections and lists
 
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Paths(_Section):
+class Paths(Section):
     """Input and output of `neuromusic run`; all other commands take paths as arguments.
 
     Set one kind of input: order files and clips; a class/file folder and its split; or precomputed
@@ -55,28 +40,30 @@ class Paths(_Section):
         return str(as_path(path)) if path else ""
 
 
-class Data(_Section):
+class Data(Section):
     """What the network is trained and scored on."""
 
     window_s: float = Field(10.0, gt=0)  # seconds that the network sees at once
     hop_s: float = Field(2.5, gt=0)  # seconds from one window of a scored clip to the next
     windows_per_epoch: int = Field(480, ge=1)  # spread evenly over the training clips
-    variants: list[int] = list(range(len(VARIANTS)))  # one of these is drawn for each window
+    # One of these is drawn for each window.
+    variants: list[int] = Field(default_factory=lambda: list(range(len(VARIANTS))))
     validation_runs: int | list[int] = 1  # runs of the training order, or how many at its end
     front_end: str = "logmel"  # front end of the prepared set; unused if the network takes samples
     normalisation: Literal["global", "band", "band-mean", "clip"] = "band-mean"  # of the input
-    test_runs: list[int] = []  # runs of the training order to score instead of the test clips
+    # Runs of the training order to score instead of the test clips.
+    test_runs: list[int] = Field(default_factory=list)
 
 
-class Model(_Section):
+class Model(Section):
     """Which network is trained."""
 
     name: str = "cortex-z"  # see `neuromusic models`
     activation: Literal["relu", "leaky_relu", "elu"] = "relu"
-    options: dict[str, Any] = {}  # keyword arguments of the model
+    options: dict[str, Any] = Field(default_factory=dict)  # keyword arguments of the model
 
 
-class Train(_Section):
+class Train(Section):
     """How the network is trained."""
 
     seed: int = Field(0, ge=0)
@@ -102,7 +89,7 @@ class Train(_Section):
     nodes: int = Field(1, ge=1)  # machines with that many devices each; see experiments/slurm
 
 
-class Augment(_Section):
+class Augment(Section):
     """Random changes of the windows of a training batch; 0 turns one off.
 
     See training/spectral_augment.py.
@@ -120,7 +107,7 @@ class Augment(_Section):
 
 
 # Sections that the result of a training depends on.
-TRAINED: dict[str, type[_Section]] = {
+TRAINED: dict[str, type[Section]] = {
     "data": Data,
     "model": Model,
     "train": Train,
@@ -128,7 +115,7 @@ TRAINED: dict[str, type[_Section]] = {
 }
 
 
-class Dimension(_Section):
+class Dimension(Section):
     """The values that a sweep tries for one setting: a range or a list of choices.
 
     A range is of whole numbers if all of its numbers are whole.
@@ -155,14 +142,15 @@ class Dimension(_Section):
         return self
 
 
-class Sweep(_Section):
+class Sweep(Section):
     """What `neuromusic sweep` tries, and how it compares trials."""
 
     metric: Literal["valid_loss", "valid_accuracy"] = "valid_loss"
     sampler: Literal["tpe", "random"] = "tpe"
     pruner: Literal["median", "none"] = "median"  # stop trials worse than the others' median
     warmup_epochs: int = Field(5, ge=0)  # no trial is stopped in its first epochs
-    space: dict[str, Dimension] = {}  # setting, such as "train.lr" -> values
+    # Setting, such as "train.lr" -> values.
+    space: dict[str, Dimension] = Field(default_factory=dict)
 
     @field_validator("space", mode="before")
     @classmethod
@@ -192,7 +180,7 @@ def _leaves(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
     return flat
 
 
-class Track(_Section):
+class Track(Section):
     """Where the progress of a training is shown besides metrics.csv."""
 
     tensorboard: bool = False
@@ -200,14 +188,14 @@ class Track(_Section):
     project: str = "neuromusic"  # project at Weights & Biases
 
 
-class Published(_Section):
+class Published(Section):
     """A number from the literature that `neuromusic compare` shows next to ours."""
 
     accuracy: float | None = Field(None, ge=0, le=1)
     what: str = ""  # the data that it was measured on
 
 
-class Config(_Section):
+class Config(Section):
     """All settings, in sections.
 
     Each section and field has a default; ``config.toml`` in the directory of any trained network
@@ -265,13 +253,9 @@ def load_config(settings: Path | str, changes: tuple[str, ...] = ()) -> Config:
     if is_name:
         path = library.settings_file(name)
     try:
-        check_size(path, MOST_BYTES, "a file of settings")
-        with readable(path, "TOML file"):
-            tree = tomllib.loads(path.read_text("utf-8"))
+        tree = read_toml(path, "a file of settings")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file{_suggest_name(path.stem)}") from None
-    except (IsADirectoryError, PermissionError) as error:
-        raise InputError(f"{path}: is not a readable TOML file ({error.strerror})") from None
     return make_config(tree, name if is_name else str(path), changes)
 
 
@@ -303,11 +287,7 @@ def make_config(tree: dict[str, Any], where: str, changes: tuple[str, ...] = ())
     """
     for change in changes:
         _apply(change, tree)
-    _check_tree(tree, where)
-    try:
-        return Config.model_validate(tree)
-    except ValidationError as error:
-        raise InputError(f"{where}: {_explain(error)}") from None
+    return validated(Config, tree, where)
 
 
 def _apply(change: str, tree: dict[str, Any]) -> None:
@@ -332,42 +312,3 @@ def _parse(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
         return text
-
-
-def _check_tree(tree: dict[str, Any], where: str) -> None:
-    """Raise InputError for deep nesting and huge integers.
-
-    No setting needs them, and validating or printing them takes long or fails.
-    """
-    remaining: list[tuple[Any, int]] = [(tree, 0)]
-    while remaining:
-        value, depth = remaining.pop()
-        if depth > MOST_DEPTH:
-            raise InputError(f"{where}: sections or lists are nested more than {MOST_DEPTH} deep")
-        if isinstance(value, int) and not -(2**63) <= value < 2**63:
-            raise InputError(f"{where}: contains an integer beyond 64 bits")
-        if isinstance(value, dict | list):
-            children = value.values() if isinstance(value, dict) else value
-            remaining += [(child, depth + 1) for child in children]
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:197]}..."
-
-
-def _explain(error: ValidationError) -> str:
-    """Return the first error in one line, with a suggestion for an unknown key."""
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "value_error":  # raised in this module; the message includes the value
-        return f"{key}: {first['msg'].removeprefix('Value error, ')}"
-    if first["type"] != "extra_forbidden":
-        return f"{key}: {first['msg']} (got {_short(first['input'])})"
-    known = list(Config.model_fields)
-    for name, field in Config.model_fields.items():
-        section = field.annotation
-        assert isinstance(section, type) and issubclass(section, BaseModel)
-        known += [f"{name}.{child}" for child in section.model_fields]
-    suggestion = did_you_mean(key, known) or f"; known: {', '.join(Config.model_fields)}"
-    return f"unknown key {key!r}{suggestion}"

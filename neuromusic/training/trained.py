@@ -7,7 +7,7 @@ losses and durations per epoch (``metrics.csv``, ``seconds.csv``), and the recor
 
 import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from torch import Tensor
 from neuromusic.core.errors import InputError
 from neuromusic.core.files import check_file_name, check_links, readable, sha256, write_text
 from neuromusic.core.records import places_of, read_record, record_hash, write_record
+from neuromusic.features.blocks import compute_in_blocks
 from neuromusic.features.frontends.base import frames_with_sound, front_end
 from neuromusic.features.meta import SetMeta
 from neuromusic.features.prepared import PreparedSet, normalise_clip
@@ -114,13 +115,13 @@ class TrainedNetwork:
         return self.config.data.normalisation == "clip"
 
     def features_of(
-        self, wave: NDArray[np.float32]
+        self, wave: NDArray[np.float32] | Iterable[NDArray[np.float32]]
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Compute the network's input from a sound.
 
         Parameters
         ----------
-        wave : float32 array (samples,)
+        wave : float32 array (samples,), or an iterable of its blocks
             A mono sound at 22 050 Hz (`stimuli.audio.RATE_HZ`). If the network normalises clips
             and a long sound is given in pieces, each piece is normalised separately.
 
@@ -137,11 +138,12 @@ class TrainedNetwork:
             If the network was trained on precomputed features.
         """
         self.check_takes_sound()
+        blocks = [wave] if isinstance(wave, np.ndarray) else wave
         if self.input_kind == "wave":
-            features, floor = wave[None], 0.0
+            features, floor = np.concatenate(list(blocks))[None], 0.0
         else:
             spec = front_end(**self.meta.front_end)
-            features, floor = spec.compute(wave), spec.floor
+            features, floor = compute_in_blocks(spec, blocks), spec.floor
         has_sound = frames_with_sound(features, floor)
         return (normalise_clip(features) if self.normalise_clips else features), has_sound
 

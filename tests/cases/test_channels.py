@@ -10,7 +10,9 @@ from conftest import tiny_settings, tone_clip
 from helpers import neuromusic
 
 import neuromusic as nm
-from neuromusic.fmri.activations import inputs_from_sound
+from neuromusic.design.bids import RunId
+from neuromusic.design.presentations import RunDesign
+from neuromusic.fmri.clip_inputs import inputs_from_sound
 from neuromusic.stimuli import audio
 
 CLIPS = [(genre, number) for genre in ("blues", "rock") for number in range(3)]
@@ -90,8 +92,10 @@ def test_a_network_of_precomputed_features_has_no_channel(tiny_run):
 def test_exports_hear_the_channel_of_the_network(project):
     network = nm.load_network(project / "network")
     clips = pd.read_csv(project / "lists-stereo/test.tsv", sep="\t")
-    stereo = inputs_from_sound(network, project / "lists-stereo", clips)
-    left = inputs_from_sound(network, project / "lists-left", clips)
+    played = clips[["clip"]].assign(duration_s=15.0)
+    runs = [RunDesign(RunId("", "", "x", 1), None, None, 1.5, None, played)]
+    stereo = inputs_from_sound(network, project / "lists-stereo", clips, runs)
+    left = inputs_from_sound(network, project / "lists-left", clips, runs)
     clip = clips["clip"].iloc[0]
     np.testing.assert_array_equal(stereo.read(clip), left.read(clip))
 

@@ -16,12 +16,14 @@ from conftest import RATE_HZ
 from helpers import neuromusic, neuromusic_anew
 
 from neuromusic.core.errors import InputError, ResourceError
-from neuromusic.design.events import find_events
+from neuromusic.design.bids import index_bids
+from neuromusic.design.orders import EXPERIMENT
+from neuromusic.design.presentations import load_design
 from neuromusic.encoding.inputs import open_subjects
 from neuromusic.encoding.maps import MapNames, mapped_columns
 from neuromusic.encoding.options import EncodingOptions
 from neuromusic.encoding.rois import Rois
-from neuromusic.fmri.scans import open_scans
+from neuromusic.fmri.scans import ImageChoice, Scans, open_scans
 from neuromusic.fmri.simulation.voxels import Planted
 from neuromusic.fmri.voxel_space import VoxelSpace
 from neuromusic.pipeline.encode import encode
@@ -44,6 +46,11 @@ def data(tiny_run, tiny_bids, tmp_path_factory):
 def copy(data, tmp_path):
     """A copy of that dataset, for a test to damage."""
     return shutil.copytree(data, tmp_path / "data")
+
+
+def opened(data) -> Scans:
+    index = index_bids(data)
+    return open_scans(load_design(index, EXPERIMENT), index, ImageChoice({}))
 
 
 def images_of(data):
@@ -75,9 +82,14 @@ def with_other_tr_in_json(data):
         path.write_text('{"TaskName": "music", "RepetitionTime": 2.0}')
 
 
-def with_other_tr_in_header(voxels, affine, header):
-    header.set_zooms((*header.get_zooms()[:3], 2.0))
-    return nibabel.Nifti1Image(voxels, affine, header)
+def with_other_tr_in_header(data):
+    def change(voxels, affine, header):
+        header.set_zooms((*header.get_zooms()[:3], 2.0))
+        return nibabel.Nifti1Image(voxels, affine, header)
+
+    each_image(change)(data)
+    for path in data.glob("sub-A/func/*_bold.json"):  # it has precedence
+        path.unlink()
 
 
 def one_run_with(value):
@@ -97,7 +109,7 @@ def one_run_with(value):
     [
         (each_image(lambda v, a, h: nibabel.Nifti1Image(v[..., 0], a)), "expected a 4-D image"),
         (each_image(lambda v, a, h: nibabel.Nifti1Image(v[..., :-1], a, h)), "109 volumes"),
-        (each_image(with_other_tr_in_header), f"{RUN_1}: has a TR of 2 s; expected 1.5 s"),
+        (with_other_tr_in_header, f"{RUN_1}: has a TR of 2 s; expected 1.5 s"),
         (with_other_tr_in_json, "run-01_bold.json: has a TR of 2 s; expected 1.5 s"),
         (cut_short, f"{RUN_1}: is not a readable image"),
         (one_run_with(7), f"{RUN_1}: none of the"),
@@ -145,7 +157,7 @@ def write_mask(path, data, shift_mm=0.0, code=4, value=1):
         (("--roi", "all", "--atlas", "far.nii.gz"), "check that atlas and images overlap"),
         (("--roi", "all", "--atlas", "mask.nii.gz", "--labels", "no.tsv"), "no.tsv: no such file"),
         (("--subjects", "B", "--roi", "whole"), "no events of sub-B; its subjects are A"),
-        (("--roi", "whole", "--space", "MNI"), "no images of sub-A in space 'MNI'"),
+        (("--roi", "whole", "--space", "MNI"), "no images of sub-A with space-MNI"),
         (("--roi", "whole", "--derivatives", "no"), "no: no such directory"),
     ],
 )
@@ -181,7 +193,7 @@ def test_a_run_with_another_affine_is_left_out_even_if_it_is_the_first(copy):
         return nibabel.Nifti1Image(voxels, affine + _shift(2.0), header)
 
     rewrite(copy / "sub-A/func" / RUN_1, shifted)
-    scans = open_scans(find_events(copy), copy)
+    scans = opened(copy)
     assert scans.n_runs("train") == 2
     assert scans.n_runs("test") == 2
     assert scans.left_out == [
@@ -202,12 +214,12 @@ def test_metadata_may_be_at_the_root_of_the_dataset(copy):
     (copy / "task-Test_bold.json").write_text('{"RepetitionTime": 2.0}')
     (copy / "bold.json").write_text('{"RepetitionTime": 1.5}')
     with pytest.raises(InputError, match=r"task-Test_bold\.json: has a TR of 2 s"):
-        open_scans(find_events(copy), copy)
+        opened(copy)
     (copy / "task-Test_bold.json").write_text('{"RepetitionTime": "2"}')
     with pytest.raises(InputError, match=r"task-Test_bold\.json: RepetitionTime is '2'"):
-        open_scans(find_events(copy), copy)
+        opened(copy)
     (copy / "task-Test_bold.json").unlink()
-    assert open_scans(find_events(copy), copy).left_out == []
+    assert opened(copy).left_out == []
 
 
 def test_images_in_several_gzip_members_and_linked_folders_are_read(copy, tmp_path):
@@ -220,9 +232,10 @@ def test_images_in_several_gzip_members_and_linked_folders_are_read(copy, tmp_pa
     (copy / "sub-A").symlink_to(images)
     (images / "loop").symlink_to(copy)
     rois = Rois("all", copy / "derivatives/truth/areas.nii.gz")
-    opened = open_subjects({"A": find_events(copy)}, copy, rois, None)
-    assert opened["A"].scans.n_runs("train") == 3
-    assert len(opened["A"].voxels) == 20
+    index = index_bids(copy)
+    inputs = open_subjects(load_design(index, EXPERIMENT), index, rois, ImageChoice({}))["A"]
+    assert inputs.scans.n_runs("train") == 3
+    assert len(inputs.voxels) == 20
 
 
 # --- Outputs --------------------------------------------------------------------------------------

@@ -59,7 +59,9 @@ def encoding_of(clip_r):
             for run in range(6)
         ]
     clips = [f"clip {number}" for number in range(len(RUNS))]
-    return Encoding(pd.DataFrame(), pd.DataFrame(), {}, {}, clips, RUNS, area_r, shifts)
+    return Encoding(
+        pd.DataFrame(), pd.DataFrame(), {}, {}, clips, RUNS, 10, area_r, shifts, has_folds=False
+    )
 
 
 def encodings(n_subjects, areas=AREAS, tied=False, spread=0.0003):
@@ -119,8 +121,8 @@ def sound_rows(n_targets):
 
 def presented():
     return pd.DataFrame(
-        {"trial": range(11), "onset_s": 15.0 * np.arange(11), "genre": [GENRES[-1], *GENRES],
-         "clip": [GENRES[-1], *GENRES]}
+        {"trial": range(11), "onset_s": 15.0 * np.arange(11), "duration_s": 15.0,
+         "genre": [GENRES[-1], *GENRES], "clip": [GENRES[-1], *GENRES]}
     )  # fmt: skip
 
 
@@ -184,8 +186,8 @@ def drawn(name, style):
             ["separation margin 1.24"] * 10, "disco.00005_15s.wav", style,
         ),
         "timeline": lambda: timeline(
-            rng.dirichlet(np.ones(10), 110).astype(np.float32), presented(), GENRES, "Test run 1",
-            style,
+            rng.dirichlet(np.ones(10), 110).astype(np.float32), presented(), 1.5, GENRES,
+            "Test run 1", style,
         ),
         "stage_by_area": lambda: encoding_plots.stage_by_area(
             areas, intervals_of(results), STAGES, style
@@ -415,7 +417,7 @@ def test_parameters_of_variants_are_in_words_with_units(parameters, text):
 def test_a_timeline_has_a_box_for_each_presentation():
     table = presented()
     probability = np.random.default_rng(0).dirichlet(np.ones(10), 110).astype(np.float32)
-    figure = timeline(probability, table, GENRES, "Test run 1", FigureStyle())
+    figure = timeline(probability, table, 1.5, GENRES, "Test run 1", FigureStyle())
     axes = figure.axes[0]
     np.testing.assert_array_equal(axes.images[0].get_array(), probability.T)
     places = [(box.get_x(), round(box.get_y() + 0.5)) for box in axes.patches]

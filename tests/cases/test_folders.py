@@ -14,10 +14,11 @@ import soundfile
 from helpers import neuromusic
 
 from neuromusic.core.errors import InputError
-from neuromusic.design.events import find_events
+from neuromusic.design.bids import index_bids
 from neuromusic.design.lists import read_lists
-from neuromusic.design.orders import GENRES
-from neuromusic.fmri.bold import find_bold
+from neuromusic.design.orders import EXPERIMENT, GENRES
+from neuromusic.design.presentations import load_design
+from neuromusic.fmri.bold_files import find_bold
 from neuromusic.stimuli.corpora import Corpus
 
 
@@ -357,6 +358,16 @@ def write_dataset(root, bids, subject="A"):
     return root
 
 
+def events_of(data):
+    """Return the runs with events."""
+    return list(load_design(data, EXPERIMENT).runs)
+
+
+def images_of(data, subject="A"):
+    """Return the runs with images."""
+    return list(find_bold(index_bids(data), subject, EXPERIMENT.files.tasks))
+
+
 def as_linked_dataset(tmp_path, bids, what):
     """Return a dataset in which a folder or all files of its subject are links."""
     real = write_dataset(tmp_path / "real", bids)
@@ -381,9 +392,10 @@ def as_linked_dataset(tmp_path, bids, what):
 @pytest.mark.parametrize("what", ["subject", "func", "session", "files"])
 def test_links_in_a_dataset_are_followed(tmp_path, tiny_bids, what):
     linked = as_linked_dataset(tmp_path, tiny_bids, what)
-    n = len(find_events(tiny_bids))
-    assert len(find_events(linked)) == len(find_bold(linked, "A")) == n
-    assert len(find_bold(tmp_path, "A")) == n  # each image once, though it is found twice
+    runs = events_of(tiny_bids)
+    assert len(runs) == 5
+    assert events_of(linked) == images_of(linked) == runs
+    assert images_of(tmp_path) == runs  # each image once, though it is found twice
     done = neuromusic("orders", "from-bids", "linked", "--out", "orders", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
@@ -393,8 +405,9 @@ def test_system_folders_in_a_dataset_are_left_out(tmp_path, tiny_bids, folder):
     data = write_dataset(tmp_path / "data", tiny_bids)
     shutil.copytree(data / "sub-A", data / folder / "sub-A")
     shutil.copytree(data / "sub-A/func", data / "sub-A" / folder / "func")
-    n = len(find_events(tiny_bids))
-    assert len(find_events(data)) == len(find_bold(data, "A")) == n
+    runs = events_of(tiny_bids)
+    assert len(runs) == 5
+    assert events_of(data) == images_of(data) == runs
 
 
 @pytest.mark.parametrize("suffix", ["events.tsv", "bold.nii.gz"])
@@ -403,7 +416,7 @@ def test_content_of_a_dataset_that_was_not_fetched_is_named(tmp_path, tiny_bids,
     path = next((data / "sub-A/func").glob(f"*{suffix}"))
     path.unlink()
     path.symlink_to("../../.git/annex/objects/KEY")
-    find = find_events if suffix == "events.tsv" else lambda data: find_bold(data, "A")
+    find = events_of if suffix == "events.tsv" else images_of
     with pytest.raises(InputError, match=rf"{suffix}: is a link to .*'datalad get'"):
         find(data)
 
@@ -412,9 +425,20 @@ def test_a_subject_whose_disk_is_not_mounted_is_named(tmp_path, tiny_bids):
     data = write_dataset(tmp_path / "data", tiny_bids)
     (data / "sub-B").symlink_to("/mnt/not-mounted/sub-B")
     with pytest.raises(InputError, match="sub-B: is a link to /mnt/not-mounted/sub-B"):
-        find_events(data)
+        events_of(data)
     with pytest.raises(InputError, match=r"no images of sub-B.*sub-B is a link to /mnt"):
-        find_bold(data, "B")
+        images_of(data, "B")
+    assert len(images_of(data)) == 5  # images of another subject do not need it
+
+
+@pytest.mark.parametrize("name", ["README", "CHANGES", "derivatives", "sourcedata/sub-B"])
+def test_broken_links_beside_the_subjects_do_not_matter(tmp_path, tiny_bids, name):
+    """DataLad may put every file into its annex, also a README."""
+    data = write_dataset(tmp_path / "data", tiny_bids)
+    (data / name).parent.mkdir(exist_ok=True)
+    (data / name).symlink_to(".git/annex/objects/KEY")
+    assert events_of(data) == images_of(data)
+    assert len(events_of(data)) == 5
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,11 @@ from neuromusic.core.errors import InputError
 from neuromusic.core.files import names_in
 from neuromusic.core.tables import numbers, read_table
 from neuromusic.design.artists import read_artists
-from neuromusic.design.events import orders_from_bids, read_events
+from neuromusic.design.event_rows import read_run_events
+from neuromusic.design.events import orders_from_bids
+from neuromusic.design.experiment import Sounds
 from neuromusic.design.lists import read_lists
-from neuromusic.design.orders import GENRES
+from neuromusic.design.orders import EXPERIMENT, GENRES
 from neuromusic.encoding.atlas import read_label_names
 from neuromusic.encoding.sound_responses import read_responses
 from neuromusic.evaluation.answers import read_behaviour, read_decoding
@@ -61,13 +63,35 @@ EVENTS = [
     ["0", "15", "'disco'", "7", "0", "15"],
     ["15", "15", "'pop'", "49", "9.59", "24.58"],
 ]
+STIM_FILES = [
+    ["onset", "duration", "stim_file", "composer"],
+    ["0.01", "6", "stimuli/a b.wav", "Bach"],
+    ["12", "n/a", "c.wav", "Holst"],
+]
 ARTISTS = [["track", "artist_group", "fault"], ["a.1", "x", "n/a"], ["a.2", "y", "distorted"]]
 RESPONSES = [["sound", "A", "B"], *[[f"s{i}", str(i), f"{i}.5"] for i in range(25)]]
 DECODING = [["subject", "y_true", "y_pred"], ["1", "pop", "rock"], ["2", "rock", "pop"]]
 LABELS = [["index", "name"], ["1", "A1"], ["-2", "belt"]]
+
+
+def read_events(path):
+    """Read events in the columns of the preset."""
+    return read_run_events(path, EXPERIMENT.sounds).rows
+
+
+def read_stim_files(path):
+    """Read events in the columns of a description: BIDS's column for sounds, and a class."""
+    sounds = Sounds.model_validate({"sound": "stim_file", "class": "composer"})
+    return read_run_events(path, sounds).rows
+
+
 READERS = {
-    "events": (EVENTS, lambda path: read_events(path)["clip"].tolist(),
+    "events": (EVENTS, lambda path: [row.clip for row in read_events(path)],
                ["disco.00007_15s.wav", "pop.00049_15s.wav"]),
+    "events with stim_file": (
+        STIM_FILES, lambda path: [(row.onset_s, row.clip, row.class_)
+                                  for row in read_stim_files(path)],
+        [(0.01, "a b.wav", "Bach"), (12, "c.wav", "Holst")]),
     "artists": (ARTISTS, lambda path: read_artists(path).to_numpy().tolist(),
                 [["a.1", "x", False], ["a.2", "y", True]]),
     "responses": (RESPONSES, lambda path: read_responses(path).values[:, :2].tolist(),
@@ -134,12 +158,16 @@ def test_every_reader_refuses_other_files_in_one_line(tmp_path, reader, form):
         (changed(EVENTS, 2, 4, "9,59"), r"row 2: expected numbers \(start '9,59'.*9\.59"),
         (changed(EVENTS, 2, 4, "n/a"), r"row 2: expected numbers \(start 'n/a'"),
         (changed(EVENTS, 0, 2, "Genre"), "no column genre; .*did you mean 'Genre'"),
+        (changed(STIM_FILES, 1, 0, "0,01"), r"row 1: expected numbers \(onset '0,01'.*0\.01"),
+        (changed(STIM_FILES, 2, 1, "-1"), "row 2: duration -1 s"),
+        (changed(STIM_FILES, 2, 3, "n/a"), "row 2: has no composer"),
+        (changed(STIM_FILES, 0, 2, "Stim_file"), "no column stim_file; .*did you mean 'Stim_file'"),
     ],
 )
 def test_a_cell_that_is_not_what_is_expected_is_named_with_its_row(tmp_path, rows, message):
     path = tmp_path / "x.tsv"
     path.write_bytes(plain(rows))
-    read = read_events if len(rows[0]) == 6 else read_responses
+    read = {6: read_events, 4: read_stim_files}.get(len(rows[0]), read_responses)
     with pytest.raises(InputError, match=message):
         read(path)
 
@@ -177,9 +205,9 @@ def test_what_bids_allows_in_events_is_read(tmp_path, caplog):
     for task in ("Training", "Test"):
         (func / f"sub-A_task-{task}_run-01_events.tsv").write_bytes(plain(rows))
     events = read_events(func / "sub-A_task-Test_run-01_events.tsv")
-    assert events["clip"].tolist() == ["disco.00007_15s.wav", "rock.00013_15s.wav"]
-    assert np.isnan(events["duration_s"][0])
-    train, _ = orders_from_bids(tmp_path)
+    assert [row.clip for row in events] == ["disco.00007_15s.wav", "rock.00013_15s.wav"]
+    assert np.isnan(events[0].duration_s)
+    (train, _), _ = orders_from_bids(tmp_path)
     assert train.clips.tolist() == [["rock.00013_15s.wav"]]
     assert "left out 4 rest rows" in caplog.text
 

@@ -32,7 +32,7 @@ def test_mpeg_sound_in_a_wav_is_refused(tmp_path):
         audio.read(path)
 
 
-def test_events_that_are_not_sorted_by_onset_are_refused(tmp_path):
+def test_events_that_are_not_sorted_by_onset_are_sorted(tmp_path, caplog):
     folder = tmp_path / "sub-001/func"
     folder.mkdir(parents=True)
     rows = [f"{15 * i}\t15\trock\t{i}\t0\t15" for i in (0, 1, 10, 2)]
@@ -40,8 +40,11 @@ def test_events_that_are_not_sorted_by_onset_are_refused(tmp_path):
     for task in ("Training", "Test"):
         path = folder / f"sub-001_task-{task}_run-01_events.tsv"
         path.write_text("\n".join([header, *rows]) + "\n")
-    with pytest.raises(InputError, match="not in the order of their onsets; sort them"):
-        orders_from_bids(tmp_path)
+    orders, _ = orders_from_bids(tmp_path)
+    expected = [f"rock.{i:05d}_15s.wav" for i in (1, 2, 10)]
+    assert [order.clips.tolist() for order in orders] == [[expected]] * 2
+    assert "2 events files have rows that are not in the order of their onsets" in caplog.text
+    assert path.name in caplog.text
 
 
 def test_responses_without_a_header_are_refused(tmp_path):

@@ -165,6 +165,9 @@ BOMBS = [
     (one_line, "settings", "is 300 MB"),
     (deep_toml, "settings", "is not a readable TOML"),
     (deep_keys, "settings", "nested more than 16 deep"),
+    (one_line, "experiment", "is 300 MB"),
+    (deep_toml, "experiment", "is not a readable TOML"),
+    (deep_keys, "experiment", "nested more than 16 deep"),
     (deep_json, "json", "is not a readable JSON"),
 ]
 READERS = {  # kind -> module, expression that reads ``path``
@@ -173,7 +176,11 @@ READERS = {  # kind -> module, expression that reads ``path``
     "streamed": ("stimuli.audio", "print(sum(map(len, module.blocks(path, 60))))"),
     "npz": ("encoding.sound_responses", "module.read_responses(path)"),
     "xlsx": ("evaluation.spreadsheet", "module.read_sheets(path)"),
-    "events": ("design.events", "module.read_events(path)"),
+    "events": (
+        "design.event_rows",
+        "module.read_run_events(path, load_experiment('ds003720').sounds)",
+    ),
+    "experiment": ("design.experiment", "module.load_experiment(path)"),
     "settings": ("training.config", "module.load_config(path)"),
     "json": ("core.files", "module.read_json(path)"),
 }
@@ -182,6 +189,7 @@ import resource, sys, time
 from importlib import import_module
 from pathlib import Path
 from neuromusic.core.errors import InputError
+from neuromusic.design.experiment import load_experiment
 path = Path(sys.argv[1])
 module = import_module(f"neuromusic.{sys.argv[2]}")
 before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()

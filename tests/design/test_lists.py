@@ -55,7 +55,7 @@ def test_cutting_takes_the_seconds_that_the_events_name(tmp_path):
 
 
 def test_the_real_events_cut_every_clip_of_the_orders_once(shared):
-    cuts = events.cut_list(shared / "data/ds003720")
+    cuts, _ = events.cut_list(shared / "data/ds003720")
     orders = [
         read_order(shared / "data/orders" / f"Exp{name}Order.mat", split)
         for name, split in (("Trn", "train"), ("Val", "test"))

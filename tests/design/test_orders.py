@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from neuromusic.core.errors import InputError
-from neuromusic.design.events import find_events, orders_from_bids, read_events
+from neuromusic.design.events import orders_from_bids
 from neuromusic.design.orders import (
+    EXPERIMENT,
     GENRES,
     Order,
     check_design,
@@ -21,6 +22,7 @@ from neuromusic.design.orders import (
     read_order,
     write_order,
 )
+from neuromusic.design.presentations import load_design
 
 
 def cells(rows):
@@ -60,7 +62,7 @@ def test_the_real_orders_are_as_published(shared):
 
 
 def test_events_of_all_subjects_rebuild_the_real_orders(shared):
-    train, test = orders_from_bids(shared / "data/ds003720")
+    (train, test), _ = orders_from_bids(shared / "data/ds003720")
     real = [
         read_order(shared / "data/orders" / f"Exp{name}Order.mat", split)
         for name, split in (("Trn", "train"), ("Val", "test"))
@@ -70,9 +72,12 @@ def test_events_of_all_subjects_rebuild_the_real_orders(shared):
 
 
 def test_dummies_match_the_real_events(shared):
-    orders = dict(zip(("train", "test"), orders_from_bids(shared / "data/ds003720"), strict=True))
-    for file in find_events(shared / "data/ds003720"):
-        assert read_events(file.path)["clip"][0] == dummy_clip(orders[file.split], file.run)
+    pair, _ = orders_from_bids(shared / "data/ds003720")
+    orders = dict(zip(("train", "test"), pair, strict=True))
+    for run, each in load_design(shared / "data/ds003720", EXPERIMENT).runs.items():
+        assert each.split is not None
+        dummies = each.trials.loc[each.trials["is_dummy"], "clip"].tolist()
+        assert dummies == [dummy_clip(orders[each.split], run.run)]
 
 
 def test_scipy_reads_a_written_order(tmp_path):

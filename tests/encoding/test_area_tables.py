@@ -215,9 +215,19 @@ def test_the_p_of_an_area_is_the_shift_test_of_its_summed_series():
     voxels = pd.DataFrame({"reliable": [True], "q_A1": [0.1], "r2_A1": [0.0]})
     row = area_table(voxels, Areas(["area"], np.ones(1, int)), totals, sets).iloc[0]
     assert row["p"] == pytest.approx(shifts.shift_test(sums).p[0], rel=1e-4)
-    unordered = AreaTotals(totals.matches, totals.draws, runs, in_order=False)
+    lines = {("area", "A1"): [run[:, 0] for run in sums[:2]]}
+    unordered = AreaTotals(totals.matches, totals.draws, runs, lines)
     row = area_table(voxels, Areas(["area"], np.ones(1, int)), unordered, sets).iloc[0]
-    assert np.isnan(row["p"])
+    assert row["p"] == pytest.approx(shifts.shift_test(sums[:2]).p[0], rel=1e-4)
+    some = clip_sets([str(number) for number in range(24)], runs, {"0", "9", "17"})
+    weights = np.vstack([each.weights for each in some])
+    draws = totals_of(predicted, measured[None].repeat(2, 0), runs, weights).draws
+    unordered = AreaTotals(totals.matches, draws, runs, lines)
+    table = area_table(voxels, Areas(["area"], np.ones(1, int)), unordered, some)
+    assert table.set_index("clips")["p"].isna().to_dict() == {"all": False, "artist-clean": True}
+    untested = AreaTotals(totals.matches, totals.draws, runs, has_tests=False)
+    row = area_table(voxels, Areas(["area"], np.ones(1, int)), untested, sets).iloc[0]
+    assert row[["p", "p_holm", "p_rank", "p_top1"]].isna().all()
 
 
 def test_clips_are_clean_if_they_share_neither_track_nor_artist(tmp_path, caplog):
@@ -242,8 +252,9 @@ def results_of(n_subjects, n_groups, rng):
         }
         area_shifts = {key: [rng.normal(size=10) for _ in range(6)] for key in area_r}
         results[subject] = Encoding(
-            pd.DataFrame(), pd.DataFrame(), {}, {}, [], np.zeros(0, int), area_r, area_shifts
-        )
+            pd.DataFrame(), pd.DataFrame(), {}, {}, [], np.zeros(0, int), 10, area_r, area_shifts,
+            has_folds=False,
+        )  # fmt: skip
     return results
 
 

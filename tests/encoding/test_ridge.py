@@ -9,6 +9,7 @@ from neuromusic.core.errors import InputError
 
 pytest.importorskip("himalaya")
 
+from neuromusic.encoding.fit_rows import penalty_groups
 from neuromusic.encoding.ridge import ALPHAS, fit_ridge
 
 
@@ -99,3 +100,11 @@ def test_features_that_cannot_be_fitted_are_refused(fault):
         x = np.where(np.arange(30) == 3, np.nan, x) if fault == "NaN" else np.ones_like(x)
     with pytest.raises(InputError, match="ridge"):
         fit_ridge(x, y, runs)
+
+
+def test_a_single_run_is_divided_to_choose_a_penalty():
+    runs = np.array([4] * 7 + [2] * 5)
+    np.testing.assert_array_equal(penalty_groups(runs), runs)
+    groups = penalty_groups(np.full(103, 3))
+    assert (np.diff(groups) >= 0).all()
+    assert np.bincount(groups).min() >= 20 and len(np.unique(groups)) == 5

@@ -223,7 +223,8 @@ def test_a_name_or_a_code_declares_a_standard_space(tmp_path):
 def test_an_input_that_cannot_be_used_is_named(tmp_path):
     file = write_image(tmp_path / "bold.nii.gz", np.ones((3, 3, 3, 2), np.int16))
     zeros = write_image(tmp_path / "empty.nii.gz", np.zeros((3, 3, 3), np.int16))
-    share = write_image(tmp_path / "probability.nii.gz", np.full((3, 3, 3), 0.4, np.float32))
+    shares = np.linspace(0, 1, 27, dtype=np.float32).reshape(3, 3, 3)
+    share = write_image(tmp_path / "probability.nii.gz", shares)
     table = tmp_path / "wrong.tsv"
     table.write_text("index\tlabel\n1\tA1\n")
     (tmp_path / "broken.nii.gz").write_bytes(b"no image")

@@ -9,14 +9,17 @@ from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut
 
 pytest.importorskip("himalaya")
 
+from neuromusic.encoding.designs import Designs
+from neuromusic.encoding.fit_rows import used_rows
 from neuromusic.encoding.model_names import BASELINE
 from neuromusic.encoding.options import EncodingOptions
 from neuromusic.encoding.ridge import ALPHAS
 from neuromusic.encoding.rois import Areas
-from neuromusic.encoding.voxelwise import Designs, encode_voxels
+from neuromusic.encoding.voxelwise import encode_voxels
 from neuromusic.stats.multiple import holm
 
 CLIPS, VOLUMES, REPEATS, TEST_RUNS = 8, 10, 3, 5
+TR_S = 1.5
 AREAS = Areas(["planted", "base", "noise"], np.repeat([1, 2, 3], [12, 12, 40]))
 OWN = 0.25  # share of the variance of one presentation that only stage A1 explains
 
@@ -26,12 +29,19 @@ def volume_rows(train_runs, test_runs, clips=CLIPS):
     runs = [("train", run, 1) for run in range(1, train_runs + 1)]
     runs += [("test", run, REPEATS) for run in range(1, test_runs + 1)]
     tables = []
-    for split, run, repeats in runs:
+    for place, (split, run, repeats) in enumerate(runs):
         clip = np.tile(np.repeat(np.arange(clips), VOLUMES), repeats)
         table = pd.DataFrame({"within": np.arange(len(clip)) % VOLUMES})
         names = [f"{split}{run}-{number}" for number in clip]
-        tables.append(table.assign(split=split, run=run, clip=names))
+        tables.append(table.assign(split=split, run=place, clip=names, sound=names, kept=True))
     return pd.concat(tables, ignore_index=True)
+
+
+def encode(series, rows, designs, areas=AREAS):
+    every = [*designs.stages.values(), *designs.groups.values()]
+    options = EncodingOptions()
+    used = used_rows(rows, every, options.high_pass_hz, TR_S)
+    return encode_voxels(series, used, designs, areas, options)
 
 
 def features(rng, rows, k):
@@ -74,7 +84,7 @@ def planted():
 @pytest.fixture(scope="module")
 def result(planted):
     series, rows, designs = planted
-    return encode_voxels(series, rows, designs, AREAS, EncodingOptions())
+    return encode(series, rows, designs)
 
 
 def predicted(x, y, train, runs):
@@ -158,7 +168,7 @@ def test_a_baseline_with_too_many_columns_leaves_out_unique_variance_only(plante
     series, rows, designs = planted
     rng = np.random.default_rng(1)
     wide = {"wide": features(rng, rows, 420).astype(np.float32)}
-    wide = encode_voxels(series, rows, Designs(designs.stages, wide), AREAS, EncodingOptions())
+    wide = encode(series, rows, Designs(designs.stages, wide))
     assert len(wide.left_out) == 1
     assert wide.left_out[0].startswith(
         "stage A1, beyond the baseline; stage belt, beyond the baseline: the smaller model has 420 "
@@ -166,20 +176,21 @@ def test_a_baseline_with_too_many_columns_leaves_out_unique_variance_only(plante
     )
     assert wide.unique.empty
     assert wide.voxels[f"r_{BASELINE}"].notna().all()
-    none = encode_voxels(series, rows, Designs(designs.stages), AREAS, EncodingOptions())
+    none = encode(series, rows, Designs(designs.stages))
     assert none.unique.empty
     assert f"r_{BASELINE}" not in none.voxels
 
 
 def test_two_clips_in_one_run_have_unique_variance_without_p():
     rng = np.random.default_rng(2)
-    rows = pd.concat([volume_rows(4, 0), volume_rows(0, 1, 2)], ignore_index=True)
+    test = volume_rows(0, 1, 2)
+    rows = pd.concat([volume_rows(4, 0), test.assign(run=4)], ignore_index=True)
     designs = Designs(
         {"A1": features(rng, rows, 6).astype(np.float32)},
         {"loudness": features(rng, rows, 6).astype(np.float32)},
     )
     series = rng.normal(size=(len(rows), 5)).astype(np.float32)
-    result = encode_voxels(series, rows, designs, Areas(["x"], np.ones(5, int)), EncodingOptions())
+    result = encode(series, rows, designs, Areas(["x"], np.ones(5, int)))
     assert result.unique[["r2", "r2_low"]].notna().all().all()
     assert result.unique[["p", "p_holm"]].isna().all().all()
     assert result.voxels["unique_A1"].notna().all()

@@ -13,11 +13,13 @@ from helpers import TINY_TOML, neuromusic, write_events, write_features
 from scipy import ndimage
 
 from neuromusic.core.errors import InputError
+from neuromusic.design.bids import RunId, index_bids
 from neuromusic.encoding.clip_sets import clip_sets
+from neuromusic.encoding.options import EncodingOptions
 from neuromusic.encoding.rois import Areas, Rois
 from neuromusic.encoding.score_tables import AreaTotals, area_table
-from neuromusic.encoding.subjects import EncodingOptions
-from neuromusic.fmri.bold import find_bold, read_voxels
+from neuromusic.fmri.bold import read_voxels
+from neuromusic.fmri.bold_files import find_bold
 from neuromusic.fmri.simulation.voxels import Planted
 from neuromusic.pipeline.encode import encode
 from neuromusic.pipeline.prepare import prepare_features
@@ -25,6 +27,7 @@ from neuromusic.pipeline.simulate import simulate
 from neuromusic.pipeline.train import train
 from neuromusic.pipeline.verify import verify
 
+TASKS = ("Training", "Test")
 EXPLAINABLE = 0.7  # share of one presentation's variance that is signal
 
 
@@ -218,7 +221,7 @@ def test_arrays_and_surfaces_give_the_same_result_as_images(run, data, encoded, 
     for kind in ("array", "surface"):
         folder = tmp_path / kind / "sub-A/func"
         folder.mkdir(parents=True)
-        for (_, _), [path] in find_bold(data, "A").items():
+        for [path] in find_bold(index_bids(data), "A", TASKS).values():
             series = read_voxels([path], inside)
             stem = path.name.removesuffix("_bold.nii.gz")
             if kind == "array":
@@ -276,6 +279,7 @@ def test_runs_and_voxels_that_cannot_be_used_are_left_out_and_named(run, data, t
         image = nibabel.load(path)
         image.header.set_zooms((*image.header.get_zooms()[:3], 2.0))
         nibabel.save(image, path)
+        path.with_name(path.name.replace(".nii.gz", ".json")).unlink()  # it has precedence
     with pytest.raises(InputError, match="1 training and 1 test runs") as raised:
         encode_all(run, copy, tmp_path / "out2")
     assert "run-02_bold.nii.gz: has a TR of 2 s; expected 1.5 s" in str(raised.value)
@@ -292,10 +296,11 @@ def test_images_that_do_not_fit_are_named(run, data, tmp_path):
         np.save(func / f"sub-A_task-Training_run-01_{name}_bold.npy", np.zeros((110, 3)))
     with pytest.raises(InputError, match=r"has 2 images .*choose one with space"):
         encode_all(run, data, tmp_path / "out", images=images)
-    assert list(find_bold(images, "A", "a")) == [("train", 1)]
+    found = find_bold(index_bids(images), "A", TASKS, {"space": "a"})
+    assert list(found) == [RunId("A", "", "Training", 1)]
     np.save(func / "sub-A_task-Training_run-09_space-a_bold.npy", np.zeros((110, 3)))
     with pytest.raises(InputError, match=r"run-09.*has no events"):
-        encode_all(run, data, tmp_path / "out", images=images, space="a")
+        encode_all(run, data, tmp_path / "out", images=images, entities={"space": "a"})
     assert not (tmp_path / "out").exists()
 
 

@@ -15,9 +15,10 @@ from neuromusic.core.errors import InputError
 from neuromusic.core.parallel import Machine
 from neuromusic.design.lists import LIST_COLUMNS, write_lists
 from neuromusic.design.orders import design_orders, write_order
+from neuromusic.design.timing import Placement
 from neuromusic.features.prepared import open_prepared
 from neuromusic.features.windows import window_starts
-from neuromusic.fmri.activations import on_grid
+from neuromusic.fmri.layout import on_grid
 from neuromusic.fmri.volumes import clip_volumes
 from neuromusic.pipeline.activations import activations
 from neuromusic.pipeline.export import export
@@ -26,6 +27,8 @@ from neuromusic.pipeline.prepare import prepare
 from neuromusic.pipeline.train import train
 from neuromusic.training.config import load_config
 from neuromusic.training.trained import load_network
+
+WHOLE = Placement(1.5, 0.0, 15.0)  # ten volumes
 
 
 @pytest.fixture(scope="module")
@@ -110,8 +113,8 @@ def test_lanczos_volumes_follow_the_means_and_end_with_the_clip(root):
     run = load_network(root / "run")
     data = open_prepared(root / "prepared")
     mel = data.row_features(0)
-    _, mean = clip_volumes(run.network, mel, run.hop_frames)
-    _, sharp = clip_volumes(run.network, mel, run.hop_frames, "lanczos")
+    [(_, mean)] = clip_volumes(run.network, mel, run.hop_frames, [WHOLE])
+    [(_, sharp)] = clip_volumes(run.network, mel, run.hop_frames, [WHOLE], "lanczos")
     for name, block in sharp.items():
         assert block.shape == mean[name].shape
         assert np.isfinite(block).all()
@@ -119,7 +122,8 @@ def test_lanczos_volumes_follow_the_means_and_end_with_the_clip(root):
         r = np.corrcoef(block[1:9, units].ravel(), mean[name][1:9, units].ravel())[0, 1]
         assert 0.8 < r < 0.99999
     # A clip that ends at 12 s has no volume after the eighth.
-    _, short = clip_volumes(run.network, mel[:, : round(12 / data.frame_s)], 50, "lanczos")
+    features = mel[:, : round(12 / data.frame_s)]
+    [(_, short)] = clip_volumes(run.network, features, 50, [WHOLE], "lanczos")
     assert (np.isnan(short["A1"]).all(1) == [False] * 8 + [True] * 2).all()
     out = export(root / "run", root / "lists", out=root / "lanczos", binning="lanczos")
     clip = data.rows["clip"].iloc[0]

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from exports import TEST, TRAINING
 
+from neuromusic.design.bids import RunId
 from neuromusic.design.orders import GENRES, design_orders, presentations, read_order
 from neuromusic.fmri.export.nilearn import write_nilearn
 from neuromusic.fmri.export.scanner_run import Context, ScannerRun
@@ -53,7 +54,8 @@ def scanner_runs(order):
     """Return the runs of an order, with a probability and components for each stage."""
     runs = []
     for number, table in presentations(order).groupby("run"):
-        trials = table.assign(condition=table["genre"].where(table["trial"] > 0, "dummy"))
+        condition = table["genre"].where(table["trial"] > 0, "dummy")
+        trials = table.assign(condition=condition, duration_s=15.0)
         values = np.concatenate([clip_components(clip) for clip in trials["clip"]])
         rng = np.random.default_rng(number)
         level = np.repeat(rng.uniform(-0.5, 0.5, len(trials)), 10)
@@ -63,16 +65,16 @@ def scanner_runs(order):
             columns = [f"{stage}_pc{component:02d}" for component in range(1, 11)]
             block = values[:, 10 * index : 10 * index + 10]
             regressors[stage] = pd.DataFrame(block, columns=columns)
-        stem = f"task-{order.split}_run-{number:02d}"
+        run_id = RunId("", "", order.split, number)
         volumes = pd.DataFrame({"clip": np.repeat(trials["clip"].to_numpy(), 10)})
-        runs.append(ScannerRun(stem, order.split, number, trials, volumes, {}, regressors))
+        runs.append(ScannerRun(run_id, order.split, 1.5, trials, volumes, {}, regressors))
     return runs
 
 
 def write_designs(directory, runs, groups):
     """Write the designs with these groups of regressors; return them, the sidecar and the notes."""
     directory.mkdir()
-    context = Context(list(GENRES), "spm", 0.0, "probability", groups, {})
+    context = Context(list(GENRES), "spm", 0.0, "probability", groups, ("jazz", "rock"), (), {})
     notes = write_nilearn(directory, runs, context)
     designs = {
         run.stem: pd.read_csv(directory / f"{run.stem}_design.tsv", sep="\t", index_col=0)

@@ -55,20 +55,20 @@ def timed(request, exported, tmp_path_factory):
 def test_the_convolution_is_that_of_nilearn_at_the_times_of_the_images(name, reference):
     values = np.random.default_rng(0).normal(size=100)
     onsets = 1.5 * np.arange(100)
-    got = volumes.convolved(values[:, None], hrf(name, slice_time_ref=reference))[:, 0]
+    got = volumes.convolved(values[:, None], hrf(name, 1.5, reference))[:, 0]
     times = onsets + 1.5 * reference
     expected = nilearn_regressor(onsets, np.full(100, 1.5), values, times, name)
     np.testing.assert_allclose(got, expected, atol=5e-3)
-    assert hrf(name, slice_time_ref=reference).sum() == pytest.approx(1, abs=1e-4)
+    assert hrf(name, 1.5, reference).sum() == pytest.approx(1, abs=1e-4)
 
 
 def test_at_the_end_of_a_volume_the_response_is_one_volume_further():
-    np.testing.assert_allclose(hrf("spm", slice_time_ref=1)[:-1], hrf("spm")[1:], atol=1e-12)
+    np.testing.assert_allclose(hrf("spm", 1.5, 1)[:-1], hrf("spm", 1.5)[1:], atol=1e-12)
 
 
 def test_a_reference_outside_the_volume_is_refused():
     with pytest.raises(InputError, match=r"slice_time_ref=1.5: expected a number from 0 to 1"):
-        hrf("spm", slice_time_ref=1.5)
+        hrf("spm", 1.5, slice_time_ref=1.5)
 
 
 # --- The programs ---------------------------------------------------------------------------------
@@ -182,7 +182,7 @@ def test_interpolation_from_the_start_time_recovers_a_slow_signal(exported, binn
     sidecar = json.loads((exported / "out" / "stim.json").read_text())
     assert sidecar["StartTime"] == 0.75
     frame_s = (np.arange(20 * 300) + 0.5) / 20
-    weights = volumes.BINNINGS[binning](frame_s, 200)
+    weights = volumes.BINNINGS[binning](frame_s, 200, 1.5)
     values = weights @ np.sin(2 * np.pi * frame_s / 40) / weights.sum(1)
     rows_s = sidecar["StartTime"] + np.arange(200) / sidecar["SamplingFrequency"]
     times = np.linspace(10, 290, 999)

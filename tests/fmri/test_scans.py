@@ -5,8 +5,30 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from neuromusic.design.orders import Order, presentations
+from neuromusic.design.bids import RunId
+from neuromusic.design.orders import EXPERIMENT, TASK, Order, presentations
+from neuromusic.design.presentations import Design, RunDesign
 from neuromusic.fmri import scans
+
+
+def rows_of(tables):
+    """Return the rows of runs of ds003720: (split, run) -> trial, repeat, onset_s and clip."""
+    runs = {}
+    for (split, number), table in tables.items():
+        labels = {"class": "", "group": "", "is_dummy": table["trial"] == 0}
+        trials = table.assign(duration_s=15.0, **labels)
+        run = RunId("A", "", TASK[split], number)
+        runs[run] = RunDesign(run, split, None, 1.5, 10 * len(trials), trials)
+    return scans.volume_rows(runs, Design(EXPERIMENT, runs), {})
+
+
+def played(*clips):
+    """Return the presentations of a run: a dummy, then ``clips``, each for 15 s."""
+    trial = np.arange(len(clips) + 1)
+    repeat = np.minimum(trial, 1)
+    return pd.DataFrame(
+        {"trial": trial, "repeat": repeat, "onset_s": trial * 15.0, "clip": ["x", *clips]}
+    )
 
 
 @given(
@@ -24,7 +46,7 @@ def test_dummies_are_never_scored_and_every_other_volume_is_scored_once(
         for split, clips in (("train", train), ("test", test))
         for run, rows in presentations(Order(split, clips)).groupby("run")
     }
-    rows = scans.volume_rows(trials)
+    rows = rows_of(trials)
     assert rows["trial"].min() == 1
     assert rows["volume"].min() == 10
     assert len(rows) == 10 * (train.size + test.size)
@@ -44,10 +66,7 @@ def test_dummies_are_never_scored_and_every_other_volume_is_scored_once(
 
 def one_test_run(*clips):
     """Return the rows of a test run that played ``clips``, and the output of `repeat_rows`."""
-    trials = {("test", 3): pd.DataFrame({"trial": range(len(clips) + 1), "clip": ["x", *clips]})}
-    table = trials["test", 3]
-    table["volume"], table["repeat"] = table["trial"] * 10, 1
-    rows = scans.volume_rows(trials)
+    rows = rows_of({("test", 3): played(*clips)})
     return rows, scans.repeat_rows(rows, np.ones(len(rows), bool))
 
 
@@ -69,11 +88,7 @@ def test_a_run_in_another_order_is_shifted_by_single_presentations():
 
 
 def test_clips_that_are_repeated_in_several_runs_are_shifted_within_each():
-    tables = {}
-    for run, clips in ((1, "abc"), (2, "cab")):
-        table = pd.DataFrame({"trial": range(4), "clip": ["x", *clips], "repeat": 1})
-        tables["test", run] = table.assign(volume=table["trial"] * 10)
-    rows = scans.volume_rows(tables)
+    rows = rows_of({("test", 1): played(*"abc"), ("test", 2): played(*"cab")})
     test, _ = scans.repeat_rows(rows, np.ones(len(rows), bool))
     blocks = scans.shift_blocks(rows, test)
     assert [block.shape for block in blocks] == [(1, 3, 10)] * 2

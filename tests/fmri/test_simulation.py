@@ -12,10 +12,13 @@ from helpers import neuromusic
 from scipy import fft, signal, stats
 
 from neuromusic.core.errors import InputError
-from neuromusic.design.events import check_dataset, find_events, orders_from_bids, read_events
-from neuromusic.design.orders import design_orders, presentations
+from neuromusic.design.bids import RunId
+from neuromusic.design.events import check_dataset, orders_from_bids
+from neuromusic.design.orders import EXPERIMENT, design_orders, presentations
+from neuromusic.design.presentations import load_design
+from neuromusic.design.timing import all_placements, placements
 from neuromusic.encoding.rois import Rois, read_areas
-from neuromusic.fmri.activations import clip_responses, run_trials
+from neuromusic.fmri.activations import clip_responses
 from neuromusic.fmri.simulation.sessions import events_bytes
 from neuromusic.fmri.simulation.voxels import Planted, autocorrelated, slow_drift
 from neuromusic.fmri.voxel_space import open_space
@@ -93,23 +96,25 @@ def test_the_truth_lies_on_the_grid_of_the_images(simulated):
 
 
 def test_events_are_copied_from_the_dataset(simulated, tiny_bids):
-    for file in find_events(tiny_bids):
-        copy = simulated / file.path.relative_to(tiny_bids)
-        assert copy.read_bytes() == file.path.read_bytes()
-    orders = dict(zip(("train", "test"), orders_from_bids(simulated), strict=True))
+    for run in load_design(tiny_bids, EXPERIMENT).runs.values():
+        copy = simulated / run.events.path.relative_to(tiny_bids)
+        assert copy.read_bytes() == run.events.path.read_bytes()
+    pair, _ = orders_from_bids(simulated)
+    orders = dict(zip(("train", "test"), pair, strict=True))
     assert check_dataset(orders, simulated)[1] == []
 
 
 def test_events_are_written_as_in_ds003720(shared, tmp_path):
     """From the trials of a real run; only the place of a clip in its track is unknown."""
-    real = shared / "data/ds003720/sub-001/func/sub-001_task-Training_run-01_events.tsv"
-    [file] = [f for f in find_events(shared / "data/ds003720") if f.path == real]
-    lines = events_bytes(run_trials(file)).split(b"\r\n")
-    expected = real.read_bytes().split(b"\r\n")
+    design = load_design(shared / "data/ds003720", EXPERIMENT, ["001"])
+    run = design.runs[RunId("001", "", "Training", 1)]
+    lines = events_bytes(run.trials).split(b"\r\n")
+    expected = run.events.path.read_bytes().split(b"\r\n")
     assert lines[0] == expected[0]
     assert [line.split(b"\t")[:4] for line in lines] == [x.split(b"\t")[:4] for x in expected]
-    (tmp_path / "e.tsv").write_bytes(b"\r\n".join(lines))
-    assert list(read_events(tmp_path / "e.tsv")["clip"]) == list(read_events(real)["clip"])
+    (tmp_path / run.events.path.name).write_bytes(b"\r\n".join(lines))
+    [again] = load_design(tmp_path, EXPERIMENT).runs.values()
+    assert list(again.trials["clip"]) == list(run.trials["clip"])
 
 
 def test_the_repeats_have_the_planted_variance(simulated):
@@ -152,10 +157,10 @@ def test_without_noise_a_voxel_is_a_convolved_sum_of_units(tiny_run, tiny_bids, 
     planted = Planted(name, ("A1", "T2T3"), 8, 0, (1.0, 1.0), 0.0)
     out = tmp_path / "out"
     simulate(tiny_run, bids=tiny_bids, planted=planted, out=out)
-    files = find_events(tiny_bids)
-    trials = {(f.split, f.run): run_trials(f) for f in files}
-    clips = list(pd.concat(trials.values())["clip"].unique())
-    responses = clip_responses(tiny_run, clips)
+    runs = load_design(tiny_bids, EXPERIMENT).runs.values()
+    trials = {(run.split, run.id.run): run.trials for run in runs}
+    responses = clip_responses(tiny_run, all_placements((each, 1.5) for each in trials.values()))
+    clips = responses.clips
     shape = glm.spm_hrf if name == "spm" else glm.glover_hrf
     fine = shape(1.5, oversampling=50)
     image = volumes(out, "Test", 1)
@@ -179,12 +184,12 @@ def test_without_noise_a_voxel_is_a_convolved_sum_of_units(tiny_run, tiny_bids, 
 
 def test_the_drift_is_slow_and_has_unit_deviation():
     rng = np.random.default_rng(0)
-    drift = slow_drift(410, 50, rng)
+    drift = slow_drift(410, 1.5, 50, rng)
     np.testing.assert_allclose(drift.std(axis=0), 1)
     power = fft.dct(drift, axis=0, norm="ortho")[1:] ** 2
     period_s = 2 * 410 * 1.5 / np.arange(1, 410)
     assert power[period_s < 128].sum() < 0.01 * power.sum()
-    assert slow_drift(20, 3, rng).std() == pytest.approx(1)
+    assert slow_drift(20, 1.5, 3, rng).std() == pytest.approx(1)
 
 
 @pytest.mark.parametrize("ar", [0.0, 0.3, 0.8])
@@ -227,11 +232,12 @@ def test_without_events_the_order_is_that_of_the_prepared_set(tiny_run, tmp_path
     assert result.returncode == 0, result.stderr
     assert "2 subjects, 6 runs of 110 volumes" in result.stdout
     shown = pd.read_csv(tiny_run.prepared / "presentations.tsv", sep="\t")
-    for file in find_events(tmp_path / "new"):
-        trials = run_trials(file)
-        expected = shown[(shown["split"] == file.split) & (shown["run"] == file.run)]
-        for column in ("trial", "repeat", "volume", "genre", "clip"):
-            assert list(trials[column]) == list(expected[column])
+    for run in load_design(tmp_path / "new", EXPERIMENT).runs.values():
+        expected = shown[(shown["split"] == run.split) & (shown["run"] == run.id.run)]
+        assert list(run.trials["class"]) == list(expected["genre"])
+        assert [first for first, _ in placements(run.trials, 1.5)] == list(expected["volume"])
+        for column in ("trial", "repeat", "clip"):
+            assert list(run.trials[column]) == list(expected[column])
     table = truth(tmp_path / "new")
     ev = table.loc[table["area"] != "noise", "ev"]
     assert ev.between(0.1, 0.5).all()

@@ -60,8 +60,8 @@ def test_size_under_the_null(noise):
             level = np.repeat(rng.normal(size=(n_clips, n_voxels)), n_volumes, axis=0)
             values += 0.65 * np.tile(level, (n_repeats, 1))
         course = np.repeat(rng.normal(size=n_clips), n_volumes) + rng.normal(size=100) / 2
-        feature = filtered(np.tile(course, n_repeats)[:, None], 1 / 256, standardise=False)
-        series = filtered(values, 1 / 256, standardise=True)
+        feature = filtered(np.tile(course, n_repeats)[:, None], 1.5, 1 / 256, standardise=False)
+        series = filtered(values, 1.5, 1 / 256, standardise=True)
         parts = [
             each.reshape(n_repeats, n_clips, n_volumes, -1).mean(0) for each in (feature, series)
         ]

@@ -6,16 +6,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from neuromusic.design import grid
+from neuromusic.design.timing import HIGH_PASS_HZ
 from neuromusic.fmri.export.conventions import (
-    DUMMY_POLICY,
-    LEVEL,
     NO_VALUE,
-    ONSETS,
     analysis_text,
     convolution_text,
     convolved_regressors,
+    dummy_text,
     file_label,
+    level_text,
+    no_classes,
+    of_runs,
+    onsets_text,
     varies,
 )
 from neuromusic.fmri.export.scanner_run import DUMMY, Context, ScannerRun
@@ -33,33 +35,34 @@ def write_afni(directory: Path, runs: Sequence[ScannerRun], context: Context) ->
 
     Returns notes on what is left out and why.
     """
-    notes = []
-    shift_s = context.slice_time_ref * grid.TR_S
+    notes = no_classes(runs, "afni has no stimulus times, or only the dummy's")
     tasks: dict[str, list[ScannerRun]] = {}
     for run in runs:
-        tasks.setdefault(f"task-{run.task}", []).append(run)
+        tasks.setdefault(run.stem.partition("_run-")[0], []).append(run)
     for task, task_runs in tasks.items():
-        notes += _write_task_times(directory, task, task_runs, context.modulator, shift_s)
+        notes += _write_task_times(directory, task, task_runs, context)
         notes += _write_regressors(directory, task, task_runs, context)
     polorts = {
-        task: _polort(max(len(run.volumes) for run in group)) for task, group in tasks.items()
+        task: _polort(max(len(run.volumes) * run.tr_s for run in group))
+        for task, group in tasks.items()
     }
     sidecar = {
-        **analysis_text(context, "Choose -polort as in Polort, which has as many drifts."),
+        **analysis_text(context, "Choose -polort as in Polort, which has as many drifts.", runs),
         "Polort": polorts,
         "Onsets": (
-            f"{ONSETS} One row per run, local times; * if a condition is not played. 3dDeconvolve "
-            f"takes images as acquired at the onset of each volume; {shift_s:g} s are subtracted "
-            "from all times, so that its model fits images with this SliceTimeRef. The dummy stays "
-            "at 0, because times below 0 are ignored."
+            f"{onsets_text(runs)} One row per run, local times; * if a condition is not played. "
+            "3dDeconvolve takes images as acquired at the onset of each volume; "
+            f"{_shift_text(runs, context)} are subtracted from all times, so that its model fits "
+            f"images with this SliceTimeRef. {_first_text(runs)} stays at 0, because times below 0 "
+            "are ignored."
         ),
-        "OnsetShift": 0.0 - shift_s,
-        "Dummy": DUMMY_POLICY,
+        "OnsetShift": of_runs(runs, lambda run: 0.0 - _shift_s(run, context)),
+        "Dummy": dummy_text(runs),
         "Amplitudes": (
             f"onset*amplitude with {context.modulator} as the amplitude, for -stim_times_AM2, "
-            f"which centres it; duration {grid.CLIP_S:g} s: BLOCK({grid.CLIP_S:g},1)."
+            f"which centres it; {_block(runs)}"
         ),
-        "Regressors": f"For -stim_file. {LEVEL}",
+        "Regressors": f"For -stim_file. {level_text(runs)}",
         "DelayPolicy": f"Times are not convolved; AFNI does that. {convolution_text(context)}",
         "RunsOfTask": {task: [run.stem for run in group] for task, group in tasks.items()},
     }
@@ -67,18 +70,50 @@ def write_afni(directory: Path, runs: Sequence[ScannerRun], context: Context) ->
     return notes
 
 
-def _polort(n_volumes: int) -> int:
+def _polort(length_s: float) -> int:
     """Return the order of polynomials that are as many as cosines below the high-pass cutoff."""
-    return int(2 * n_volumes * grid.TR_S * grid.HIGH_PASS_HZ)
+    return int(2 * length_s * HIGH_PASS_HZ)
+
+
+def _block(runs: Sequence[ScannerRun]) -> str:
+    """Return the response model for the durations of the sounds."""
+    durations_s = sorted({float(s) for run in runs for s in run.trials["duration_s"]})
+    if len(durations_s) > 1:
+        return (
+            f"durations from {durations_s[0]:g} to {durations_s[-1]:g} s: use dmBLOCK with "
+            "onset:duration."
+        )
+    return f"duration {durations_s[0]:g} s: BLOCK({durations_s[0]:g},1)."
+
+
+def _shift_s(run: ScannerRun, context: Context) -> float:
+    return context.slice_time_ref * run.tr_s
+
+
+def _shift_text(runs: Sequence[ScannerRun], context: Context) -> str:
+    shifts_s = {_shift_s(run, context) for run in runs}
+    return f"{shifts_s.pop():g} s" if len(shifts_s) == 1 else "The seconds in OnsetShift"
+
+
+def _first_text(runs: Sequence[ScannerRun]) -> str:
+    return "The dummy" if any(DUMMY in run.conditions for run in runs) else "A sound at 0 s"
+
+
+def _shifted(onset_s: float, shift_s: float) -> float:
+    """Return an onset that is earlier by a shift, but not before the first image by that shift."""
+    return onset_s - shift_s if onset_s < 0 else max(onset_s - shift_s, 0)
 
 
 def _write_task_times(
-    directory: Path, task: str, runs: Sequence[ScannerRun], modulator: str, shift_s: float
+    directory: Path, task: str, runs: Sequence[ScannerRun], context: Context
 ) -> list[str]:
     """Write the stimulus times of each condition of a task; return notes on what is left out."""
-    without_value = []
+    without_value, modulator = [], context.modulator
     for name in sorted({name for run in runs for name in run.conditions}):
-        times = [[f"{max(onset - shift_s, 0):g}" for onset in run.onsets_s(name)] for run in runs]
+        times = [
+            [f"{_shifted(onset, _shift_s(run, context)):g}" for onset in run.onsets_s(name)]
+            for run in runs
+        ]
         _write_times(directory / f"{task}_{name}_times.1D", times)
         if name == DUMMY:
             continue
@@ -106,7 +141,7 @@ def _write_regressors(
         regressors, left_out = run.complete_regressors()
         notes += left_out
         for group, frame in regressors.items():
-            block = convolved_regressors(frame, context)
+            block = convolved_regressors(frame, context, run.tr_s)
             by_label.setdefault(file_label(group), []).append(block)
             _write_1d(directory / f"{run.stem}_{file_label(group)}_regressors.1D", block)
     for label, blocks in by_label.items():

@@ -9,7 +9,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic.core.matlab_writer import cell, save_mat
-from neuromusic.design import grid
 from neuromusic.fmri.export.conventions import NO_RESPONSE
 from neuromusic.fmri.export.scanner_run import Context, ScannerRun
 
@@ -34,12 +33,17 @@ def write_hdf5(directory: Path, runs: Sequence[ScannerRun], context: Context) ->
     with h5py.File(directory / "activations.h5", "w") as file:
         file.attrs["network"] = str(context.about["Network"])
         file.attrs["delay_policy"] = f"{NO_RESPONSE}. {context.about['Grid']}"
-        file.attrs["tr_s"] = grid.TR_S
+        tr_s = {run.tr_s for run in runs}
+        if len(tr_s) == 1:
+            file.attrs["tr_s"] = tr_s.pop()
         file.attrs["classes"] = context.classes
         for run in runs:
             group = file.create_group(run.stem)
+            if "tr_s" not in file.attrs:
+                group.attrs["tr_s"] = run.tr_s
+            chunk = max(1, round(run.trials["duration_s"].median() / run.tr_s))
             for name, block in run.grid.items():
-                chunks = (grid.VOLUMES_PER_CLIP, block.shape[1])
+                chunks = (min(chunk, len(block)), block.shape[1])
                 group.create_dataset(name, data=block, chunks=chunks)
             for name, values in _volume_ids(run.volumes):
                 is_text = values.dtype.kind == "U"

@@ -1,27 +1,24 @@
 """Writer of a network's activations in every scanner run: .npy, tables, JSON, activations.mat."""
 
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from neuromusic.core.files import write_json
 from neuromusic.core.matlab_writer import ReadLater, cell, save_mat, structs
 from neuromusic.core.progress import track
-from neuromusic.design.grid import TR_S, n_volumes
-from neuromusic.design.orders import TASK
-from neuromusic.fmri.activations import (
-    PROBABILITY,
-    ArrayFiles,
-    ClipInputs,
-    clip_responses,
-    volume_table,
-)
+from neuromusic.design.presentations import Design
+from neuromusic.design.timing import all_placements
+from neuromusic.design.whole_designs import rest_of
+from neuromusic.fmri.activations import PROBABILITY, ArrayFiles, clip_responses
+from neuromusic.fmri.clip_inputs import ClipInputs
 from neuromusic.fmri.export.bids import missing_volumes
-from neuromusic.fmri.export.conventions import NO_RESPONSE, grid_text
+from neuromusic.fmri.export.conventions import NO_RESPONSE, grid_text, of_runs
 from neuromusic.fmri.export.scanner_run import ScannerRun, score_trials
+from neuromusic.fmri.layout import volume_table
 from neuromusic.models.network import Stage
 from neuromusic.training.trained import TrainedNetwork
 
@@ -30,8 +27,7 @@ DIRECTORY = "activations"  # in the directory of the export
 
 def write_activations(
     trained: TrainedNetwork,
-    runs_of_lists: Mapping[tuple[str, int], pd.DataFrame],
-    clips: Iterable[str],
+    design: Design,
     inputs: ClipInputs,
     directory: Path,
     binning: str,
@@ -47,12 +43,10 @@ def write_activations(
     ----------
     trained : TrainedNetwork
         The network.
-    runs_of_lists : mapping
-        (split, run number) -> presentations, see `activations.list_runs`.
-    clips : iterable of str
-        Names of all clips that were played.
+    design : Design
+        The runs; each has a TR and a number of volumes.
     inputs : ClipInputs
-        Their inputs.
+        The inputs of their clips.
     directory : Path
         Directory to make.
     binning : {"mean", "lanczos"}
@@ -66,20 +60,23 @@ def write_activations(
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
         responses = clip_responses(
             trained,
-            clips,
+            all_placements((run.trials, run.known_tr_s) for run in design.runs.values()),
             inputs=inputs,
             binning=binning,
+            rest=design.experiment.time.rest,
             directory=Path(scratch),
             label="export: computing activations",
         )
-        items = track(runs_of_lists.items(), "export: writing runs", len(runs_of_lists))
-        for (split, number), trials in items:
-            grid = responses.on_volumes(trials, n_volumes(len(trials) - 1))
-            stem = f"task-{TASK[split]}_run-{number:02d}"  # type: ignore[index]
-            scored = score_trials(trials, grid[PROBABILITY], trained.classes)
-            run = ScannerRun(stem, split, number, scored, volume_table(trials), grid, {})
+        for name, each in track(design.runs.items(), "export: writing runs", len(design.runs)):
+            trials, tr_s, n_volumes = each.trials, each.tr_s, each.n_volumes
+            assert tr_s is not None and n_volumes is not None
+            grid = responses.on_volumes(trials, tr_s, n_volumes)
+            played = trials.rename(columns={"class": "genre"}).replace({"genre": {"": np.nan}})
+            scored = score_trials(played, tr_s, grid[PROBABILITY], trained.classes)
+            volumes = volume_table(trials, tr_s, n_volumes)
+            run = ScannerRun(name, each.split, tr_s, scored, volumes, grid, {})
             runs.append(_write_run(directory, run))
-    policy = f"{NO_RESPONSE}: {grid_text(binning)}"
+    policy = f"{NO_RESPONSE}: {grid_text(binning, rest_of(design))}"
     _write_sidecar(directory, trained.network.stages, runs, policy)
     _write_matlab(directory / "activations.mat", trained.classes, runs, policy)
     return runs, responses.missing
@@ -94,7 +91,7 @@ def _write_run(directory: Path, run: ScannerRun) -> ScannerRun:
             files[name] = directory / f"{run.stem}_stage-{name}_activations.npy"
             np.save(files[name], run.grid[name])
     grid = ArrayFiles(files, {PROBABILITY: run.grid[PROBABILITY]})
-    return ScannerRun(run.stem, run.split, run.number, run.trials, run.volumes, grid, {})
+    return replace(run, grid=grid)
 
 
 def _write_sidecar(
@@ -102,11 +99,11 @@ def _write_sidecar(
 ) -> None:
     """Write ``activations.json``, which describes the arrays of all stages and runs."""
     sidecar = {
-        "RepetitionTime": TR_S,
+        "RepetitionTime": of_runs(runs, lambda run: run.tr_s),
         "DelayPolicy": policy,
         "Shape": ["volumes", "units"],
         "Units": "activation after the stage's last operation, arbitrary",
-        "DummyVolumes": runs[0].dummy_volumes,
+        "DummyVolumes": of_runs(runs, lambda run: run.dummy_volumes),
         "MissingVolumes": missing_volumes(runs),
         "VolumeTables": {run.stem: f"{run.stem}_volumes.tsv" for run in runs},
         "Stages": {
@@ -121,13 +118,22 @@ def _write_sidecar(
     write_json(directory / "activations.json", sidecar)
 
 
+def _subject_and_session(run: ScannerRun, runs: Sequence[ScannerRun]) -> dict[str, str]:
+    """Return the fields of a run that say whose it is; none if all subjects heard the same."""
+    fields = {"subject": run.id.subject} if any(each.id.subject for each in runs) else {}
+    if any(each.id.session for each in runs):
+        fields["session"] = run.id.session
+    return fields
+
+
 def _write_matlab(path: Path, classes: list[str], runs: list[ScannerRun], policy: str) -> None:
     """Write all runs into one .mat file, one stage of a run in memory at a time."""
     items = [
         {
-            "task": run.task,
-            "run": float(run.number),
-            "tr_s": TR_S,
+            **_subject_and_session(run, runs),
+            "task": run.id.task,
+            "run": float(run.id.run),
+            "tr_s": run.tr_s,
             "trial": run.volumes["trial"].to_numpy(np.float64)[:, None],
             "dummy": run.volumes["dummy"].to_numpy(bool)[:, None],
             "genre": cell(run.volumes["genre"], row=False),

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from neuromusic.core.errors import InputError, did_you_mean, listed, need_package
+from neuromusic.core.notes import summarised
 from neuromusic.core.progress import track, working
-from neuromusic.design.grid import TR_S
 from neuromusic.fmri.activations import PROBABILITY
 from neuromusic.fmri.export import afni, arrays, derivative, fsl, nilearn, spm
 from neuromusic.fmri.export.bids import write_bids
-from neuromusic.fmri.export.conventions import grid_text
+from neuromusic.fmri.export.conventions import grid_text, of_runs
 from neuromusic.fmri.export.regressors import NComponents, describe_components, with_regressors
 from neuromusic.fmri.export.scanner_run import Context, ScannerRun
 from neuromusic.fmri.hrf import HRF_NAMES, HrfName
@@ -116,6 +116,16 @@ class Regressors:
         )
 
 
+@dataclass(frozen=True)
+class Sidecar:
+    """What the sidecars say about the volumes: how frames and rest fill them, and the contrast."""
+
+    binning: str
+    rest: str | None  # None: there is no silence between sounds
+    contrast: tuple[str, ...]
+    high_pass_note: tuple[str, ...]
+
+
 def need_regressors(formats: Sequence[str], regressors: Regressors) -> bool:
     """Return whether the formats contain regressors of the network."""
     without = () if regressors.nilearn else ("nilearn",)
@@ -193,7 +203,7 @@ def write_formats(
     trained: TrainedNetwork,
     formats: Sequence[str],
     regressors: Regressors,
-    binning: str,
+    sidecar: Sidecar,
 ) -> list[str]:
     """Write the files of BIDS, and each format into a directory of its name.
 
@@ -202,8 +212,8 @@ def write_formats(
     """
     about: dict[str, Any] = {
         "Network": trained.config.model.name,
-        "RepetitionTime": TR_S,
-        "Grid": f"Before any delay or response, {grid_text(binning)}",
+        "RepetitionTime": of_runs(runs, lambda run: run.tr_s),
+        "Grid": f"Before any delay or response, {grid_text(sidecar.binning, sidecar.rest)}",
         "MissingClips": {run.stem: run.missing for run in runs if run.missing},
     }
     plain = Context(
@@ -212,6 +222,8 @@ def write_formats(
         regressors.slice_time_ref,
         regressors.modulator,
         regressors.nilearn,
+        sidecar.contrast,
+        sidecar.high_pass_note,
         about,
     )
     fitted, context = runs, plain
@@ -222,9 +234,10 @@ def write_formats(
                 runs, stages, regressors.components, trained.classes
             )
         context = replace(
-            plain, about=about | describe_components(components, regressors.components)
+            plain, about=about | describe_components(components, regressors.components, runs)
         )
-        _check_modulator(fitted[0], regressors.modulator)
+        if regressors.modulator != PROBABILITY:
+            _check_modulator(fitted[0], regressors.modulator)
     others = [name for name in formats if name != BIDS]
     with_events = BIDS in formats
     write_bids(
@@ -234,11 +247,22 @@ def write_formats(
         with_events=with_events,
         ignored=[derivative.DIRECTORY, *others],
     )
-    notes: dict[str, None] = {}  # a dictionary keeps the order and each note once
+    notes = dict.fromkeys(_unknown_classes(runs, trained.classes))  # each note once, in order
     for name in track(others, "export: writing formats", len(others)):
         (directory / name).mkdir()
         notes |= dict.fromkeys(WRITERS[name](directory / name, fitted, context))
-    return list(notes)
+    return summarised(list(notes))
+
+
+def _unknown_classes(runs: Sequence[ScannerRun], classes: Sequence[str]) -> list[str]:
+    """Return a note on classes that the network does not know."""
+    played = {name for run in runs for name in run.trials["genre"].dropna()} - set(classes)
+    if not played:
+        return []
+    return [
+        f"the network does not know the classes {listed(sorted(played))}; their genre_probability "
+        "is n/a"
+    ]
 
 
 def _check_modulator(run: ScannerRun, modulator: str) -> None:

@@ -11,22 +11,22 @@ import numpy as np
 import pandas as pd
 
 from neuromusic.core.errors import InputError
-from neuromusic.design import grid
+from neuromusic.design.timing import HIGH_PASS_HZ
 from neuromusic.fmri.export.conventions import (
-    DUMMY_POLICY,
-    LEVEL,
-    ONSETS,
     analysis_text,
     convolution_text,
     convolved_regressors,
+    dummy_text,
+    level_text,
+    no_classes,
+    onsets_text,
 )
-from neuromusic.fmri.export.scanner_run import Context, ScannerRun
+from neuromusic.fmri.export.scanner_run import Context, ScannerRun, is_rest
 from neuromusic.stats.contrasts import contrast_variance
 
 log = logging.getLogger(__name__)
 
 ALL = "all"  # of the network's regressors
-CONTRAST = ("jazz", "rock")  # the first minus the second: the contrast in docs/export.md
 MUCH_INFLATION = 5.0
 
 
@@ -40,15 +40,18 @@ def write_nilearn(directory: Path, runs: Sequence[ScannerRun], context: Context)
     the variance of the contrast. Raises InputError if a design would have as many columns as
     volumes.
     """
-    notes, contrasts, inflated = [], {}, {}
+    notes = no_classes(runs, "nilearn's designs have no conditions, or only the dummy")
+    contrasts, inflated = {}, {}
     for run in runs:
         regressors, left_out = _requested(run, context.nilearn).complete_regressors()
         notes += left_out
-        convolved = [convolved_regressors(frame, context) for frame in regressors.values()]
+        convolved = [
+            convolved_regressors(frame, context, run.tr_s) for frame in regressors.values()
+        ]
         design = _design_matrix(run, convolved, context)
         notes += _check_design(run, design)
         added = [name for frame in convolved for name in frame]
-        contrasts[run.stem] = _contrast_of_genres(design, added)
+        contrasts[run.stem] = _contrast_of_genres(design, added, context.contrast)
         if added:
             inflated[run.stem] = contrasts[run.stem]
         design.to_csv(
@@ -57,33 +60,45 @@ def write_nilearn(directory: Path, runs: Sequence[ScannerRun], context: Context)
             index_label="frame_times",
             float_format="%.8g",
         )
-    notes += _report_inflation(inflated)
-    high_pass = f"The drift is cosines slower than 1/{1 / grid.HIGH_PASS_HZ:g} Hz, and a constant."
+    notes += _report_inflation(inflated, " - ".join(context.contrast))
+    high_pass = f"The drift is cosines slower than 1/{1 / HIGH_PASS_HZ:g} Hz, and a constant."
     sidecar = {
-        **analysis_text(context, high_pass),
-        "Onsets": ONSETS,
-        "Dummy": DUMMY_POLICY,
-        "Regressors": LEVEL if context.nilearn else "None of the network.",
+        **analysis_text(context, high_pass, runs),
+        "Onsets": onsets_text(runs),
+        "Dummy": dummy_text(runs),
+        "Regressors": level_text(runs) if context.nilearn else "None of the network.",
         "DelayPolicy": (
             f"Conditions are convolved by nilearn with its {context.hrf} response. "
             f"{convolution_text(context)}"
         ),
-        "Contrast": {
-            "Contrast": " - ".join(CONTRAST),
-            "Description": (
-                "Of each run: the standard error of the contrast for white noise of standard "
-                "deviation 1, and its variance relative to the design without the network's "
-                "regressors; null if the design does not determine the contrast."
-            ),
-            "Runs": {stem: values for stem, values in contrasts.items() if values},
-        },
-        "Baseline": (
-            "There is no rest: the genres and the dummy add up to nearly the constant. Contrasts "
-            "between genres are well determined; a genre against the constant is not."
-        ),
+        **({"Contrast": _contrast_entry(contrasts, context.contrast)} if context.contrast else {}),
+        "Baseline": _baseline_text(runs),
     }
     context.write_sidecar(directory / "nilearn.json", sidecar, notes)
     return notes
+
+
+def _contrast_entry(
+    contrasts: Mapping[str, Mapping[str, Any]], contrast: Sequence[str]
+) -> dict[str, Any]:
+    return {
+        "Contrast": " - ".join(contrast),
+        "Description": (
+            "Of each run: the standard error of the contrast for white noise of standard deviation "
+            "1, and its variance relative to the design without the network's regressors; null if "
+            "the design does not determine the contrast."
+        ),
+        "Runs": {stem: values for stem, values in contrasts.items() if values},
+    }
+
+
+def _baseline_text(runs: Sequence[ScannerRun]) -> str:
+    if any(is_rest(run).any() for run in runs):
+        return "Volumes without a sound are the baseline."
+    return (
+        "There is no rest: the genres and the dummy add up to nearly the constant. Contrasts "
+        "between genres are well determined; a genre against the constant is not."
+    )
 
 
 def _requested(run: ScannerRun, names: Sequence[str]) -> ScannerRun:
@@ -113,24 +128,26 @@ def _check_design(run: ScannerRun, design: pd.DataFrame) -> list[str]:
     return []
 
 
-def _contrast_of_genres(design: pd.DataFrame, added: Sequence[str]) -> dict[str, float | None]:
+def _contrast_of_genres(
+    design: pd.DataFrame, added: Sequence[str], contrast: Sequence[str]
+) -> dict[str, float | None]:
     """Return standard error and variance inflation of the contrast in a design of one run.
 
     ``added`` are the columns of the network. Empty if a genre of the contrast was not played.
     """
-    if not set(CONTRAST) <= set(design):
+    if len(contrast) < 2 or not set(contrast) <= set(design):
         return {}
     plain = design.drop(columns=list(added))
-    with_network, without = _contrast_variance(design), _contrast_variance(plain)
+    with_network, without = (_contrast_variance(each, contrast) for each in (design, plain))
     return {
         "StandardError": _rounded(np.sqrt(with_network)),
         "VarianceInflation": _rounded(with_network / without),
     }
 
 
-def _contrast_variance(design: pd.DataFrame) -> float:
+def _contrast_variance(design: pd.DataFrame, contrast: Sequence[str]) -> float:
     weights = pd.Series(0.0, index=design.columns)
-    weights[list(CONTRAST)] = 1.0, -1.0
+    weights[list(contrast)] = 1.0, -1.0
     return contrast_variance(design.to_numpy(), weights.to_numpy())
 
 
@@ -139,7 +156,7 @@ def _rounded(value: float) -> float | None:
     return float(f"{value:.4g}") if np.isfinite(value) else None
 
 
-def _report_inflation(contrasts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+def _report_inflation(contrasts: Mapping[str, Mapping[str, Any]], name: str) -> list[str]:
     """Log how much the network's regressors inflate the contrast; return a note if it is much."""
     inflation = {
         stem: np.inf if values["VarianceInflation"] is None else values["VarianceInflation"]
@@ -148,7 +165,6 @@ def _report_inflation(contrasts: Mapping[str, Mapping[str, Any]]) -> list[str]:
     }
     if not inflation:
         return []
-    name = " - ".join(CONTRAST)
     worst = max(inflation, key=lambda stem: inflation[stem])
     log.info(
         "nilearn: the network's regressors multiply the variance of %s by %.3g (median of %d runs)",
@@ -175,19 +191,19 @@ def _design_matrix(
     events = pd.DataFrame(
         {
             "onset": run.trials["onset_s"].astype(float),
-            "duration": grid.CLIP_S,
+            "duration": run.trials["duration_s"],
             "trial_type": run.trials["condition"],
         }
-    )
+    ).dropna(subset="trial_type")
     with warnings.catch_warnings():
         # `_check_design` reports it.
         warnings.filterwarnings("ignore", "Matrix is singular", UserWarning)
         design: pd.DataFrame = make_first_level_design_matrix(
-            (np.arange(len(run.volumes)) + context.slice_time_ref) * grid.TR_S,
-            events,
+            (np.arange(len(run.volumes)) + context.slice_time_ref) * run.tr_s,
+            events if len(events) else None,
             hrf_model=context.hrf,
             drift_model="cosine",
-            high_pass=grid.HIGH_PASS_HZ,
+            high_pass=HIGH_PASS_HZ,
             add_regs=pd.concat(regressors, axis=1) if regressors else None,
         )
     return design

@@ -7,16 +7,17 @@ from typing import Any
 import numpy as np
 
 from neuromusic.core.matlab_writer import cell, save_mat, structs
-from neuromusic.design import grid
+from neuromusic.design.timing import HIGH_PASS_HZ
 from neuromusic.fmri.export.conventions import (
-    DUMMY_POLICY,
-    LEVEL,
     NO_VALUE,
-    ONSETS,
     analysis_text,
     convolution_text,
     convolved_regressors,
+    dummy_text,
     file_label,
+    level_text,
+    no_classes,
+    onsets_text,
     varies,
 )
 from neuromusic.fmri.export.scanner_run import DUMMY, Context, ScannerRun
@@ -33,31 +34,39 @@ def write_spm(directory: Path, runs: Sequence[ScannerRun], context: Context) -> 
 
     Returns notes on what is left out and why.
     """
-    notes = []
+    notes = no_classes(runs, "spm has no conditions, or only the dummy")
     for run in runs:
         notes += _write_conditions(directory, run, context.modulator)
         regressors, left_out = run.complete_regressors()
         notes += left_out
         for group, frame in regressors.items():
-            values = convolved_regressors(frame, context).to_numpy()
+            values = convolved_regressors(frame, context, run.tr_s).to_numpy()
             content = {"R": values, "names": cell(list(frame.columns))}
             save_mat(directory / f"{run.stem}_{file_label(group)}_regressors.mat", content)
     sidecar = {
-        **analysis_text(context, f"Set SPM's high-pass filter to {1 / grid.HIGH_PASS_HZ:g} s."),
+        **analysis_text(context, f"Set SPM's high-pass filter to {1 / HIGH_PASS_HZ:g} s.", runs),
         "MicrotimeResolution": MICROTIME,
         "MicrotimeOnset": microtime_onset(context.slice_time_ref),
-        "Onsets": f"{ONSETS} Units for design: seconds.",
-        "Dummy": DUMMY_POLICY,
+        "Onsets": f"{onsets_text(runs)} Units for design: seconds.",
+        "Dummy": dummy_text(runs),
         "ParametricModulation": (
             f"pmod holds {context.modulator} for each trial, for genres in which it varies within "
-            "the run; SPM centres it. A test run always plays the same clip of a genre, so it has "
-            "no pmod."
+            f"the run; SPM centres it.{_without_pmod(runs)}"
         ),
-        "Regressors": LEVEL,
+        "Regressors": level_text(runs),
         "DelayPolicy": f"Conditions are not convolved; SPM does that. {convolution_text(context)}",
     }
     context.write_sidecar(directory / "spm.json", sidecar, notes)
     return notes
+
+
+def _without_pmod(runs: Sequence[ScannerRun]) -> str:
+    """Return a sentence on test runs that play one clip of each genre, if there are some."""
+    for run in runs:
+        played = run.trials[run.trials["trial"] > 0]
+        if run.split == "test" and (played.groupby("condition")["clip"].nunique() == 1).all():
+            return " A test run always plays the same clip of a genre, so it has no pmod."
+    return ""
 
 
 def microtime_onset(slice_time_ref: float) -> int:
@@ -70,7 +79,9 @@ def microtime_onset(slice_time_ref: float) -> int:
 
 
 def _write_conditions(directory: Path, run: ScannerRun, modulator: str) -> list[str]:
-    """Write the multiple conditions of a run; return notes on what is left out."""
+    """Write the multiple conditions of a run, if any; return notes on what is left out."""
+    if not run.conditions:
+        return []
     modulators, without_value = [], []
     for name in run.conditions:
         values = run.modulation(name, modulator)
@@ -88,7 +99,7 @@ def _write_conditions(directory: Path, run: ScannerRun, modulator: str) -> list[
     content = {
         "names": cell(run.conditions),
         "onsets": cell(onsets),
-        "durations": cell([np.full(times.shape, grid.CLIP_S) for times in onsets]),
+        "durations": cell([run.durations_s(name)[:, None] for name in run.conditions]),
     }
     if any(pmod["name"].size for pmod in modulators):
         content["pmod"] = structs(modulators)

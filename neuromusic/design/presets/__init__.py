@@ -1,0 +1,1 @@
+"""Descriptions of experiments as TOML files."""
