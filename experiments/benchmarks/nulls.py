@@ -140,7 +140,7 @@ def single_voxels(design: Design, numbers: Numbers) -> Iterator[Row]:
         response = simulated.signal(design, LEVEL, BLOCK, rng) if share else None
         measured = simulated.voxels_with_noise(design, kind, response, share, BLOCK, rng)
         powers = reliability.clip_powers(measured, design.runs, design.drift_cycles)
-        p = reliability.reliability_test(measured, design.runs, design.drift_cycles)
+        p = reliability.reliability_test(measured, design.runs, design.drift_cycles, simulated.TR_S)
         return (*reliability.explainable_variance(powers), p)
 
     for number, kind in enumerate(NOISES):

@@ -42,6 +42,8 @@ class UsedRows:
         How many cycles of the slowest frequency that was not removed fit into a scored run. None if
         a run does not repeat its clips in a fixed order without silence, or if runs have different
         lengths: then the noise within a cycle cannot be told from the signal.
+    tr_s : float
+        Repetition time in s.
     pattern_from : int
         First volume of a clip's pattern: the response to the clip before has faded.
     each_repeat : bool
@@ -56,6 +58,7 @@ class UsedRows:
     clip_runs: NDArray[np.int64]
     blocks: list[NDArray[np.int64]]
     drift_cycles: float | None
+    tr_s: float
     pattern_from: int
     each_repeat: bool = False
 
@@ -148,7 +151,7 @@ def used_rows(
     of_repeats = fold_of.reshape(test.shape)
     return UsedRows(
         folds, run, test, clips, clip_blocks(rows, test), _within_folds(blocks, of_repeats), drift,
-        min(round(PATTERN_FROM_S / tr_s), test.shape[2] // 2),
+        tr_s, min(round(PATTERN_FROM_S / tr_s), test.shape[2] // 2),
         bool((of_repeats != of_repeats[0]).any()),
     )  # fmt: skip
 

@@ -330,7 +330,7 @@ def _ceiling_columns(
         "explainable_high": explainable.high,
         "ceiling_r": np.sqrt(np.where(signed > 0, signed, np.nan)),
         "p_reliable": reliability.reliability_test(
-            measured, used.clip_runs, used.drift_cycles
+            measured, used.clip_runs, used.drift_cycles, used.tr_s
         ),
     }  # fmt: skip
 

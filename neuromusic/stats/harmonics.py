@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 NODES = 3  # frequencies from which the noise at a slow harmonic is interpolated
 SLOW_HARMONICS = 2  # harmonics at which the spectrum of the noise may be curved
-# Cycles per volume beyond which there is no haemodynamic response: 1/6 Hz with a TR of 1.5 s.
-FAST = 0.25
+FASTEST_HZ = 1 / 6  # beyond which there is no haemodynamic response
 
 Floats = NDArray[np.float64]
 
@@ -41,12 +40,15 @@ class Harmonics(NamedTuple):
     tested: NDArray[np.bool_]
 
 
-def harmonics(n_repeats: int, n_volumes: int, drift_cycles: float) -> Harmonics:
+def harmonics(
+    n_repeats: int, n_volumes: int, drift_cycles: float, fastest: float = np.inf
+) -> Harmonics:
     """Return the harmonics of a run that repeats its clips ``n_repeats`` times.
 
     The noise at each is that of its neighbours up to half the distance to the next one. At the
     first SLOW_HARMONICS, where the spectrum of the noise is steep and the filter may have removed a
-    neighbour, it is a parabola through the NODES nearest ones.
+    neighbour, it is a parabola through the NODES nearest ones. Harmonics from ``fastest`` cycles
+    per volume on are not tested.
     """
     frequencies = np.arange(n_volumes // 2 + 1)
     usable = (frequencies % n_repeats > 0) & (frequencies > drift_cycles)
@@ -61,7 +63,7 @@ def harmonics(n_repeats: int, n_volumes: int, drift_cycles: float) -> Harmonics:
             nodes = np.flatnonzero(usable & (distance <= n_repeats / 2))
             share = np.where(distance[nodes] == n_repeats / 2, 0.5, 1.0)
             weights[nodes] = share / share.sum()
-    tested = (at > SLOW_HARMONICS * n_repeats) & (at < FAST * n_volumes)
+    tested = (at > SLOW_HARMONICS * n_repeats) & (at < fastest * n_volumes)
     return Harmonics(at, np.where(2 * at == n_volumes, 1.0, 2.0), noise, tested)
 
 

@@ -13,7 +13,7 @@ import scipy.stats
 from numpy.typing import NDArray
 from scipy.ndimage import uniform_filter1d
 
-from neuromusic.stats.harmonics import harmonics, run_powers
+from neuromusic.stats.harmonics import FASTEST_HZ, harmonics, run_powers
 
 LEAST_RUNS = 5  # with fewer, intervals are over half runs
 SMOOTHED = 3  # harmonics over which the noise is averaged for degrees of freedom
@@ -92,7 +92,8 @@ def clip_powers(
         for run in np.unique(runs):
             inside = runs == run
             of_run = measured[:, inside]
-            found = harmonics(n_repeats, int(np.prod(of_run.shape[:3])), drift_cycles)
+            n_volumes = int(np.prod(of_run.shape[:3]))
+            found = harmonics(n_repeats, n_volumes, drift_cycles)
             noise = found.signs @ found.noise @ run_powers(of_run)
             independent = (single[inside] - signal[inside]).mean(0) / n_repeats
             signal[inside] += independent - noise
@@ -179,7 +180,10 @@ def signed_reliability(powers: ClipPowers) -> Floats:
 
 
 def reliability_test(
-    measured: NDArray[np.floating], runs: NDArray[np.integer], drift_cycles: float | None
+    measured: NDArray[np.floating],
+    runs: NDArray[np.integer],
+    drift_cycles: float | None,
+    tr_s: float,
 ) -> Floats:
     """Return the one-sided p value (voxels,) of the signal power, from the spectrum of the runs.
 
@@ -194,6 +198,8 @@ def reliability_test(
     ----------
     measured, runs, drift_cycles
         As for `clip_powers`.
+    tr_s : float
+        Repetition time in s.
 
     Returns
     -------
@@ -213,7 +219,8 @@ def reliability_test(
     names = np.unique(runs)
     for size in np.unique([(runs == run).sum() for run in names]):
         alike = [measured[:, runs == run] for run in names if (runs == run).sum() == size]
-        found = harmonics(len(measured), int(np.prod(alike[0].shape[:3])), drift_cycles)
+        n_volumes = int(np.prod(alike[0].shape[:3]))
+        found = harmonics(len(measured), n_volumes, drift_cycles, FASTEST_HZ * tr_s)
         if not found.tested.any():
             continue
         power = np.mean([run_powers(run) for run in alike], axis=0)

@@ -88,14 +88,14 @@ def test_an_area_s_score_is_not_biased_by_weak_voxels(planted, voxels):
 
 def test_the_reliability_of_noise_has_uniform_p_values():
     measured, _ = repeated(np.zeros(2000), seed=5)
-    p = reliability.reliability_test(measured, RUNS, 0.0)
+    p = reliability.reliability_test(measured, RUNS, 0.0, 1.5)
     assert scipy.stats.kstest(p, "uniform").pvalue > 0.01
     # A response about as smooth as a haemodynamic one that explains .1.
     rng = np.random.default_rng(6)
     smooth = gaussian_filter1d(rng.normal(size=(6, 100, 2000)), 1, axis=1, mode="wrap")
     smooth -= smooth.mean(1, keepdims=True)
     driven = measured + (smooth / smooth.std(1, keepdims=True) / 3).reshape(60, 10, 2000)
-    p = reliability.reliability_test(driven.astype(np.float32), RUNS, 0.0)
+    p = reliability.reliability_test(driven.astype(np.float32), RUNS, 0.0, 1.5)
     assert (p < 0.001).mean() > 0.9
 
 
@@ -105,9 +105,9 @@ def test_what_cannot_be_estimated_is_nan():
     powers = reliability.clip_powers(measured, RUNS, DRIFT_CYCLES)
     assert np.isnan(reliability.explainable_variance(powers).share).tolist() == [False, True]
     assert np.isnan(reliability.signed_reliability(powers)).tolist() == [False, True]
-    p = reliability.reliability_test(measured, RUNS, DRIFT_CYCLES)
+    p = reliability.reliability_test(measured, RUNS, DRIFT_CYCLES, 1.5)
     assert np.isnan(p).tolist() == [False, True]
-    assert np.isnan(reliability.reliability_test(measured, RUNS, None)).all()
+    assert np.isnan(reliability.reliability_test(measured, RUNS, None, 1.5)).all()
     one_clip = reliability.clip_powers(measured[:, :1], RUNS[:1], None)
     assert np.isnan(reliability.explainable_variance(one_clip).low).all()
     none = reliability.area_score(np.array([1.0, 1.0, 1.0]), np.array([-1.0, -1.0, 2.0]), 4)
@@ -119,7 +119,7 @@ def test_what_cannot_be_estimated_is_nan():
 
 def test_interpolated_noise_is_right_for_any_parabola():
     """A spectrum that is a polynomial of degree 2 is interpolated without error at all of them."""
-    found = harmonics.harmonics(4, 400, DRIFT_CYCLES)
+    found = harmonics.harmonics(4, 400, DRIFT_CYCLES, 0.25)
     frequency = np.arange(201.0)
     np.testing.assert_allclose(found.noise.sum(1), 1)
     straight = found.noise @ frequency
