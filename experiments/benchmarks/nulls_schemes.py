@@ -137,11 +137,12 @@ def cleaned_noise(
 
 
 def voxels_of(
-    kind: str, response: Floats32 | None, share: float, rng: np.random.Generator, areas: int
-) -> Floats32:
+    kind: str, response: Floats32 | None, share: float, rng: np.random.Generator, areas: int,
+    n_runs: int = RUNS,
+) -> Floats32:  # fmt: skip
     """Return cleaned series (rows, voxels) of areas with a response, of which ``share`` is it."""
     voxels = areas * AREA_VOXELS
-    series = cleaned_noise(kind, RUNS, voxels, rng, areas)
+    series = cleaned_noise(kind, n_runs, voxels, rng, areas)
     if response is not None:
         series = np.float32(np.sqrt(1 - share)) * series + np.float32(np.sqrt(share)) * response
     return simulated.standardised(series).reshape(-1, voxels)
@@ -187,10 +188,10 @@ def fold_designs(
     return used, designs
 
 
-def null_encoding(scheme: str, kind: str, seed: list[int]) -> Encoding:
+def null_encoding(scheme: str, kind: str, seed: list[int], n_runs: int = RUNS) -> Encoding:
     """Encode voxels that are unrelated to the stage A1; with BASE they follow the baseline."""
     rng = np.random.default_rng(seed)
-    scans = runs_like_ds000113(scheme, rng)
+    scans = runs_like_ds000113(scheme, rng, n_runs)
     first = courses(scans, COMPONENTS, rng)
     stages, groups = {"A1": first}, {}
     voxels = AREAS * AREA_VOXELS
@@ -205,7 +206,7 @@ def null_encoding(scheme: str, kind: str, seed: list[int]) -> Encoding:
         response = responses(scans, {key: x @ to_voxels for key, x in groups["baseline"].items()})
         series = voxels_of("AR(1) .6", response, UNRELATED, rng, AREAS)
     else:
-        series = voxels_of(kind, None, 0, rng, AREAS)
+        series = voxels_of(kind, None, 0, rng, AREAS, n_runs)
     return encode(scans, series, stages, groups)
 
 
@@ -271,6 +272,17 @@ def schemes(numbers: Numbers) -> Iterator[Row]:
         yield from null_rows(scheme, number, numbers)
         yield contrast_row(scheme, number, numbers)
         yield from true_rows(scheme, number, numbers)
+    yield from two_run_rows(numbers)
+
+
+def two_run_rows(numbers: Numbers) -> Iterator[Row]:
+    """Each of two runs predicted from the other, whose parts choose the penalty."""
+    for number, kind in enumerate(("white", "AR(1) .6")):
+        found = [
+            null_encoding("runs", kind, [16, number, first], n_runs=2)
+            for first in range(0, numbers.fitted, AREAS * AREA_VOXELS)
+        ]
+        yield from rows_of_null(found, "leave one of 2 runs out", f"null: {kind}")
 
 
 def null_rows(scheme: str, number: int, numbers: Numbers) -> Iterator[Row]:
@@ -281,8 +293,8 @@ def null_rows(scheme: str, number: int, numbers: Numbers) -> Iterator[Row]:
             null_encoding(scheme, kind, [13, number, kind_number, first])
             for first in range(0, numbers.fitted, AREAS * AREA_VOXELS)
         ]
-        voxels = pd.concat([each.voxels for each in found])
         if kind == BASE:
+            voxels = pd.concat([each.voxels for each in found])
             data = f"null: AR(1) .6, {BASE}"
             yield row("p of unique", name, data, len(voxels), p=voxels["unique_p_A1"])
             p = pd.concat([each.unique for each in found])["p"]
@@ -291,13 +303,19 @@ def null_rows(scheme: str, number: int, numbers: Numbers) -> Iterator[Row]:
             continue
         # The same sounds in other runs: a response to them is predicted, whatever it is.
         data = f"unrelated: {kind}" if kind == LEVEL and of_runs else f"null: {kind}"
-        yield row("p of r", name, data, len(voxels), p=voxels["p_A1"])
-        r = float(voxels["r_A1"].mean())
-        yield row("mean r (truth: 0)", name, data, len(voxels), estimate_truth=r)
-        areas = pd.concat([each.areas for each in found])
-        for column, label in (("p", "p of an area"), ("p_rank", "identification, p_rank")):
-            if areas[column].notna().any():
-                yield row(label, name, data, len(areas), p=areas[column])
+        yield from rows_of_null(found, name, data)
+
+
+def rows_of_null(found: list[Encoding], name: str, data: str) -> Iterator[Row]:
+    """The p of voxels and areas, and the mean of r."""
+    voxels = pd.concat([each.voxels for each in found])
+    yield row("p of r", name, data, len(voxels), p=voxels["p_A1"])
+    r = float(voxels["r_A1"].mean())
+    yield row("mean r (truth: 0)", name, data, len(voxels), estimate_truth=r)
+    areas = pd.concat([each.areas for each in found])
+    for column, label in (("p", "p of an area"), ("p_rank", "identification, p_rank")):
+        if areas[column].notna().any():
+            yield row(label, name, data, len(areas), p=areas[column])
 
 
 def contrast_row(scheme: str, number: int, numbers: Numbers) -> Row:

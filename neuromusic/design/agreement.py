@@ -333,7 +333,7 @@ def _compare_sounds(
     for clip, known in played.items():
         found = durations_s.get(clip)
         if found is None:
-            result.mismatches.append(f"{clip}: there is no such sound (first in {first[clip]})")
+            result.mismatches.append(f"{clip}: has no sound file (first played in {first[clip]})")
         elif isinstance(found, str):
             result.mismatches.append(found)
         elif differing := [each for each in sorted(known)

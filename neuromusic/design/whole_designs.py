@@ -77,8 +77,8 @@ def rest_of(design: Design) -> str | None:
     The runs have a TR and a number of volumes.
     """
     for each in design.runs.values():
-        assert each.tr_s is not None and each.n_volumes is not None
-        if (covered(each.trials, each.tr_s, each.n_volumes) < 1 - ROUND_S / each.tr_s).any():
+        share = covered(each.trials, each.known_tr_s, each.known_volumes)
+        if (share < 1 - ROUND_S / each.known_tr_s).any():
             return design.experiment.time.rest
     return None
 
@@ -97,7 +97,6 @@ def with_volumes(design: Design) -> Design:
     """
     runs = {}
     for run, each in design.runs.items():
-        assert each.tr_s is not None
-        n_volumes = each.n_volumes or whole_run_volumes(each.trials, each.tr_s)
+        n_volumes = each.n_volumes or whole_run_volumes(each.trials, each.known_tr_s)
         runs[run] = replace(each, n_volumes=n_volumes)
     return Design(design.experiment, runs)

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import scipy.linalg
 from numpy.typing import NDArray
 
 from neuromusic.encoding.folds import Fold, clip_blocks, training_and_test
@@ -253,13 +252,13 @@ def penalty_groups(runs: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _without(
-    series: NDArray[np.float32], terms: NDArray[np.float32], runs: NDArray[np.int64]
+    series: NDArray[np.float32], removed: NDArray[np.float32], runs: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Return rows (rows, columns) without what these terms (rows, terms) explain in each run."""
+    """Return rows (rows, columns) without what `Fold.removed` explains in each run."""
     out = np.empty_like(series)
     for run in np.unique(runs):
         inside = runs == run
-        basis = scipy.linalg.orth(terms[inside].astype(np.float64)).astype(np.float32)
+        basis = removed[inside]
         out[inside] = series[inside] - basis @ (basis.T @ series[inside])
     return out
 

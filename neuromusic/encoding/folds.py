@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import scipy.linalg
 from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError
@@ -31,9 +32,10 @@ class Fold(NamedTuple):
     clips : frozenset of str or None
         The sounds that are left out; None if whole runs are.
     removed : float32 array (rows, terms) or None
-        See `removed_terms`, if sounds are left out. The filter of a whole run leaves a trace of the
-        response to a sound in all its volumes; without these terms, no trace is left in those that
-        are fitted.
+        If sounds are left out: what the filter removes (`removed_terms`), orthonormal over the
+        rows of each run that are fitted. The filter of a whole run leaves a trace of the response
+        to a sound in all its volumes; without these terms, no trace is left in those that are
+        fitted.
     """
 
     train: NDArray[np.bool_]
@@ -83,7 +85,7 @@ def make_folds(
     InputError
         If a fold leaves nothing to fit, or there are too few sounds for two folds.
     """
-    encoding, scored, removed = scans.division, test.ravel(), None
+    encoding, scored, terms = scans.division, test.ravel(), None
     if encoding.split == "tasks":
         return training_and_test(rows, usable, test)
     if encoding.split == "runs":
@@ -92,7 +94,7 @@ def make_folds(
             (run == each, run[scored] == each, None) for each in np.unique(run[scored])
         ]
     else:
-        removed = removed_terms(scans, high_pass_hz)
+        terms = removed_terms(scans, high_pass_hz)
         column = "sound" if encoding.split == "sounds" else "group"
         left_out = []
         for names in _divided(rows, scored, column, encoding.folds):
@@ -108,8 +110,23 @@ def make_folds(
                 f"sub-{scans.subject}: a fold leaves no volume to fit; choose another "
                 "encoding.split, or more encoding.folds"
             )
+        removed = None
+        if terms is not None:
+            removed = _orthonormal_in_runs(terms, train, rows["run"].to_numpy())
         folds.append(Fold(train, np.flatnonzero(predicted), clips_of_fold, removed))
     return folds
+
+
+def _orthonormal_in_runs(
+    terms: NDArray[np.float32], train: NDArray[np.bool_], run: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return terms (rows, terms) that are orthonormal over the fitted rows of each run."""
+    out = np.zeros_like(terms)
+    for each in np.unique(run[train]):
+        inside = train & (run == each)
+        basis = scipy.linalg.orth(terms[inside].astype(np.float64))
+        out[inside, : basis.shape[1]] = basis
+    return out
 
 
 def _divided(

@@ -12,7 +12,7 @@ import pandas as pd
 from neuromusic.core.errors import InputError
 from neuromusic.core.parallel import Machine, run_calls
 from neuromusic.core.progress import track
-from neuromusic.design.lists import DROPPED, read_lists, unique_clips
+from neuromusic.design.lists import DROPPED, OF_EVENTS, read_lists, unique_clips
 from neuromusic.features import PRELOAD, prepared
 from neuromusic.features.frontends.base import FrontEnd
 from neuromusic.features.meta import SetMeta
@@ -136,11 +136,12 @@ def _prepare(
 def _presentations(lists: pd.DataFrame) -> pd.DataFrame | None:
     """Return the presentations in scanner runs; None if the clips are not part of a scanner run.
 
-    Folds of a corpus have a run, but no trials.
+    Folds of a corpus have a run, but no trials. Lists from order files have none of OF_EVENTS.
     """
     if not lists["trial"].notna().any():
         return None
-    return lists.drop(columns=["path", DROPPED])
+    empty = [name for name in OF_EVENTS if lists[name].isna().all()]
+    return lists.drop(columns=["path", DROPPED, *empty])
 
 
 @contextlib.contextmanager

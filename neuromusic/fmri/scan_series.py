@@ -83,33 +83,33 @@ def usable_rows(
 
     ``available`` are names of clips.
     """
-    known = set(available)
-    values = {}
-    for run in scans.runs.values():
-        assert run.tr_s is not None
-        pairs = zip(run.trials["clip"], placements(run.trials, run.tr_s), strict=True)
-        for clip, (_, placement) in pairs:
-            if clip in known:
-                values[clip, placement] = np.zeros((placement.n_volumes, 1), np.float32)
-    parts = [each for _, each in _delayed_runs(scans, values, np.zeros(1), delays_tr)]
-    is_laid = np.isfinite(np.concatenate(parts)).all(1)
-    return np.asarray(is_laid & scans.rows["kept"].to_numpy())
+    laid = _delayed_values(scans, dict.fromkeys(available, 0.0), delays_tr)
+    return np.asarray(np.isfinite(laid).all(1) & scans.rows["kept"].to_numpy())
 
 
 def rows_with_response_to(
     scans: Scans, clips: Collection[str], delays_tr: Sequence[int]
 ) -> NDArray[np.bool_]:
     """Return which rows (n_rows,) a response to one of ``clips`` may reach, after any delay."""
-    chosen, values = set(clips), {}
-    for run in scans.runs.values():
-        assert run.tr_s is not None
-        pairs = zip(run.trials["clip"], placements(run.trials, run.tr_s), strict=True)
-        for clip, (_, placement) in pairs:
-            full = np.full((placement.n_volumes, 1), float(clip in chosen), np.float32)
-            values[clip, placement] = full
+    played = {clip for run in scans.runs.values() for clip in run.trials["clip"]}
+    values = {clip: float(clip in clips) for clip in played}
     every = range(min(0, *delays_tr), max(delays_tr) + 1)
-    parts = [each for _, each in _delayed_runs(scans, values, np.zeros(1), list(every))]
-    return np.asarray((np.concatenate(parts) > 0).any(1))
+    return np.asarray((_delayed_values(scans, values, every) > 0).any(1))
+
+
+def _delayed_values(
+    scans: Scans, values: Mapping[str, float], delays_tr: Sequence[int]
+) -> NDArray[np.floating]:
+    """Return one value per clip, laid and delayed: (rows, delays); NaN where a clip has none."""
+    laid = {
+        (clip, placement): np.full((placement.n_volumes, 1), values[clip], np.float32)
+        for run in scans.runs.values()
+        for clip, (_, placement) in zip(
+            run.trials["clip"], placements(run.trials, run.known_tr_s), strict=True
+        )
+        if clip in values
+    }
+    return np.concatenate([each for _, each in _delayed_runs(scans, laid, np.zeros(1), delays_tr)])
 
 
 def removed_terms(scans: Scans, high_pass_hz: float) -> NDArray[np.float32]:
@@ -182,11 +182,10 @@ def _delayed_runs(
     """
     out = []
     for run, each in scans.runs.items():
-        assert each.tr_s is not None and each.n_volumes is not None
-        trials = each.trials
+        trials, tr_s = each.trials, each.known_tr_s
         played = trials if only is None else trials[trials["clip"].isin(only)]
-        laid = lay_on_volumes(played, components, each.tr_s, each.n_volumes, rest)
-        first = lead_in_volumes(trials, each.tr_s)
+        laid = lay_on_volumes(played, components, tr_s, each.known_volumes, rest)
+        first = lead_in_volumes(trials, tr_s)
         out.append((run, delayed(laid, delays_tr)[first:]))
     return out
 

@@ -77,9 +77,7 @@ class Scans:
     @property
     def tr_s(self) -> float:
         """Repetition time of all runs in s."""
-        tr_s = next(iter(self.runs.values())).tr_s
-        assert tr_s is not None
-        return tr_s
+        return next(iter(self.runs.values())).known_tr_s
 
 
 @dataclass(frozen=True)

@@ -61,9 +61,8 @@ def unit_rows(runs: Sequence[RunDesign], segment_s: float | None) -> list[pd.Dat
 
 
 def _spans(run: RunDesign) -> list[_Span]:
-    assert run.tr_s is not None and run.n_volumes is not None
-    first = [volume for volume, _ in placements(run.trials, run.tr_s)]
-    ends = [*first[1:], run.n_volumes]
+    first = [volume for volume, _ in placements(run.trials, run.known_tr_s)]
+    ends = [*first[1:], run.known_volumes]
     is_dummy = run.trials["is_dummy"].to_numpy()
     return [
         _Span(row, begin, end - begin)
@@ -87,12 +86,12 @@ def _unit_length(
         )
     if segment_s is None:
         return n_volumes
-    assert run.tr_s is not None
-    length = max(1, round(segment_s / run.tr_s))
+    tr_s = run.known_tr_s
+    length = max(1, round(segment_s / tr_s))
     if length > n_volumes:
         raise InputError(
             f"encoding.segment_s={segment_s:g}: is longer than {clip} with the silence after it, "
-            f"{n_volumes * run.tr_s:g} s; choose a shorter one"
+            f"{n_volumes * tr_s:g} s; choose a shorter one"
         )
     return length
 
@@ -100,11 +99,10 @@ def _unit_length(
 def _rows(
     run: RunDesign, spans: Sequence[_Span], length: int, n_segments: Mapping[str, int]
 ) -> pd.DataFrame:
-    assert run.tr_s is not None and run.n_volumes is not None
-    first = lead_in_volumes(run.trials, run.tr_s)
-    n = run.n_volumes - first
+    first = lead_in_volumes(run.trials, run.known_tr_s)
+    n = run.known_volumes - first
     table: dict[str, np.ndarray] = {
-        "volume": np.arange(first, run.n_volumes),
+        "volume": np.arange(first, run.known_volumes),
         "trial": np.full(n, NO_UNIT),
         "repeat": np.zeros(n, np.int64),
         **{name: np.full(n, "", object) for name in ("clip", "sound", "group")},

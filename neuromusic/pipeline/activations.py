@@ -70,11 +70,10 @@ def activations(
     trained, lists = as_network(network, channel), as_path(lists)
     table = read_lists(lists)
     chosen, rest = _run_of_lists(table, lists, run)
-    assert chosen.tr_s is not None and chosen.n_volumes is not None
     clips = unique_clips(table)
     clips = clips[clips["clip"].isin(chosen.trials["clip"])]
     inputs = clip_inputs(trained, lists, clips, [chosen])
-    wanted = all_placements([(chosen.trials, chosen.tr_s)])
+    wanted = all_placements([(chosen.trials, chosen.known_tr_s)])
     responses = clip_responses(trained, wanted, inputs=inputs, binning=binning, rest=rest)
     if responses.missing:
         log.warning(
@@ -82,7 +81,7 @@ def activations(
             len(responses.missing),
             listed(responses.missing),
         )
-    return responses.on_volumes(chosen.trials, chosen.tr_s, chosen.n_volumes)
+    return responses.on_volumes(chosen.trials, chosen.known_tr_s, chosen.known_volumes)
 
 
 def _run_of_lists(table: pd.DataFrame, lists: Path, run: tuple[str, int]) -> tuple[RunDesign, Rest]:

@@ -630,7 +630,7 @@ def _(root):
     change_events(root, lambda rows: rows.assign(onset=["0", "six", *rows["onset"][2:]]))
 
 
-@fault("a sound that is not there", check="f.wav: there is no such sound",
+@fault("a sound that is not there", check="f.wav: has no sound file",
        lists="1 of the 6 sounds are missing: f.wav; add them",
        simulate="1 of the 6 sounds are missing: f.wav; add them")  # fmt: skip
 def _(root):

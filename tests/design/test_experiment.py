@@ -217,7 +217,7 @@ def test_sounds(tmp_path):
     result = check_experiment(described(tmp_path), bids=bids, sounds=tmp_path / "sounds")
     short, missing = sorted(result.mismatches)
     assert short.startswith("c.wav: the file is 3.000 s long; played for 5 s")
-    assert missing.startswith("d.wav: there is no such sound")
+    assert missing.startswith("d.wav: has no sound file")
     assert "sounds: 2 of 4 found, as long as played" in result.agreements
     assert any("1 sounds are not played: extra.wav" in line for line in result.information)
 

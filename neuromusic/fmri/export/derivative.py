@@ -68,8 +68,7 @@ def write_activations(
             label="export: computing activations",
         )
         for name, each in track(design.runs.items(), "export: writing runs", len(design.runs)):
-            trials, tr_s, n_volumes = each.trials, each.tr_s, each.n_volumes
-            assert tr_s is not None and n_volumes is not None
+            trials, tr_s, n_volumes = each.trials, each.known_tr_s, each.known_volumes
             grid = responses.on_volumes(trials, tr_s, n_volumes)
             played = trials.rename(columns={"class": "genre"}).replace({"genre": {"": np.nan}})
             scored = score_trials(played, tr_s, grid[PROBABILITY], trained.classes)

@@ -46,14 +46,12 @@ class Session:
     @property
     def tr_s(self) -> float:
         """Repetition time in s."""
-        assert self.design.tr_s is not None
-        return self.design.tr_s
+        return self.design.known_tr_s
 
     @property
     def n_volumes(self) -> int:
         """Number of volumes of the run, including the lead-in."""
-        assert self.design.n_volumes is not None
-        return self.design.n_volumes
+        return self.design.known_volumes
 
 
 def folder_of(run: RunId) -> str:
