@@ -8,9 +8,11 @@ Lists of what was played        make_lists, make_file_lists, check_orders, rebui
 Features and variants           prepare, prepare_features, augment, log_mel
 Networks                        train, load_network, sweep, create_model, list_models,
                                 register_model
+Networks of others              External, get_network, list_networks, load_applied,
+                                load_features, load_weights
 Scores                          evaluate, crossval, compare, confusions, predict, similar
 The scanner's time grid         activations, on_grid, export, simulate
-The brain                       encode, encode_sounds
+The brain                       encode, encode_sounds, encode_timed, benchmark
 Whole projects                  run, demo, verify
 
 Every command of the command line is one of these functions. Names are imported when they are first
@@ -40,8 +42,11 @@ _MODULES = {
     "fmri.export.formats": ("Regressors",),
     "fmri.simulation.voxels": ("Planted",),
     "models": ("InputSpec", "create_model", "list_models", "register_model"),
+    "models.external": ("External",),
+    "models.loading": ("load_weights",),
     "pipeline.activations": ("activations",),
     "pipeline.augment": ("augment",),
+    "pipeline.benchmark": ("benchmark",),
     "pipeline.compare": ("compare",),
     "pipeline.confusions": ("confusions",),
     "pipeline.crossval": ("crossval",),
@@ -49,12 +54,14 @@ _MODULES = {
     "pipeline.demo": ("demo",),
     "pipeline.encode": ("EncodingOptions", "Rois", "encode"),
     "pipeline.encode_sounds": ("SoundOptions", "encode_sounds"),
+    "pipeline.encode_timed": ("TimedInput", "TimedOptions", "encode_timed"),
     "pipeline.evaluate": ("evaluate",),
     "pipeline.experiment": ("check_experiment", "inspect_experiment", "show_experiment"),
     "pipeline.experiment_lists": ("make_experiment_lists",),
     "pipeline.export": ("export",),
     "pipeline.leaks": ("find_leaks",),
     "pipeline.lists": ("make_file_lists", "make_lists"),
+    "pipeline.networks": ("get_network", "list_networks"),
     "pipeline.orders": ("check_orders", "design_orders", "rebuild_orders"),
     "pipeline.predict": ("predict",),
     "pipeline.prepare": ("prepare", "prepare_features"),
@@ -67,6 +74,7 @@ _MODULES = {
     "pipeline.verify": ("verify",),
     "stimuli.corpora": ("Corpus",),
     "training.config": ("Config",),
+    "training.applied_networks": ("load_applied", "load_features"),
     "training.trained": ("TrainedNetwork", "load_network"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
@@ -89,8 +97,11 @@ if TYPE_CHECKING:
     from neuromusic.fmri.layout import on_grid
     from neuromusic.fmri.simulation.voxels import Planted
     from neuromusic.models import InputSpec, create_model, list_models, register_model
+    from neuromusic.models.external import External
+    from neuromusic.models.loading import load_weights
     from neuromusic.pipeline.activations import activations
     from neuromusic.pipeline.augment import augment
+    from neuromusic.pipeline.benchmark import benchmark
     from neuromusic.pipeline.compare import compare
     from neuromusic.pipeline.confusions import confusions
     from neuromusic.pipeline.crossval import crossval
@@ -98,6 +109,7 @@ if TYPE_CHECKING:
     from neuromusic.pipeline.demo import demo
     from neuromusic.pipeline.encode import EncodingOptions, Rois, encode
     from neuromusic.pipeline.encode_sounds import SoundOptions, encode_sounds
+    from neuromusic.pipeline.encode_timed import TimedInput, TimedOptions, encode_timed
     from neuromusic.pipeline.evaluate import evaluate
     from neuromusic.pipeline.experiment import (
         check_experiment,
@@ -108,6 +120,7 @@ if TYPE_CHECKING:
     from neuromusic.pipeline.export import export
     from neuromusic.pipeline.leaks import find_leaks
     from neuromusic.pipeline.lists import make_file_lists, make_lists
+    from neuromusic.pipeline.networks import get_network, list_networks
     from neuromusic.pipeline.orders import check_orders, design_orders, rebuild_orders
     from neuromusic.pipeline.predict import predict
     from neuromusic.pipeline.prepare import prepare, prepare_features
@@ -119,6 +132,7 @@ if TYPE_CHECKING:
     from neuromusic.pipeline.validate import validate_sounds
     from neuromusic.pipeline.verify import verify
     from neuromusic.stimuli.corpora import Corpus
+    from neuromusic.training.applied_networks import load_applied, load_features
     from neuromusic.training.config import Config
     from neuromusic.training.trained import TrainedNetwork, load_network
 

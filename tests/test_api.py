@@ -122,7 +122,11 @@ def _write_sounds(root: Path) -> None:
         wave = rng.uniform(0.2, 1) * tone_clip(number % 10, number, 2.0)
         soundfile.write(root / f"sounds/s{number:02d}.wav", wave, 22_050)
         lines.append(f"s{number:02d}\t{np.sqrt(np.mean(wave**2)):.4f}\n")
+        stages = {"conv1": wave[::500, None], "conv2": wave[::1000, None] ** 2}
+        (root / "features").mkdir(exist_ok=True)
+        np.savez(root / f"features/s{number:02d}.npz", **stages, frame_s=0.02, first_frame_s=0.0)
     (root / "responses.tsv").write_text("".join(lines))
+    (root / "loudness.toml").write_text('sounds = "sounds"\nresponses = "responses.tsv"\n')
     (root / "listening.toml").write_text(LISTENING)
     for run in (1, 2):
         rows = [(4 * place, 2, f"s{n:02d}.wav") for place, n in enumerate(rng.permutation(20))]

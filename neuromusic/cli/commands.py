@@ -24,7 +24,8 @@ SECTIONS = {
         "augment": "Write the variants of the training clips as sound files.",
     },
     "Networks": {
-        "models": "List the networks, or the stages of one.",
+        "models": "List the networks, or the stages of one, or the modules of a network of yours.",
+        "networks": "List the networks that others have trained, and obtain their weights.",
         "settings": "List the settings in the package, or print one to edit.",
         "train": "Train a network on a prepared set.",
         "evaluate": "Score a trained network on the test clips.",
@@ -37,6 +38,7 @@ SECTIONS = {
     "Brain": {
         "export": "Write predictions and activations on the scanner's time grid.",
         "encode": "Predict brain responses from the stages of a network.",
+        "benchmark": "Compare networks by how well they predict brain responses.",
         "confusions": "Compare the confusions of a network, listeners and the brain.",
         "fmri": "Simulate images to test what an analysis finds in them.",
     },

@@ -1,16 +1,19 @@
 """neuromusic encode: how well the stages of a network predict brain responses."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import click
+from click.core import ParameterSource
 
 from neuromusic.cli import options
 from neuromusic.core.figures import FigureStyle
 
 
 @click.command("encode")
-@click.argument("network", type=options.PATH)
+@options.any_network
+@click.option("--stages", callback=options.split_names, metavar="NAME[,NAME]",
+              help="Stages of a network of others.  [default: all]")  # fmt: skip
 @click.option("--bids", type=options.PATH, help="BIDS dataset with the events of the images.")
 @click.option(
     "--derivatives",
@@ -48,8 +51,9 @@ from neuromusic.core.figures import FigureStyle
     "or nilearn's simple, scrubbing, compcor, ica_aroma.  [default: none]",
 )  # fmt: skip
 @click.option(
-    "--components", type=click.IntRange(1), default=100, show_default=True,
-    help="For --bids: number of principal components of each stage.",
+    "--components", type=click.IntRange(1),
+    help="Number of principal components of each stage.  [default: 100 with --bids, 32 for "
+    "responses in time; single responses have none]",
 )  # fmt: skip
 @click.option("--banded", is_flag=True,
               help="For --bids: also fit all stages together, a penalty for each.")  # fmt: skip
@@ -63,7 +67,8 @@ from neuromusic.core.figures import FigureStyle
 @click.option(
     "--responses", type=options.PATH,
     help="For --sounds: one value per sound and target, as .mat (R with sounds x targets, "
-    "stim_names), .npz or .tsv.",
+    "stim_names), .npz or .tsv; or responses in time (sounds x samples x targets and rate_hz), as "
+    ".mat, .npz, HDF5 or MNE's .fif.",
 )  # fmt: skip
 @click.option(
     "--protocol", type=click.Choice(["ours", "tuckute2023"]), default="ours", show_default=True,
@@ -79,6 +84,22 @@ from neuromusic.core.figures import FigureStyle
     help="For --sounds: summary of each unit over time.  [default: mean+deviation; with "
     "--protocol tuckute2023 always mean]",
 )  # fmt: skip
+@click.option(
+    "--lags-s", type=float, nargs=2, metavar="FROM TO",
+    help="For responses in time: shortest and longest delay after the sound.  [default: 0 0.4]",
+)  # fmt: skip
+@click.option("--rate-hz", type=float,
+              help="For responses in time: sampling rate, if the file does not say; .fif files are "
+              "resampled to it.")  # fmt: skip
+@click.option("--first-sample-s", type=float,
+              help="For responses in time: time of the first sample after the onset of the sound, "
+              "if the file does not say.  [default: 0]")  # fmt: skip
+@click.option("--onsets", type=options.PATH,
+              help="For a recording (.fif): TSV with onset, sound and duration in s.  "
+              "[default: its annotations]")  # fmt: skip
+@click.option("--window-s", type=float, nargs=2, metavar="FROM TO",
+              help="For a recording (.fif): what is taken after each onset.  [default: 0 to the "
+              "duration]")  # fmt: skip
 @click.option(
     "--control-seeds", type=click.IntRange(1), default=1, show_default=True,
     help="For --bids: number of networks with random weights, and of those with permuted weights, "
@@ -96,19 +117,22 @@ from neuromusic.core.figures import FigureStyle
 @options.dry_run
 @options.figures
 def command(
-    network: Path, bids: Path | None, derivatives: Path | None, subjects: str, roi: str,
+    network: Path | None, named: str | None, features: Path | None, stages: tuple[str, ...],
+    bids: Path | None, derivatives: Path | None, subjects: str, roi: str,
     atlas: Path | None, labels: Path | None, experiment: str | None, space: str | None,
     res: str | None, den: str | None, desc: str | None, echo: str | None, ses: str | None,
-    task: str | None, confounds: tuple[str, ...], components: int, banded: bool,
-    high_pass_hz: float, control_seeds: int, artists: Path | None, sounds: Path | None,
-    responses: Path | None, protocol: Literal["ours", "tuckute2023"], splits: int,
-    statistics: Literal["mean", "mean+deviation"] | None, channel: str | None, seed: int, out: Path,
-    overwrite: bool, figures: FigureStyle,
+    task: str | None, confounds: tuple[str, ...], components: int | None,
+    banded: bool, high_pass_hz: float, control_seeds: int, artists: Path | None,
+    sounds: Path | None, responses: Path | None, protocol: Literal["ours", "tuckute2023"],
+    splits: int, statistics: Literal["mean", "mean+deviation"] | None,
+    lags_s: tuple[float, float] | None, rate_hz: float | None, first_sample_s: float | None,
+    onsets: Path | None, window_s: tuple[float, float] | None, channel: str | None, seed: int,
+    out: Path, overwrite: bool, figures: FigureStyle,
 ) -> None:  # fmt: skip
     """Predict brain responses from the stages of a network.
 
     A stage is a named part of the network, such as A1. Responses are predicted by ridge regression
-    on each stage, in one of two ways.
+    on each stage, in one of three ways.
 
     With --bids, from images: every voxel is fitted on the training runs, with delays of 1 to 6
     volumes and a penalty chosen by leave-one-run-out cross-validation, then scored on the test
@@ -117,7 +141,10 @@ def command(
     With --sounds and --responses, from one value per sound and voxel (or component): fitted and
     scored on random halves of the sounds, and compared with a spectro-temporal baseline.
 
-    Both are compared with the same network with random weights, --bids also with permuted ones
+    With --sounds and --responses that have a time axis (electrodes, sensors), from features at
+    several lags: fitted and scored on sounds held out, and compared with an acoustic baseline.
+
+    All are compared with the same network with random weights, --bids also with permuted ones
     (the trained weights of each layer in random order). See docs/encoding.md.
 
     \b
@@ -127,11 +154,15 @@ def command(
       neuromusic encode runs/a --bids BIDS --experiment experiment.toml --sounds SOUNDS \\
           --confounds motion --roi whole --out encoded
       neuromusic encode runs/a --sounds wav/ --responses components.mat --out encoded
+      neuromusic encode --network my_net.py --sounds wav/ --responses components.mat --out encoded
+      neuromusic encode runs/a --sounds stories/ --responses eeg-raw.fif --onsets onsets.tsv \\
+          --rate-hz 100 --lags-s -0.1 0.5 --out encoded
     """
     if (bids is None) == (responses is None) or (responses is not None and sounds is None):
         raise click.UsageError("give either --bids, or both --sounds and --responses")
     if bids is not None and channel is not None and sounds is None:
         raise click.UsageError("--channel is for --sounds; images use the network's prepared set")
+    heard = options.hearing(network, named, features, channel, stages)
     if bids is not None:
         from neuromusic.design.dataset import Dataset
         from neuromusic.pipeline.encode import EncodingOptions, Rois, encode
@@ -139,7 +170,7 @@ def command(
         entities = {"space": space, "res": res, "den": den, "desc": desc, "echo": echo,
                     "ses": ses, "task": task}  # fmt: skip
         encode(
-            options.hearing(network, channel),
+            heard,
             bids=Dataset(bids, experiment, sounds),
             out=out,
             images=derivatives,
@@ -148,7 +179,7 @@ def command(
             options=EncodingOptions(
                 entities={key: value for key, value in entities.items() if value},
                 confounds=confounds,
-                components=components,
+                components=components or 100,
                 banded=banded,
                 high_pass_hz=high_pass_hz,
                 control_seeds=control_seeds,
@@ -160,18 +191,40 @@ def command(
         )
         options.next_step(f"see {out}/figures; {out}/areas.tsv has the numbers")
         return
-    from neuromusic.pipeline.encode_sounds import SoundOptions, encode_sounds
-
     assert sounds is not None and responses is not None
-    encode_sounds(
-        options.hearing(network, channel),
-        sounds=sounds,
-        responses=responses,
-        out=out,
-        options=SoundOptions(protocol, statistics),
-        splits=splits,
-        seed=seed,
-        overwrite=overwrite,
-        figures=figures,
-    )
-    options.next_step(f"see {out}/{figures.names('stages')[0]}; {out}/targets.tsv has the numbers")
+    from neuromusic.encoding.timed_responses import TimedInput, is_timed
+
+    given = TimedInput(rate_hz, first_sample_s, onsets, window_s)
+    places: dict[str, Any] = {"sounds": sounds, "responses": responses, "out": out}
+    if lags_s is not None or given != TimedInput() or is_timed(responses):
+        _refuse("responses in time", ("protocol", "splits", "statistics"))
+        from neuromusic.pipeline.encode_timed import TimedOptions, encode_timed
+
+        timed = TimedOptions(lags_s or (0.0, 0.4), components=components or 32, seed=seed)
+        encode_timed(
+            heard, **places, options=timed, given=given, overwrite=overwrite, figures=figures
+        )
+        figure = figures.names("scores")[0]
+    else:
+        _refuse("single responses", ("components",))
+        from neuromusic.pipeline.encode_sounds import SoundOptions, encode_sounds
+
+        encode_sounds(
+            heard,
+            **places,
+            options=SoundOptions(protocol, statistics),
+            splits=splits,
+            seed=seed,
+            overwrite=overwrite,
+            figures=figures,
+        )
+        figure = figures.names("stages")[0]
+    options.next_step(f"see {out}/{figure}; {out}/targets.tsv has the numbers")
+
+
+def _refuse(kind: str, names: tuple[str, ...]) -> None:
+    """Raise UsageError for an option that has no meaning for a kind of responses."""
+    context = click.get_current_context()
+    for name in names:
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"--{name} is not for {kind}")

@@ -17,7 +17,7 @@ def _components(_: click.Context, __: click.Parameter, value: str) -> int | str:
 
 
 @click.command("export")
-@click.argument("network", type=options.PATH)
+@options.any_network
 @click.option("--lists", type=options.PATH, required=True, help="Stimulus lists with scanner runs.")
 @options.out("the derivative")
 @click.option(
@@ -60,8 +60,9 @@ def _components(_: click.Context, __: click.Parameter, value: str) -> int | str:
 @options.overwrite
 @options.dry_run
 def command(
-    network: Path, lists: Path, out: Path, formats: tuple[str, ...],
-    components: int | Literal["all"], stages: tuple[str, ...], modulator: str,
+    network: Path | None, named: str | None, features: Path | None, lists: Path, out: Path,
+    formats: tuple[str, ...], components: int | Literal["all"], stages: tuple[str, ...],
+    modulator: str,
     hrf: Literal["spm", "glover"], slice_time_ref: float, nilearn_regressors: tuple[str, ...],
     binning: Literal["mean", "lanczos"], channel: str | None, overwrite: bool,
 ) -> None:  # fmt: skip
@@ -84,7 +85,7 @@ def command(
 
     regressors = Regressors(components, stages, modulator, hrf, slice_time_ref, nilearn_regressors)
     export(
-        options.hearing(network, channel), lists, out=out, formats=formats,
+        options.hearing(network, named, features, channel), lists, out=out, formats=formats,
         regressors=regressors, binning=binning, overwrite=overwrite,
     )  # fmt: skip
     example = min((out / "activations").glob("*_activations.npy"))

@@ -14,7 +14,7 @@ from neuromusic.cli.commands import Commands
 from neuromusic.core.errors import DryRun, InputError
 from neuromusic.core.version import __version__
 
-TABLES_ON_STDOUT = ("compare", "predict", "similar")
+TABLES_ON_STDOUT = ("benchmark", "compare", "predict", "similar")
 
 
 class _BadInput(click.ClickException):

@@ -14,7 +14,7 @@ def _complete(_: click.Context, __: click.Parameter, incomplete: str) -> list[st
 @click.command("models")
 @click.argument("name", required=False, shell_complete=_complete)
 def command(name: str | None) -> None:
-    """List the networks, or the stages of one.
+    """List the networks, or the stages of one, or the modules of a network of yours.
 
     A stage is a named part of a network, such as A1 or conv1, whose activations are exported and
     compared with the brain. A network takes bands (the output of a front end such as log-mel) or
@@ -22,13 +22,25 @@ def command(name: str | None) -> None:
     ten classes. Multiply-adds are those of one such window. The receptive field is what one value
     of the last stage before a recurrent layer depends on: seconds, and octaves at 1 kHz.
 
+    NAME may also be a network from elsewhere: a file such as my_net.py, package.module:function, or
+    a name of 'neuromusic networks list'. Its modules are then listed, with the shapes of their
+    outputs, frames per second, and the seconds of sound that a frame depends on; any of them can be
+    a stage.
+
     \b
     Examples:
       neuromusic models
       neuromusic models cortex-z
+      neuromusic models my_net.py
     """
     from neuromusic.cli.tables import in_terminal, show_table
 
+    if name is not None and _is_external(name):
+        from neuromusic.models.listing import rows_of
+        from neuromusic.models.loading import load_external
+
+        show_table(rows_of(load_external(name)))
+        return
     if name is not None:
         from neuromusic.models.summary import stage_rows
 
@@ -43,6 +55,13 @@ def command(name: str | None) -> None:
     if in_terminal():
         _state_input()
     show_table(rows, of_people=[_of_people(row) for row in rows], group="family")
+
+
+def _is_external(name: str) -> bool:
+    from neuromusic.models import list_models
+    from neuromusic.models.loading import is_external
+
+    return name not in list_models() and is_external(name)
 
 
 def _state_input() -> None:

@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -108,13 +108,45 @@ table_out = click.option(
 )
 
 
-def hearing(network: Path, channel: Any) -> Any:
-    """Return a network, loaded if a channel is given for it."""
-    if channel is None:
-        return network
-    from neuromusic.training.trained import load_network
+def any_network(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the argument NETWORK, and the options --network and --features in its place."""
+    decorators = (
+        click.argument("network", type=PATH, required=False),
+        click.option(
+            "--network", "named",
+            help="In place of NETWORK, which may also be any of these: the directory of a trained "
+            "network, my_net.py, package.module:function, a name of `neuromusic networks list`, "
+            "hf:NAME, torchaudio:PIPELINE or torchvision:NAME.",
+        ),
+        click.option(
+            "--features", type=PATH,
+            help="In place of NETWORK: folder of features that were computed elsewhere, see "
+            "docs/networks.md.",
+        ),
+    )  # fmt: skip
+    for decorate in reversed(decorators):
+        function = decorate(function)
+    return function
 
-    return load_network(network, channel=channel)
+
+def hearing(
+    network: Path | None, named: str | None, features: Path | None, channel: Any,
+    stages: Sequence[str] = (),
+) -> Any:  # fmt: skip
+    """Return what is given as a network; loaded, if a channel or stages are given for it.
+
+    Raises UsageError unless exactly one of ``network``, ``named`` and ``features`` is given.
+    """
+    given = [each for each in (network, named, features) if each is not None]
+    if len(given) != 1:
+        raise click.UsageError("give one of NETWORK, --network and --features")
+    if features is None and channel is None and not stages:
+        return given[0]  # without importing torch: other arguments are checked first
+    from neuromusic.training.applied_networks import load_applied, load_features
+
+    if features is not None:
+        return load_features(features)
+    return load_applied(given[0], channel=channel, stages=stages)
 
 
 def chosen_device(name: str) -> str:

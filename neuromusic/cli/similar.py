@@ -8,7 +8,7 @@ from neuromusic.cli import options, tables
 
 
 @click.command("similar")
-@click.argument("network", type=options.PATH)
+@options.any_network
 @click.option("--clip", type=options.PATH, required=True, help="Sound file to compare with.")
 @click.option(
     "--among", type=options.PATH, required=True, help="Folder of sound files, searched recursively."
@@ -22,8 +22,9 @@ from neuromusic.cli import options, tables
 @options.overwrite
 @options.dry_run
 def command(
-    network: Path, clip: Path, among: Path, k: int, stage: str | None, index: Path | None,
-    channel: str | None, out: Path | None, overwrite: bool,
+    network: Path | None, named: str | None, features: Path | None, clip: Path, among: Path,
+    k: int, stage: str | None, index: Path | None, channel: str | None, out: Path | None,
+    overwrite: bool,
 ) -> None:  # fmt: skip
     """Find the clips to which a network responds most similarly.
 
@@ -39,7 +40,7 @@ def command(
     from neuromusic.pipeline.similar import similar
 
     options.check_not_input(out, [clip])
-    heard = options.hearing(network, channel)
+    heard = options.hearing(network, named, features, channel)
     table = similar(heard, clip, among=among, k=k, stage=stage, index=index, overwrite=overwrite)
     if out is None and tables.in_terminal():
         digits = table.assign(similarity=table["similarity"].map("{:.3f}".format))

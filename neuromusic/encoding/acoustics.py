@@ -79,7 +79,7 @@ class Baseline:
 
 
 def acoustic_components(
-    prepared: PreparedSet | Path | str,
+    prepared: PreparedSet | SetMeta | Path | str,
     wanted: Mapping[str, Sequence[Placement]],
     training: Collection[str],
     n: int,
@@ -107,8 +107,8 @@ def acoustic_components(
 
     Parameters
     ----------
-    prepared : PreparedSet, Path or str
-        The prepared set of the network.
+    prepared : PreparedSet, SetMeta, Path or str
+        The prepared set of the network; with ``files`` its metadata are enough.
     wanted : mapping
         Clip -> how it lies on volumes in its presentations.
     training : collection of str
@@ -137,11 +137,14 @@ def acoustic_components(
     sounds. Journal of the Acoustical Society of America 118, 887-906.
     Grosche, P., Mueller, M. and Kurth, F. (2010). Cyclic tempogram. ICASSP 2010, 5522-5525.
     """
-    data = as_prepared(prepared)
-    available = data.row_of_clip() if files is None else files
+    data = prepared if isinstance(prepared, SetMeta) else as_prepared(prepared)
+    available: Collection[str] = files or ()
+    if files is None and isinstance(data, PreparedSet):
+        available = data.row_of_clip()
     clips = [clip for clip in wanted if clip in available]
     if not clips:
-        raise InputError(f"{data.directory}: contains none of the {len(wanted)} clips of the runs")
+        where = data.directory if isinstance(data, PreparedSet) else "sounds"
+        raise InputError(f"{where}: contains none of the {len(wanted)} clips of the runs")
     placed = [(clip, placement) for clip in clips for placement in wanted[clip]]
     blocks, silent, left_out = _volumes_of_clips(data, {c: wanted[c] for c in clips}, files)
     if classes is not None:
@@ -192,7 +195,7 @@ def _varies(block: Array) -> bool:
 
 
 def _volumes_of_clips(
-    data: PreparedSet,
+    data: PreparedSet | SetMeta,
     wanted: Mapping[str, Sequence[Placement]],
     files: Mapping[str, Path] | None,
 ) -> tuple[dict[str, Array], dict[str, Array], list[str]]:
@@ -200,9 +203,10 @@ def _volumes_of_clips(
 
     The third value are sentences on the groups that are left out.
     """
-    clips, channel = list(wanted), data.meta.channel
+    clips, channel = list(wanted), (data if isinstance(data, SetMeta) else data.meta).channel
     of_clip = list(wanted.values())
-    if files is not None:
+    if files is not None or isinstance(data, SetMeta):
+        files = files or {}
         sounds: list[tuple[Any, ...]] | None = [(files[clip], channel) for clip in clips]
         reason = ""
     else:
@@ -217,6 +221,7 @@ def _volumes_of_clips(
         [silence] = sound_volumes(np.zeros(SILENCE, np.int16), channel, [Placement(1.0, 0.0, 1.0)])
         silent = {name: values[0] for name, values in silence.items()}
         return _computed(sound_volumes, calls, len(clips)), silent, []
+    assert isinstance(data, PreparedSet)
     data.check_readable()
     meta = data.meta
     available = _groups_of(meta)

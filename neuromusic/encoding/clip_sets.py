@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from neuromusic.core.errors import listed
+from neuromusic.core.errors import InputError, listed
 from neuromusic.design.artists import read_artists, with_artists
 from neuromusic.design.leaks import shared_pairs
 from neuromusic.stats import reliability
 
 if TYPE_CHECKING:
-    from neuromusic.training.trained import TrainedNetwork
+    from neuromusic.models.applied import AppliedNetwork
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def clip_sets(
 
 
 def artist_clean_clips(
-    trained: "TrainedNetwork",
+    trained: "AppliedNetwork",
     played: Collection[str],
     fitted: Collection[str],
     artists: Path | None,
@@ -83,7 +83,13 @@ def artist_clean_clips(
         return None
     from neuromusic.features.prepared import open_prepared
     from neuromusic.training.selection import select
+    from neuromusic.training.trained import TrainedNetwork
 
+    if not isinstance(trained, TrainedNetwork):
+        raise InputError(
+            f"artists={artists}: is for networks that were trained here; what {trained.name} was "
+            "trained on is not known"
+        )
     data = open_prepared(trained.prepared).as_input(
         trained.input_kind, normalise_clips=trained.normalise_clips
     )

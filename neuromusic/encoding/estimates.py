@@ -10,7 +10,7 @@ from neuromusic.encoding.inputs import SubjectInputs
 from neuromusic.encoding.options import EncodingOptions
 
 if TYPE_CHECKING:  # images are checked without torch, which takes seconds to import
-    from neuromusic.training.trained import TrainedNetwork
+    from neuromusic.models.applied import AppliedNetwork
 
 # On one core.
 SECONDS_PER_CLIP = 0.03  # besides the network
@@ -23,7 +23,7 @@ BYTES_PER_VOXEL = 5  # of a map
 
 
 def encoding_work(
-    trained: "TrainedNetwork",
+    trained: "AppliedNetwork",
     design: Design,
     opened: Mapping[str, SubjectInputs],
     options: EncodingOptions,
@@ -31,15 +31,14 @@ def encoding_work(
     """Return the work of an encoding of all subjects of a design."""
     from neuromusic.encoding.designs import JOINT_COMPONENTS
     from neuromusic.encoding.voxelwise import VOXELS_AT_ONCE
-    from neuromusic.training.estimates import scoring_s
+    from neuromusic.training.estimates import hearing_s
 
     network, cores = trained.network, available_cores()
     clips = design.table().drop_duplicates("clip")
     n_clips = len(clips)
-    n_frames = round(float(clips["duration_s"].max()) / network.spec.frame_s)
-    clips_s = scoring_s(network, n_clips, n_frames, trained.hop_frames)
+    clips_s = hearing_s(trained, n_clips, float(clips["duration_s"].max()))
     clips_s += SECONDS_PER_CLIP * n_clips / cores
-    n_networks = 1 + 2 * options.control_seeds
+    n_networks = 1 + len(trained.controls) * options.control_seeds
     n_stages = n_networks * len(network.stages) + int(options.banded)
     n_beyond = 2 * len(network.stages) - 1
     n_voxels = [len(each.voxels) for each in opened.values()]

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from neuromusic.core.errors import InputError
+from neuromusic.core.errors import InputError, did_you_mean
 from neuromusic.core.files import as_path
+from neuromusic.core.folders import why_no_file
 from neuromusic.core.records import read_record
 from neuromusic.design.bids import BidsIndex
 from neuromusic.design.presentations import Design
@@ -24,12 +25,32 @@ from neuromusic.fmri.scans import ImageChoice, Scans, open_scans
 from neuromusic.fmri.voxel_space import VoxelSpace
 
 if TYPE_CHECKING:
-    from neuromusic.training.trained import TrainedNetwork
+    from neuromusic.models.applied import AppliedNetwork
+    from neuromusic.models.external import External
 
 log = logging.getLogger(__name__)
 
 
-def check_trained(network: "TrainedNetwork | Path | str") -> None:
+def check_network(network: "AppliedNetwork | External | Path | str") -> None:
+    """Raise InputError for a name or path that is no network, without opening it."""
+    if not isinstance(network, str | Path) or as_path(network).is_dir():
+        check_trained(network)
+        return
+    path = Path(network)
+    if path.suffix == ".py" and not path.is_file():
+        raise InputError(f"{path}: {why_no_file(path)}")
+    if path.suffix == ".py" or ":" in path.name:  # loaded later: this needs torch
+        return
+    from neuromusic.models.loading import external_names, is_external
+
+    if not is_external(network):
+        try:
+            check_trained(network)
+        except InputError as error:
+            raise InputError(f"{error}{did_you_mean(str(network), external_names())}") from None
+
+
+def check_trained(network: object) -> None:
     """Raise InputError for a directory that is not a trained network, without opening it."""
     if isinstance(network, str | Path):
         record = read_record(as_path(network))

@@ -24,6 +24,9 @@ CONSTANT = 1e-6  # share of a block's largest deviation below which a feature co
 BASELINE = "baseline"
 NO_NETWORK = "none"
 BEST = "best stage"
+ALL = "all"
+ALL_AND_BASELINE = f"{ALL}+{BASELINE}"
+INACTIVE = "no feature differs between the sounds; the stage may be inactive"
 
 
 # --- Scores ---------------------------------------------------------------------------------------
@@ -40,7 +43,11 @@ class Scores:
 
 
 def score(
-    blocks: Sequence[Floats], y: Floats, halves: Halves, protocol: Protocol = "ours"
+    blocks: Sequence[Floats],
+    y: Floats,
+    halves: Halves,
+    protocol: Protocol = "ours",
+    joined: bool = False,
 ) -> Scores:
     """Predict targets from blocks of features by ridge regression, once per split into halves.
 
@@ -56,6 +63,9 @@ def score(
         Indices of the training and test sounds of each split.
     protocol : {"ours", "tuckute2023"}
         How features are scaled, penalties chosen and correlations squared.
+    joined : bool
+        With "tuckute2023", give all blocks the same weight, as "ours" always does. Published models
+        are single stages on their own scale; joined ones would otherwise have arbitrary weights.
 
     Returns
     -------
@@ -64,9 +74,10 @@ def score(
 
     Raises InputError if no feature varies.
     """
-    predict, squared = (
-        (_predict, signed_r2) if protocol == "ours" else (_predict_tuckute, clipped_r2)
-    )
+    if protocol == "ours":
+        predict, squared = _predict, signed_r2
+    else:
+        predict, squared = _predict_joined if joined else _predict_tuckute, clipped_r2
     r2, determination, losses, at_edge = [], [], [], []
     for train, test in halves:
         predicted, loss, edge = predict(blocks, y, train, test)
@@ -87,7 +98,7 @@ def _predict(blocks: Sequence[Floats], y: Floats, train: Indices, test: Indices)
     """Predict the test sounds by our protocol."""
     x = np.concatenate([_standardised(block, train) for block in blocks], axis=1)
     if x.shape[1] == 0:
-        raise InputError("no feature differs between the sounds; the stage may be inactive")
+        raise InputError(INACTIVE)
     # The training sounds are in random order, so every tenth of them is a random fold.
     fit = fit_ridge(x[train], y[train], np.arange(len(train)) % FOLDS)
     return fit.predict(x[test]).astype(np.float64), fit.loss, fit.lowest | fit.highest
@@ -97,7 +108,18 @@ def _predict_tuckute(
     blocks: Sequence[Floats], y: Floats, train: Indices, test: Indices
 ) -> Prediction:
     """Predict the test sounds as Tuckute et al. (2023) do."""
-    x = np.concatenate(blocks, axis=1)
+    return _predict_loo(np.concatenate(blocks, axis=1), y, train, test)
+
+
+def _predict_joined(
+    blocks: Sequence[Floats], y: Floats, train: Indices, test: Indices
+) -> Prediction:
+    """Predict the test sounds as they do, from blocks of equal weight."""
+    x = np.concatenate([_standardised(block, train) for block in blocks], axis=1)
+    return _predict_loo(x, y, train, test)
+
+
+def _predict_loo(x: Floats, y: Floats, train: Indices, test: Indices) -> Prediction:
     predicted, loss, alpha = predict_loo(x[train], y[train], x[test])
     return predicted, loss, (alpha == LOO_ALPHAS[0]) | (alpha == LOO_ALPHAS[-1])
 
@@ -149,12 +171,13 @@ class FeatureSet:
     """Blocks of features (sounds, features) that predict together.
 
     ``network`` is "none" (the baseline), "trained" or "random" (weights before training). The
-    best stage has no blocks of its own.
+    best stage has no blocks of its own. ``joined`` blocks have the same weight in any protocol.
     """
 
     network: str
     name: str
     blocks: list[Floats]
+    joined: bool = False
 
     @property
     def n_features(self) -> int:
@@ -180,9 +203,13 @@ class ScoredSet:
 
 
 def baseline_sets(baseline: Mapping[str, Floats]) -> list[FeatureSet]:
-    """Return each block of the baseline as a set, and all of them together as "baseline"."""
+    """Return each block of the baseline as a set, and all of them together as "baseline".
+
+    They are joined with equal weight in any protocol: what is compared with the baseline, alone or
+    together with it, must not gain from its scale.
+    """
     sets = [FeatureSet(NO_NETWORK, name, [block]) for name, block in baseline.items()]
-    return [*sets, FeatureSet(NO_NETWORK, BASELINE, list(baseline.values()))]
+    return [*sets, FeatureSet(NO_NETWORK, BASELINE, list(baseline.values()), joined=True)]
 
 
 def stage_sets(
@@ -190,19 +217,23 @@ def stage_sets(
 ) -> list[FeatureSet]:
     """Return a set for each stage and for "all" of them, alone and then with the baseline.
 
-    With the protocol "tuckute2023" each stage alone: without scaling, blocks that are joined would
-    have arbitrary weights.
+    ``stages`` are means and deviations of units (sounds, 2 x units). With the protocol
+    "tuckute2023", single stages are their means alone, and only "all" are joined with the baseline.
     """
-    if protocol == "tuckute2023":
-        return [FeatureSet(network, name, [block]) for name, block in stages.items()]
-    blocks = {**{name: [block] for name, block in stages.items()}, "all": list(stages.values())}
+    parts = list(stages.values())
     joint = list(baseline.values())
-    alone = [FeatureSet(network, name, parts) for name, parts in blocks.items()]
-    together = [
-        FeatureSet(network, f"{name}+{BASELINE}", [*parts, *joint])
-        for name, parts in blocks.items()
+    together = FeatureSet(network, ALL_AND_BASELINE, [*parts, *joint], joined=True)
+    everything = FeatureSet(network, ALL, parts, joined=True)
+    if protocol == "tuckute2023":
+        means = {name: block[:, : block.shape[1] // 2] for name, block in stages.items()}
+        alone = [FeatureSet(network, name, [block]) for name, block in means.items()]
+        return [*alone, everything, together]
+    alone = [FeatureSet(network, name, [block]) for name, block in stages.items()]
+    pairs = [
+        FeatureSet(network, f"{name}+{BASELINE}", [block, *joint], joined=True)
+        for name, block in stages.items()
     ]
-    return [*alone, *together]
+    return [*alone, everything, *pairs, together]
 
 
 def score_sets(
@@ -214,7 +245,8 @@ def score_sets(
         for features in sets:
             bar.label = f"fitting {features.label}"
             try:
-                scored.append(ScoredSet(features, score(features.blocks, y, halves, protocol)))
+                scores = score(features.blocks, y, halves, protocol, features.joined)
+                scored.append(ScoredSet(features, scores))
             except InputError as error:
                 raise InputError(f"{features.name} ({features.network}): {error}") from None
             bar.advance()

@@ -5,7 +5,9 @@ PLoS Biology 21, e3002366), who compare networks with their data: statistics of 
 activations over time.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +17,10 @@ from neuromusic.encoding.sound_responses import Statistics
 from neuromusic.features.frontends.mel import MelSpec, log_mel
 from neuromusic.features.frontends.modulation import ModulationSpec
 from neuromusic.features.windows import cut_windows
+from neuromusic.models.applied import AppliedNetwork
 from neuromusic.models.inference import BATCH
 from neuromusic.models.network import Network
-from neuromusic.training.trained import TrainedNetwork
+from neuromusic.stimuli import audio
 
 LEVEL_STEPS = 3  # of `set_gain`: bands at the floor do not rise with the others
 LEAST_RISE_DB = 3.0  # of the input for 6 dB of sound, below which level has no effect
@@ -44,7 +47,7 @@ def baseline_features(waves: Sequence[Array]) -> dict[str, Floats]:
     return {"bands": np.array(bands, np.float64), "modulation": np.array(modulation, np.float64)}
 
 
-def set_gain(trained: TrainedNetwork, waves: Sequence[Array]) -> float:
+def set_gain(trained: AppliedNetwork, waves: Sequence[Array]) -> float:
     """Return the factor that brings a set of sounds to the level of a network's training sounds.
 
     It is one factor for all sounds, so a softer sound stays softer: digital level is unrelated to
@@ -55,22 +58,22 @@ def set_gain(trained: TrainedNetwork, waves: Sequence[Array]) -> float:
     Raises InputError if the network was trained on precomputed features.
     """
     trained.check_takes_sound()
-    if trained.normalise_clips:
+    goal = trained.training_level
+    if goal is None:
         return 1.0
-    if trained.input_kind == "wave":  # the standard deviation of the samples is their RMS
+    if trained.meta.front_end_name == "wave" or trained.network.spec.n_bands == 1:
         power = np.mean([np.mean(np.square(wave, dtype=np.float64)) for wave in waves])
-        return float(trained.network.band_std.mean()) / float(np.sqrt(power))
-    return float(10 ** (_gain_db(trained, waves) / 20))
+        return goal / float(np.sqrt(power))  # the standard deviation of the samples is their RMS
+    return float(10 ** (_gain_db(trained, waves, goal) / 20))
 
 
-def _gain_db(trained: TrainedNetwork, waves: Sequence[Array]) -> float:
+def _gain_db(trained: AppliedNetwork, waves: Sequence[Array], goal: float) -> float:
     """Return the gain at which the mean of the features is that of the training set."""
 
     def level(gain_db: float) -> float:
         gain = np.float32(10 ** (gain_db / 20))
         return float(np.mean([trained.features_of(wave * gain)[0].mean() for wave in waves]))
 
-    goal = float(trained.network.band_mean.mean())
     start = level(0.0)
     if level(6.0) - start < LEAST_RISE_DB:
         return 0.0
@@ -80,20 +83,46 @@ def _gain_db(trained: TrainedNetwork, waves: Sequence[Array]) -> float:
     return gain_db
 
 
+def network_inputs(
+    trained: AppliedNetwork, files: Sequence[Path], waves: Sequence[Array], gain: float
+) -> Iterator[Any]:
+    """Yield the inputs of a network for all sounds; ``gain`` is that of `set_gain`."""
+    for path, wave in zip(files, waves, strict=True):
+        if trained.training_level is None:
+            yield trained.input_of(path)
+        else:
+            yield trained.features_of(wave * np.float32(gain))[0]
+
+
+def n_repeated(trained: AppliedNetwork, waves: Sequence[Array]) -> int:
+    """Return how many sounds are shorter than a network's window, so that they are repeated."""
+    spec = trained.network.spec
+    if not trained.has_windows:
+        return 0
+    least = (spec.n_frames - 1) * spec.frame_s * audio.RATE_HZ
+    return sum(len(wave) < least for wave in waves)
+
+
 @torch.inference_mode()
 def stage_features(
-    network: Network, inputs: Iterable[Array], hop: int, statistics: Statistics
+    trained: AppliedNetwork, inputs: Iterable[Any], statistics: Statistics
 ) -> dict[str, Floats]:
     """Return stage -> mean of each unit over time (n, units), or mean and deviation (n, 2 x units).
 
-    ``inputs`` are the network's inputs (rows, frames) for n sounds, see
-    `TrainedNetwork.features_of`. Time is all windows of a sound, ``hop`` frames apart, none of them
-    padded; a sound shorter than the network's window is repeated to fill one.
+    ``inputs`` are the network's inputs for n sounds, see `AppliedNetwork.features_of`. Time is all
+    frames of a sound; or for a network with windows of a fixed length, all windows of a sound, none
+    of them padded; a sound shorter than the window is then repeated to fill one.
     """
+    network = trained.network
     features: dict[str, list[Floats]] = {stage.name: [] for stage in network.stages}
     for x in inputs:
-        windows, _ = cut_windows(x, network.spec.n_frames, hop)
-        for name, units in _units_over_time(network, windows).items():
+        if trained.has_windows:
+            windows, _ = cut_windows(x, network.spec.n_frames, trained.hop_frames)
+            over_time = _units_over_time(network, windows)
+        else:
+            frames = trained.frames_of(x)
+            over_time = {name: each.values.T.astype(np.float64) for name, each in frames.items()}
+        for name, units in over_time.items():
             parts = [units.mean(1)]
             if statistics == "mean+deviation":
                 parts.append(units.std(1))

@@ -14,6 +14,7 @@ from neuromusic.core.folders import check_present, is_same_file, nfc
 from neuromusic.core.matlab import is_hdf5, read_arrays
 from neuromusic.core.matlab_names import text_of
 from neuromusic.core.tables import numbers, read_table
+from neuromusic.stats.resampling import random_halves
 from neuromusic.stimuli import audio
 from neuromusic.stimuli.clips import find_listed_sounds, is_sound
 
@@ -298,3 +299,14 @@ def _key(name: str) -> str:
     """Return a name with its suffix in lower case, if that is the suffix of a sound."""
     path = PurePath(nfc(name))
     return f"{path.stem}{path.suffix.lower()}" if is_sound(name) else nfc(name)
+
+
+def halves_of(n_sounds: int, splits: int, seed: int, protocol: Protocol) -> Halves:
+    """Return the training and test sounds of each random split.
+
+    Of an odd number of sounds, "tuckute2023" has one more for training, "ours" for testing.
+    """
+    halves = random_halves(n_sounds, splits, seed)
+    if protocol == "tuckute2023":
+        return [(larger, smaller) for smaller, larger in halves]
+    return halves

@@ -1,7 +1,7 @@
 """The result of an encoding of single responses: computing it, its files, its summary."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,17 @@ from numpy.typing import NDArray
 from neuromusic.core.errors import InputError, listed
 from neuromusic.core.figures import FigureStyle, save
 from neuromusic.core.files import write_json, write_text
-from neuromusic.core.progress import track, working
+from neuromusic.core.progress import track
 from neuromusic.encoding import sound_plots
+from neuromusic.encoding.options import SoundOptions
 from neuromusic.encoding.ridge import ALPHAS
+from neuromusic.encoding.sound_baseline import scored_baseline
 from neuromusic.encoding.sound_encoding import (
+    ALL,
+    ALL_AND_BASELINE,
     BEST,
     FOLDS,
+    NO_NETWORK,
     FeatureSet,
     ScoredSet,
     baseline_sets,
@@ -26,15 +31,22 @@ from neuromusic.encoding.sound_encoding import (
     score_sets,
     stage_sets,
 )
-from neuromusic.encoding.sound_features import baseline_features, set_gain, stage_features
-from neuromusic.encoding.sound_responses import Halves, Protocol, Statistics, Usable
+from neuromusic.encoding.sound_features import (
+    n_repeated,
+    network_inputs,
+    set_gain,
+    stage_features,
+)
+from neuromusic.encoding.sound_responses import Floats, Halves, Protocol, Statistics, Usable
 from neuromusic.encoding.sound_ridge import LOO_ALPHAS
 from neuromusic.encoding.sound_tables import centre, published_rows, target_table, voxel_table
-from neuromusic.stimuli import audio
-from neuromusic.training.trained import TrainedNetwork, best_device, untrained_copy
+from neuromusic.models.applied import AppliedNetwork
+from neuromusic.models.inference import best_device
 
 log = logging.getLogger(__name__)
 
+FEATURES = "features.npz"
+SOUNDS = "sounds"  # in it
 MOST_TARGETS_LOGGED = 8  # of more targets, the median is logged
 RECONSTRUCTED = (
     "Reconstructed voxels are the targets multiplied by their weights, so they have no noise, and "
@@ -53,9 +65,10 @@ class SoundEncoding:
     scored: list[ScoredSet]
     selected: Usable
     halves: Halves
-    gain: float  # factor on the sounds before the network's front end
-    n_repeated: int  # sounds that are shorter than the network's window
     protocol: Protocol
+    features: dict[str, Floats]  # "network/stage" -> (sounds, features), also of the baseline
+    gain: float = 1.0  # factor on the sounds before the network's front end
+    n_repeated: int = 0  # sounds that are shorter than the network's window
 
     @property
     def n_targets(self) -> int:
@@ -69,65 +82,111 @@ class SoundEncoding:
 
 
 def score_all(
-    trained: TrainedNetwork, waves: Sequence[NDArray[np.float32]], selected: Usable, halves: Halves,
-    statistics: Statistics, protocol: Protocol,
+    trained: AppliedNetwork, files: Sequence[Path], waves: Sequence[NDArray[np.float32]],
+    selected: Usable, halves: Halves, options: SoundOptions, shared: Path | None = None,
 ) -> SoundEncoding:  # fmt: skip
     """Score the baseline and all stages before and after training; the trained network first.
 
-    The best stage of each network comes last.
+    ``waves`` are the sounds in ``files`` at audio.RATE_HZ, ``shared`` is for `scored_baseline`. The
+    best stage of each network comes last. ``options`` contain the statistics.
     """
+    protocol, statistics = options.protocol, options.statistics
+    assert statistics is not None
     gain = set_gain(trained, waves)
     responses = selected.responses
     y = np.concatenate([responses.values, responses.voxels], axis=1)
-    with working("baseline: computing features"):
-        baseline = baseline_features(waves)
-    sets: list[FeatureSet] = baseline_sets(baseline)
-    inputs = [trained.features_of(wave * np.float32(gain))[0] for wave in waves]
-    for name, network in (("trained", trained.network), ("random", untrained_copy(trained))):
-        network.to(best_device())
+    baseline, scored = scored_baseline(waves, y, halves, protocol, shared)
+    sets: list[FeatureSet] = []
+    kept = {f"{NO_NETWORK}/{name}": block for name, block in baseline.items()}
+    networks = [("trained", trained)]
+    if "random" in trained.controls:
+        networks.append(("random", trained.control("random")))
+    for name, network in networks:
+        network.network.to(best_device())
         label = f"{name} network: computing activations"
-        shown = track(inputs, label, len(inputs))
-        stages = stage_features(network, shown, trained.hop_frames, statistics)
+        shown = track(network_inputs(trained, files, waves, gain), label, len(waves))
+        # The published protocol takes means of single stages; all of them together take deviations.
+        summary: Statistics = "mean+deviation" if protocol == "tuckute2023" else statistics
+        stages = stage_features(network, shown, summary)
+        kept |= {f"{name}/{stage}": block for stage, block in stages.items()}
         sets += stage_sets(name, stages, baseline, protocol)
     try:
-        scored = score_sets(sets, y, halves, protocol)
+        scored = [*scored, *score_sets(sets, y, halves, protocol)]
     except InputError as error:
         raise InputError(f"{trained.directory}: {error}") from None
     names = [stage.name for stage in trained.network.stages]
-    scored += [best_stage(scored, network, names) for network in ("trained", "random")]
-    return SoundEncoding(scored, selected, halves, gain, _n_repeated(trained, waves), protocol)
+    scored += [best_stage(scored, name, names) for name, _ in networks]
+    repeated = n_repeated(trained, waves)
+    return SoundEncoding(scored, selected, halves, protocol, kept, gain, repeated)
 
 
-def _n_repeated(trained: TrainedNetwork, waves: Sequence[NDArray[np.float32]]) -> int:
-    spec = trained.network.spec
-    least = (spec.n_frames - 1) * spec.frame_s * audio.RATE_HZ
-    return sum(len(wave) < least for wave in waves)
+def score_joined(
+    features: Mapping[str, Mapping[str, NDArray[Any]]], selected: Usable, halves: Halves,
+    protocol: Protocol,
+) -> SoundEncoding:  # fmt: skip
+    """Score all stages of several networks together, alone and with the baseline.
+
+    ``features`` are network -> what `write` stored in FEATURES. Random weights are scored if all of
+    the networks have them.
+    """
+    blocks: dict[str, dict[str, list[Floats]]] = {}  # network -> weights -> blocks
+    for name, stored in features.items():
+        blocks[name] = {}
+        for key, block in stored.items():
+            kind, _, _ = key.partition("/")
+            if key != SOUNDS:
+                blocks[name].setdefault(kind, []).append(np.asarray(block, np.float64))
+    first = next(iter(features))
+    parts = {
+        key.partition("/")[2]: np.asarray(block, np.float64)
+        for key, block in features[first].items()
+        if key.startswith(f"{NO_NETWORK}/")
+    }
+    sets = baseline_sets(parts)
+    for kind in ("trained", "random"):
+        if all(kind in each for each in blocks.values()):
+            stages = [block for each in blocks.values() for block in each[kind]]
+            sets.append(FeatureSet(kind, ALL, stages, joined=True))
+            sets.append(FeatureSet(kind, ALL_AND_BASELINE, [*stages, *parts.values()], joined=True))
+    scored = score_sets(sets, selected.responses.values, halves, protocol)
+    return SoundEncoding(scored, selected, halves, protocol, {})
 
 
 # --- Writing --------------------------------------------------------------------------------------
 
 
 def write(
-    directory: Path, result: SoundEncoding, trained: TrainedNetwork, options: dict[str, Any],
+    directory: Path, result: SoundEncoding, trained: AppliedNetwork, options: dict[str, Any],
     style: FigureStyle,
 ) -> None:  # fmt: skip
     """Write all files; ``options`` are the settings that go into encoding.json."""
+    table = write_scores(directory, result)
+    stored: dict[str, Any] = {
+        name: block.astype(np.float32) for name, block in result.features.items()
+    }
+    stored[SOUNDS] = np.array(result.selected.responses.sounds)
+    np.savez_compressed(directory / FEATURES, **stored)
+    voxels = None
+    if result.has_voxels:
+        voxels = voxel_table(result.scored, result.n_targets, result.protocol)
+        _write_table(voxels, directory / "reconstructed_voxels.tsv")
+    stages = [stage.name for stage in trained.network.stages]
+    names = [*stages, ALL, BEST]
+    figure = sound_plots.stages(table, voxels, names, len(result.halves), style)
+    save(figure, directory / "stages", style)
+    write_json(directory / "encoding.json", {**options, **_summary(result, trained, stages)})
+
+
+def write_scores(directory: Path, result: SoundEncoding) -> pd.DataFrame:
+    """Write targets.tsv and scores.npz; return the table of targets, with published values."""
     responses, (train, test) = result.selected.responses, result.halves[0]
     table = target_table(result.scored, responses.targets, len(train), len(test), result.protocol)
     if result.protocol == "tuckute2023":
         published = published_rows(responses.targets, len(responses.sounds))
         table = pd.concat([table, published], ignore_index=True) if len(published) else table
     _write_table(table, directory / "targets.tsv")
-    voxels = None
-    if result.has_voxels:
-        voxels = voxel_table(result.scored, result.n_targets, result.protocol)
-        _write_table(voxels, directory / "reconstructed_voxels.tsv")
     _write_scores(directory / "scores.npz", result)
-    stages = [stage.name for stage in trained.network.stages]
-    names = [*stages, "all", BEST] if result.protocol == "ours" else [*stages, BEST]
-    figure = sound_plots.stages(table, voxels, names, len(result.halves), style)
-    save(figure, directory / "stages", style)
-    write_json(directory / "encoding.json", {**options, **_summary(result, trained, stages)})
+    return table
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:
@@ -154,11 +213,11 @@ def _write_scores(path: Path, result: SoundEncoding) -> None:
     )
 
 
-def _summary(result: SoundEncoding, trained: TrainedNetwork, stages: list[str]) -> dict[str, Any]:
+def _summary(result: SoundEncoding, trained: AppliedNetwork, stages: list[str]) -> dict[str, Any]:
     responses = result.selected.responses
     return {
         "run": trained.directory.name,  # the place is in the record
-        "model": trained.config.model.name,
+        "model": trained.name,
         "stages": stages,
         "sounds": len(responses.sounds),
         "targets": responses.targets,
@@ -180,7 +239,7 @@ def _summary(result: SoundEncoding, trained: TrainedNetwork, stages: list[str]) 
 # --- Logging --------------------------------------------------------------------------------------
 
 
-def log_left_out(result: SoundEncoding, trained: TrainedNetwork) -> None:
+def log_left_out(result: SoundEncoding, trained: AppliedNetwork) -> None:
     """Warn of repeated sounds, and of targets and voxels that are left out."""
     spec = trained.network.spec
     if result.n_repeated:

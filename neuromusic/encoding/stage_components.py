@@ -14,9 +14,6 @@ from numpy.typing import NDArray
 from neuromusic.core.progress import track
 from neuromusic.design.timing import Placement
 from neuromusic.encoding.model_names import (
-    CONTROLS,
-    PERMUTED,
-    RANDOM,
     TRAINED,
     ModelName,
     is_trained,
@@ -27,7 +24,7 @@ from neuromusic.fmri.components import fit_components
 from neuromusic.fmri.layout import PlacedClip
 
 if TYPE_CHECKING:  # images are checked without torch, which takes seconds to import
-    from neuromusic.training.trained import TrainedNetwork
+    from neuromusic.models.applied import AppliedNetwork
 
 
 @dataclass(frozen=True)
@@ -93,24 +90,21 @@ class Played:
 
 
 def compute_components(
-    trained: "TrainedNetwork", played: Played, n: int, control_seeds: int = 1
+    trained: "AppliedNetwork", played: Played, n: int, control_seeds: int = 1
 ) -> StageComponents:
     """Compute the responses to the ``played`` clips and reduce each stage to ``n`` components.
 
     The same is done for ``control_seeds`` copies of the network with random weights and as many
     with permuted weights, one network at a time. Raises InputError if no clip has an input.
     """
-    from neuromusic.training.trained import permuted_copy, untrained_copy
-
-    makers = {RANDOM: untrained_copy, PERMUTED: permuted_copy}
-    networks = [(TRAINED, 0), *itertools.product(CONTROLS, range(1, control_seeds + 1))]
+    networks = [(TRAINED, 0), *itertools.product(trained.controls, range(1, control_seeds + 1))]
     stages, rest, explained = {}, {}, {}
     for kind, seed in networks:
-        network = makers[kind](trained, seed) if kind in makers else None
+        network = trained if kind == TRAINED else trained.control(kind, seed)
         text = f"{kind} network{f' {seed}' if control_seeds > 1 and seed else ''}"
         label = f"{text}: computing activations"
         responses = clip_responses(
-            trained, played.wanted, network, inputs=played.inputs, rest=played.rest, label=label
+            network, played.wanted, inputs=played.inputs, rest=played.rest, label=label
         )
         is_training = np.array([clip in played.training for clip in responses.clips])
         label = f"{text}: principal components"

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from neuromusic.core.errors import InputError
 from neuromusic.core.progress import track
 from neuromusic.features.windows import cut_windows
+from neuromusic.models.applied import AppliedNetwork
 from neuromusic.models.inference import in_threads, log_probabilities, pool_windows
 from neuromusic.stimuli import audio
 from neuromusic.training.trained import TrainedNetwork, best_device
@@ -17,7 +18,7 @@ from neuromusic.training.trained import TrainedNetwork, best_device
 BLOCK_S = 60.0  # the memory that a file needs does not grow with its length
 
 
-def sound_blocks(path: Path, trained: TrainedNetwork) -> Iterator[NDArray[np.float32]]:
+def sound_blocks(path: Path, trained: AppliedNetwork) -> Iterator[NDArray[np.float32]]:
     """Yield a sound file as mono blocks of about BLOCK_S seconds at audio.RATE_HZ, (samples,).
 
     No block is shorter than a window of the network, unless the file is: a short remainder is

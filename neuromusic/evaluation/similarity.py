@@ -14,8 +14,8 @@ from neuromusic.core.files import read_npz, sha256
 from neuromusic.core.progress import track
 from neuromusic.evaluation.predict import sound_blocks
 from neuromusic.features.windows import cut_windows
+from neuromusic.models.applied import AppliedNetwork
 from neuromusic.models.inference import BATCH, in_threads
-from neuromusic.training.trained import TrainedNetwork
 
 log = logging.getLogger(__name__)
 
@@ -36,12 +36,15 @@ class Index:
 
 
 @torch.inference_mode()
-def clip_vector(path: Path, trained: TrainedNetwork, stage: str) -> NDArray[np.float32]:
+def clip_vector(path: Path, trained: AppliedNetwork, stage: str) -> NDArray[np.float32]:
     """Return the mean over time of a stage's activations to a sound file, (units,).
 
     The mean is over all windows of the file, none of them padded; units are channels x bands,
     flattened. Raises InputError for a file without sound.
     """
+    if not trained.has_windows:
+        frames = trained.frames_of(trained.input_of(path))[stage]
+        return np.asarray(frames.values.mean(0))
     window, device = trained.network.spec.n_frames, trained.network.band_mean.device
     means = []
     for wave in sound_blocks(path, trained):
@@ -86,7 +89,7 @@ def save_index(index: Index, path: Path) -> None:
 
 
 def update_index(
-    index: Index, trained: TrainedNetwork, paths: list[Path], target: Path
+    index: Index, trained: AppliedNetwork, paths: list[Path], target: Path
 ) -> tuple[dict[Path, str], int]:
     """Compute the vectors that an index does not contain; save it to ``target`` repeatedly.
 
@@ -109,7 +112,7 @@ def update_index(
 
 
 def _vectors(
-    index: Index, trained: TrainedNetwork, paths: list[Path]
+    index: Index, trained: AppliedNetwork, paths: list[Path]
 ) -> Iterator[tuple[Path, str, NDArray[np.float32] | None]]:
     """Yield (path, SHA-256, vector or None if the index contains it) for files with sound."""
 

@@ -38,6 +38,11 @@ def scored_directory(network: TrainedNetwork | Path | str) -> Path:
 
 def check_evaluated(directory: Path) -> None:
     """Raise InputError if a network or a cross-validation has no scores."""
+    if not directory.is_dir():
+        raise InputError(
+            f"{directory}: is no directory of a trained network or a cross-validation; networks of "
+            "others have none of our classes, so they have no scores"
+        )
     missing = [directory / name for name in SCORES if not (directory / name).is_file()]
     if missing:
         raise InputError(f"{missing[0]}: does not exist; type 'neuromusic evaluate {directory}'")

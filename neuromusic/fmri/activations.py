@@ -21,12 +21,10 @@ from neuromusic.core.progress import track
 from neuromusic.design.timing import Placement
 from neuromusic.fmri.clip_inputs import ClipInputs, inputs_from_prepared
 from neuromusic.fmri.layout import PlacedClip, lay, spans_of
-from neuromusic.fmri.volumes import check_binning, clip_volumes
-from neuromusic.stimuli import audio
+from neuromusic.fmri.volumes import applied_volumes, check_binning
 
 if TYPE_CHECKING:  # images are checked without torch, which takes seconds to import
-    from neuromusic.models.network import Network
-    from neuromusic.training.trained import TrainedNetwork
+    from neuromusic.models.applied import AppliedNetwork
 
 PROBABILITY = "probability"  # of each class; a key beside the names of the stages
 
@@ -34,37 +32,37 @@ Array = NDArray[np.float32]
 Rest = Literal["zero", "silence"]
 
 
-def stage_units(network: "Network") -> dict[str, int]:
+def stage_units(trained: "AppliedNetwork") -> dict[str, int]:
     """Return the number of units of each stage, as `clip_responses` lays them out."""
     import torch
 
-    spec = network.spec
+    if not trained.has_windows:
+        return trained.unit_counts()
+    network, spec = trained.network, trained.network.spec
     with torch.inference_mode():
         active = network.activations(network.band_mean.new_zeros(1, spec.n_rows, spec.n_frames))
     return {name: math.prod(block.shape[1:-1]) for name, block in active.items()}
 
 
-def rest_response(
-    trained: "TrainedNetwork", rest: Rest, network: "Network | None" = None
-) -> dict[str, Array]:
+def rest_response(trained: "AppliedNetwork", rest: Rest) -> dict[str, Array]:
     """Return "probability" (classes,) and each stage (units,) while no sound is played.
 
     "zero": 0 everywhere. "silence": the mean response to one window without sound. Raises
     InputError for "silence" if the network was trained on features and cannot be given a sound.
     """
-    network = network or trained.network
+    network = trained.network
     if rest == "zero":
-        units = {name: np.zeros(n, np.float32) for name, n in stage_units(network).items()}
-        return {PROBABILITY: np.zeros(len(trained.classes), np.float32), **units}
+        zeros = {name: np.zeros(n, np.float32) for name, n in stage_units(trained).items()}
+        return {PROBABILITY: np.zeros(len(trained.classes), np.float32), **zeros}
     if trained.meta.source != "audio":
         raise InputError(
             f"{trained.directory}: was trained on features without sound, so its response to "
             'silence is unknown; set rest = "zero"'
         )
     window_s = network.spec.n_frames * network.spec.frame_s
-    features = trained.features_of(np.zeros(math.ceil(window_s * audio.RATE_HZ), np.float32))[0]
+    features = trained.features_of(np.zeros(math.ceil(window_s * trained.rate_hz), np.float32))[0]
     placement = Placement(window_s, 0.0, window_s)
-    probability, stages = clip_volumes(network, features, trained.hop_frames, [placement])[0]
+    probability, stages = applied_volumes(trained, features, [placement])[0]
     response = {PROBABILITY: probability[0].astype(np.float32)}
     return response | {name: values[0] for name, values in stages.items()}
 
@@ -127,9 +125,8 @@ class ClipResponses:
 
 
 def clip_responses(
-    trained: "TrainedNetwork",
+    trained: "AppliedNetwork",
     wanted: Mapping[str, Sequence[Placement]],
-    network: "Network | None" = None,
     *,
     inputs: ClipInputs | None = None,
     binning: str = "mean",
@@ -141,12 +138,10 @@ def clip_responses(
 
     Parameters
     ----------
-    trained : TrainedNetwork
-        The trained network, which defines the form of the input.
+    trained : AppliedNetwork
+        The network.
     wanted : mapping
         Clip -> how it lies on volumes in its presentations, see `timing.all_placements`.
-    network : Network, optional
-        Computes the responses in place of the trained one, such as its untrained copy.
     inputs : ClipInputs, optional
         Inputs of the clips; by default from the prepared set that the network was trained on.
     binning : {"mean", "lanczos"}
@@ -161,21 +156,18 @@ def clip_responses(
 
     Raises InputError if none of the clips has an input.
     """
-    from neuromusic.models.inference import in_threads
-    from neuromusic.training.trained import best_device
+    from neuromusic.models.inference import best_device, in_threads
 
     check_binning(binning)
     inputs = inputs or inputs_from_prepared(trained)
     present = inputs.present(list(wanted))
     placed = [(clip, placement) for clip in present for placement in wanted[clip]]
     n_volumes = max(placement.n_volumes for _, placement in placed)
-    silent = rest_response(trained, rest, network)
-    on_device = (network or trained.network).to(best_device())
+    trained.network.to(best_device())
+    silent = rest_response(trained, rest)
 
     def respond(clip: str) -> list[dict[str, Array]]:
-        results = clip_volumes(
-            on_device, inputs.read(clip), trained.hop_frames, wanted[clip], binning
-        )
+        results = applied_volumes(trained, inputs.read(clip), wanted[clip], binning)
         return [
             {PROBABILITY: _padded(probability.astype(np.float32), n_volumes)}
             | {name: _padded(values, n_volumes) for name, values in stages.items()}

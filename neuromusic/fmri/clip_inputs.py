@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 from neuromusic.core.errors import InputError
 from neuromusic.design.presentations import RunDesign
 from neuromusic.features.prepared import open_prepared
-from neuromusic.stimuli import audio
 
 if TYPE_CHECKING:  # images are checked without torch, which takes seconds to import
-    from neuromusic.training.trained import TrainedNetwork
+    from neuromusic.models.applied import AppliedNetwork
 
 Array = NDArray[np.float32]
 
@@ -26,12 +25,14 @@ class ClipInputs:
 
     ``clips`` are those that are available, ``read`` returns the input (rows, frames) of one of
     them; ``source`` and ``remedy`` are for the message if none of the clips is available.
+    ``prepared`` is the prepared set that they come from, if any.
     """
 
     clips: Collection[str]
-    read: Callable[[str], Array]
+    read: Callable[[str], Any]
     source: Path
     remedy: str
+    prepared: Path | None = None
 
     def present(self, clips: Collection[str]) -> list[str]:
         """Return those of ``clips`` that have an input; raise InputError if none has."""
@@ -44,8 +45,18 @@ class ClipInputs:
         return present
 
 
-def inputs_from_prepared(trained: "TrainedNetwork") -> ClipInputs:
-    """Return the inputs of the clips in the prepared set that a network was trained on."""
+def inputs_from_prepared(trained: "AppliedNetwork") -> ClipInputs:
+    """Return the inputs of the clips in the prepared set that a network was trained on.
+
+    Raises InputError for a network of others, which has no such set.
+    """
+    from neuromusic.training.trained import TrainedNetwork
+
+    if not isinstance(trained, TrainedNetwork):
+        raise InputError(
+            f"{trained.name}: was not trained here, so it needs the sounds that were played; give "
+            "their folder as sounds"
+        )
     data = open_prepared(trained.prepared).as_input(
         trained.input_kind, normalise_clips=trained.normalise_clips
     )
@@ -56,11 +67,12 @@ def inputs_from_prepared(trained: "TrainedNetwork") -> ClipInputs:
         lambda clip: data.row_features(row_of[clip]),
         trained.prepared,
         "use a network that was trained on a set prepared from the lists of this experiment",
+        trained.prepared,
     )
 
 
 def inputs_from_sound(
-    trained: "TrainedNetwork", lists: Path, clips: pd.DataFrame, runs: Iterable[RunDesign]
+    trained: "AppliedNetwork", lists: Path, clips: pd.DataFrame, runs: Iterable[RunDesign]
 ) -> ClipInputs:
     """Return the inputs of listed clips, computed from their sound when they are read.
 
@@ -73,21 +85,20 @@ def inputs_from_sound(
 
 
 def inputs_from_files(
-    trained: "TrainedNetwork", path_of: Mapping[str, Path], runs: Iterable[RunDesign], source: Path
+    trained: "AppliedNetwork", path_of: Mapping[str, Path], runs: Iterable[RunDesign], source: Path
 ) -> ClipInputs:
     """Return the inputs of the clips in ``path_of`` (clip -> file), which come from ``source``."""
     played = pd.concat([run.trials[["clip", "duration_s"]] for run in runs])
     length_s = played.groupby("clip")["duration_s"].max()
 
     def read(clip: str) -> Array:
-        blocks = audio.played_blocks(path_of[clip], float(length_s[clip]), trained.meta.channel)
-        return trained.features_of(blocks)[0]
+        return trained.input_of(path_of[clip], float(length_s[clip]))
 
     return ClipInputs(path_of, read, source, "make the lists again with their clips")
 
 
 def clip_inputs(
-    trained: "TrainedNetwork", lists: Path, clips: pd.DataFrame, runs: Iterable[RunDesign]
+    trained: "AppliedNetwork", lists: Path, clips: pd.DataFrame, runs: Iterable[RunDesign]
 ) -> ClipInputs:
     """Return the inputs of listed clips: from sound if the network was trained on sound.
 

@@ -2,18 +2,20 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError, did_you_mean
 from neuromusic.design.timing import Placement
+from neuromusic.features.timed import Timed
 from neuromusic.features.windows import cut_windows, window_starts
 
 if TYPE_CHECKING:  # images are checked without torch, which takes seconds to import
     from torch import Tensor
 
+    from neuromusic.models.applied import AppliedNetwork
     from neuromusic.models.network import Network, Stage
 
 LOBES = 3  # of the Lanczos kernel: half of its width in volumes
@@ -138,6 +140,49 @@ def clip_volumes(
         filled = {name: with_slivers(values, volume_s < end_s) for name, values in means.items()}
         results.append((_weighted_probability(overlap_s, log_p), filled))
     return results
+
+
+def applied_volumes(
+    trained: "AppliedNetwork", x: Any, placements: Sequence[Placement], binning: str = "mean"
+) -> list[Volumes]:
+    """Return the responses of any network to one clip; see `clip_volumes`.
+
+    ``x`` is its input for the clip. A network of others has no probabilities: (n_volumes, 0).
+    """
+    if trained.has_windows:
+        return clip_volumes(trained.network, x, trained.hop_frames, placements, binning)
+    frames = trained.frames_of(x)
+    return [
+        (np.zeros((each.n_volumes, 0)), frames_on_volumes(frames, each, binning))
+        for each in placements
+    ]
+
+
+def frames_on_volumes(
+    frames: Mapping[str, Timed], placement: Placement, binning: str = "mean"
+) -> dict[str, NDArray[np.float32]]:
+    """Return frames of a clip on the volumes of a presentation: stage -> (n_volumes, units).
+
+    As `clip_volumes` does; if frames are further apart than volumes, they are interpolated to the
+    middle of each volume. NaN in volumes that begin after the last frame has ended.
+    """
+    found, tr_s = {}, placement.tr_s
+    volume_s = np.arange(placement.n_volumes) * tr_s
+    for stage, each in frames.items():
+        times_s = placement.phase_s + each.times_s
+        end_s = times_s[-1] + each.frame_s
+        values = each.values.astype(np.float64)
+        if each.frame_s > tr_s:
+            middle = volume_s + tr_s / 2
+            laid = np.array([np.interp(middle, times_s, unit) for unit in values.T]).T
+        else:
+            weights = BINNINGS[binning](times_s, placement.n_volumes, tr_s)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                laid = weights @ values / weights.sum(1)[:, None]
+        is_played = volume_s < end_s
+        laid[~is_played] = np.nan
+        found[stage] = with_slivers(laid.astype(np.float32), is_played)
+    return found
 
 
 Sums = tuple[dict[str, "Tensor"], dict[str, NDArray[np.float64]]]

@@ -57,3 +57,18 @@ def pool_windows(log_p: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return a clip's log-probabilities (classes,): the mean over its windows, normalised."""
     mean = log_p.mean(axis=0)
     return mean - np.logaddexp.reduce(mean)
+
+
+def best_device() -> torch.device:
+    """Return the GPU if there is one, otherwise the CPU; see `use_full_precision`."""
+    use_full_precision()
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def use_full_precision() -> None:
+    """Make a GPU convolve float32 numbers in float32, as a CPU does.
+
+    By default torch lets it round them to TF32, with 10 bits. That changed log-probabilities by up
+    to 0.02 (cnn4-gru) and 0.4 (resnet50), measured on an H200.
+    """
+    torch.backends.cudnn.allow_tf32 = False

@@ -42,7 +42,7 @@ def find_sounds(design: Design, directory: str | Path, allow_missing: bool) -> d
 
 
 def dataset_arguments(
-    dataset: Dataset | None, network: Path, **others: Any
+    dataset: Dataset | None, network: Path | str, **others: Any
 ) -> tuple[dict[str, Any], dict[str, Path]]:
     """Return the settings and places of a command with a dataset, as `core.records.arguments`.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from neuromusic.core.errors import listed, need_package
-from neuromusic.core.files import as_path, sha256, write_json
+from neuromusic.core.files import as_path, write_json
 from neuromusic.core.outputs import Step, check_target
 from neuromusic.core.progress import working
 from neuromusic.core.records import hash_inputs
@@ -19,7 +19,7 @@ from neuromusic.design.timing import all_placements
 from neuromusic.encoding.atlas import TALAIRACH_ABOUT
 from neuromusic.encoding.estimates import encoding_work
 from neuromusic.encoding.folds import make_folds
-from neuromusic.encoding.inputs import SubjectInputs, check_trained, open_subjects
+from neuromusic.encoding.inputs import SubjectInputs, check_network, open_subjects
 from neuromusic.encoding.options import DELAYS_TR, EncodingOptions
 from neuromusic.encoding.rois import Rois
 from neuromusic.fmri.bold import json_tr_s, open_run
@@ -34,7 +34,8 @@ if TYPE_CHECKING:  # images are checked without torch and SciPy, which take seco
     from neuromusic.encoding.acoustics import Baseline
     from neuromusic.encoding.stage_components import Played, StageComponents
     from neuromusic.encoding.voxelwise import Encoding
-    from neuromusic.training.trained import TrainedNetwork
+    from neuromusic.models.applied import AppliedNetwork
+    from neuromusic.models.external import External
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +54,7 @@ baseline and beyond the stage below, `encoding.json` the method."""
 
 
 def encode(
-    network: "TrainedNetwork | Path | str",
+    network: "AppliedNetwork | External | Path | str",
     *,
     bids: Dataset | str | Path,
     out: str | Path,
@@ -78,9 +79,10 @@ def encode(
 
     Parameters
     ----------
-    network : TrainedNetwork, str or Path
+    network : TrainedNetwork, External, str or Path
         The trained network, or its directory. Its prepared set should contain the clips, unless
-        ``bids`` names the sounds; volumes of other clips are left out.
+        ``bids`` names the sounds; volumes of other clips are left out. Or, if ``bids`` names the
+        sounds, a network of others or what `load_applied` accepts, such as "my_net.py".
     bids : Dataset, str or Path
         BIDS dataset with the events of the images, and the experiment that it records.
     out : str or Path
@@ -130,7 +132,7 @@ def encode(
     dataset, out = as_dataset(bids), as_path(out)
     images = as_path(images) if images is not None else dataset.directory
     check_target(out, COMMAND)
-    check_trained(network)
+    check_network(network)
     check_strategies(options.confounds)
     choice = ImageChoice(options.entities, options.confounds)
     index = index_bids(images, "a folder of images")
@@ -138,13 +140,14 @@ def encode(
     opened = open_subjects(design, index, rois, choice)
     from neuromusic.encoding.clip_sets import artist_clean_clips
     from neuromusic.encoding.stage_components import Played
-    from neuromusic.training.trained import WEIGHTS, as_network
+    from neuromusic.training.applied_networks import as_applied
 
-    trained = as_network(network)
-    available = inputs_from_prepared(trained)
+    trained = as_applied(network)
     if sounds:
         runs = design.runs.values()
         available = inputs_from_files(trained, sounds, runs, dataset.directory)
+    else:
+        available = inputs_from_prepared(trained)
     available.present(design.clips)
     clean = artist_clean_clips(trained, design.clips, _training_clips(design), options.artists)
     for each in opened.values():
@@ -152,13 +155,14 @@ def encode(
         repeats, _ = repeat_rows(each.scans.rows, usable)
         make_folds(each.scans, each.scans.rows, usable, repeats, DELAYS_TR, options.high_pass_hz)
     settings, places = dataset_arguments(
-        dataset, network=trained.directory, images=images, subjects=design.subjects, rois=rois,
+        dataset, network=trained.reference, images=images, subjects=design.subjects, rois=rois,
         options=options,
     )  # fmt: skip
+    settings |= trained.settings()
     files = {path for each in opened.values() for path in each.files()}
     files |= {each.events.path for each in design.runs.values() if each.events}
     files |= {options.artists} if options.artists else set()
-    inputs = {"network": sha256(trained.directory / WEIGHTS)}
+    inputs = {"network": trained.weights_hash()}
     with working("computing checksums of the images"):
         inputs |= hash_inputs([*files, *rois.files(), *sounds.values()])
     step = Step(
@@ -234,7 +238,7 @@ def _training_clips(design: Design) -> set[str]:
 
 
 def _encode(
-    directory: Path, trained: "TrainedNetwork", features: "tuple[StageComponents, Baseline]",
+    directory: Path, trained: "AppliedNetwork", features: "tuple[StageComponents, Baseline]",
     opened: Mapping[str, SubjectInputs], rois: Rois, options: EncodingOptions,
     clean: set[str] | None,
 ) -> pd.DataFrame:  # fmt: skip
@@ -267,7 +271,7 @@ def _encode(
         directory / "figures", areas, intervals, similarity, components.trained, options.figures
     )
     unique_plots.save_figure(directory / "figures", written["unique"], areas, options.figures)
-    model = trained.config.model.name
+    model = trained.name
     summary = {
         **_summary(model, components, rois, options), **_summary_of_baseline(baseline, options),
     }  # fmt: skip
@@ -280,7 +284,7 @@ def _encode(
 
 
 def _features(
-    trained: "TrainedNetwork", design: Design, played: "Played", sounds: Mapping[str, Path],
+    trained: "AppliedNetwork", design: Design, played: "Played", sounds: Mapping[str, Path],
     options: EncodingOptions,
 ) -> "tuple[StageComponents, Baseline]":  # fmt: skip
     """Return the components of all stages and acoustic features; warn of what is left out."""
@@ -299,7 +303,7 @@ def _features(
     table = design.table()
     classes = dict(zip(table["clip"], table["class"], strict=True))
     baseline = acoustic_components(
-        trained.prepared, played.wanted, played.training,
+        played.inputs.prepared or trained.meta, played.wanted, played.training,
         min(options.components, JOINT_COMPONENTS),
         classes if any(classes.values()) else None, sounds or None,
     )  # fmt: skip

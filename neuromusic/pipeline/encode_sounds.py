@@ -10,28 +10,28 @@ from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError, need_package
 from neuromusic.core.figures import FigureStyle
-from neuromusic.core.files import as_path, sha256
+from neuromusic.core.files import as_path
 from neuromusic.core.outputs import Step, check_target
 from neuromusic.core.parallel import available_cores
 from neuromusic.core.plan import Work
 from neuromusic.core.progress import track
 from neuromusic.core.records import arguments, hash_inputs
-from neuromusic.encoding.inputs import check_trained
+from neuromusic.encoding.inputs import check_network
 from neuromusic.encoding.options import SoundOptions
 from neuromusic.encoding.sound_responses import (
     Protocol,
     Statistics,
     Usable,
     find_sounds,
+    halves_of,
     read_responses,
     usable,
 )
-from neuromusic.stats.resampling import random_halves
 from neuromusic.stimuli import audio
-from neuromusic.stimuli.channels import channel_setting
 
 if TYPE_CHECKING:  # responses are checked without torch and SciPy, which take seconds to import
-    from neuromusic.training.trained import TrainedNetwork
+    from neuromusic.models.applied import AppliedNetwork
+    from neuromusic.models.external import External
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ BYTES_PER_SCORE = 20
 
 
 def encode_sounds(
-    network: "TrainedNetwork | Path | str",
+    network: "AppliedNetwork | External | Path | str",
     *,
     sounds: str | Path,
     responses: str | Path,
@@ -66,8 +66,9 @@ def encode_sounds(
 
     Parameters
     ----------
-    network : TrainedNetwork, str or Path
-        A network that was trained on sound, or its directory.
+    network : TrainedNetwork, External, str or Path
+        A network that was trained on sound, or its directory; or a network of others, or what
+        `load_applied` accepts, such as "my_net.py" or "musicnn".
     sounds : str or Path
         Folder of sound files, searched at any depth.
     responses : str or Path
@@ -76,7 +77,7 @@ def encode_sounds(
         and one column per target). Names of sounds are those of files, with or without a suffix.
     out : str or Path
         Output directory: targets.tsv, reconstructed_voxels.tsv (if the responses have weights),
-        scores.npz, encoding.json and stages.png.
+        scores.npz, features.npz, encoding.json and stages.png.
     options : SoundOptions
         The protocol, and the summary of each unit over time.
     splits : int
@@ -121,31 +122,41 @@ def encode_sounds(
     responses and exhibit correspondence between model stages and brain regions. PLoS Biology 21,
     e3002366.
     """
+    return encode_sharing(
+        network, sounds=sounds, responses=responses, out=out, options=options, splits=splits,
+        seed=seed, overwrite=overwrite, figures=figures,
+    )  # fmt: skip
+
+
+def encode_sharing(
+    network: "AppliedNetwork | External | Path | str", *, sounds: str | Path, responses: str | Path,
+    out: str | Path, options: SoundOptions, splits: int, seed: int, overwrite: bool,
+    figures: FigureStyle = FigureStyle(),  # noqa: B008  # immutable
+    shared: Path | None = None,
+) -> Path:  # fmt: skip
+    """Encode as `encode_sounds`; keep the baseline in ``shared`` for the next network."""
     need_package("himalaya", "fmri")
     sounds, responses, out = as_path(sounds), as_path(responses), as_path(out)
     check_target(out, COMMAND)
-    check_trained(network)
+    check_network(network)
     if splits < 1:
         raise InputError(f"splits={splits}: expected a number from 1")
     protocol, statistics = options.protocol, _statistics(options)
     measured = read_responses(responses)
-    halves = random_halves(len(measured.sounds), splits, seed)
-    if protocol == "tuckute2023":  # 83 training and 82 test sounds, not 82 and 83
-        halves = [(larger, smaller) for smaller, larger in halves]
+    halves = halves_of(len(measured.sounds), splits, seed, protocol)
     selected = usable(measured, halves, responses)
     files = find_sounds(measured.sounds, sounds, responses)
     from neuromusic.encoding import sound_results
-    from neuromusic.training.trained import WEIGHTS, as_network
+    from neuromusic.training.applied_networks import as_applied
 
-    trained = as_network(network)
+    trained = as_applied(network)
     trained.check_takes_sound()
     settings, places = arguments(
-        network=trained.directory, sounds=sounds, responses=responses,
+        network=trained.reference, sounds=sounds, responses=responses,
         options=SoundOptions(protocol, statistics), splits=splits, seed=seed, figures=figures,
     )  # fmt: skip
-    settings |= channel_setting(trained.meta.channel)
-    weights = sha256(trained.directory / WEIGHTS)
-    inputs = {"network": weights, **hash_inputs([responses, *files])}
+    settings |= trained.settings()
+    inputs = {"network": trained.weights_hash(), **hash_inputs([responses, *files])}
     waves = [
         audio.read(path, channel=trained.meta.channel)
         for path in track(files, "reading sounds", len(files))
@@ -157,7 +168,15 @@ def encode_sounds(
     if step.is_done():
         return out
     with step.directory() as directory:
-        result = sound_results.score_all(trained, waves, selected, halves, statistics, protocol)
+        result = sound_results.score_all(
+            trained,
+            files,
+            waves,
+            selected,
+            halves,
+            SoundOptions(protocol, statistics),
+            shared,
+        )
         about = {"protocol": protocol, "splits": splits, "seed": seed, "statistics": statistics}
         sound_results.write(directory, result, trained, about, figures)
     sound_results.log_left_out(result, trained)
@@ -180,7 +199,7 @@ def _statistics(options: SoundOptions) -> Statistics:
 
 
 def _work(
-    trained: "TrainedNetwork", waves: Sequence[NDArray[np.float32]], selected: Usable, splits: int,
+    trained: "AppliedNetwork", waves: Sequence[NDArray[np.float32]], selected: Usable, splits: int,
     protocol: Protocol,
 ) -> Work:  # fmt: skip
     """Return the work of an encoding of some sounds."""

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from neuromusic.core.errors import InputError, listed
-from neuromusic.core.files import as_path, sha256
+from neuromusic.core.files import as_path
 from neuromusic.core.outputs import Step, check_target
 from neuromusic.core.parallel import available_cores
 from neuromusic.core.plan import Work
@@ -29,9 +29,10 @@ from neuromusic.fmri.export.formats import (
 )
 from neuromusic.fmri.export.scanner_run import ScannerRun
 from neuromusic.fmri.volumes import check_binning
-from neuromusic.stimuli.channels import channel_setting
-from neuromusic.training.estimates import scoring_s
-from neuromusic.training.trained import WEIGHTS, TrainedNetwork, as_network
+from neuromusic.models.applied import AppliedNetwork
+from neuromusic.models.external import External
+from neuromusic.training.applied_networks import as_applied
+from neuromusic.training.estimates import hearing_s
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ SECONDS_PER_CLIP = 0.03  # on one core, besides the network: reading, front end,
 
 
 def export(
-    network: TrainedNetwork | Path | str,
+    network: AppliedNetwork | External | Path | str,
     lists: str | Path,
     *,
     out: str | Path,
@@ -104,19 +105,19 @@ def export(
     check_binning(binning)
     table = read_lists(lists)
     design = scanner_runs(table, lists)
-    trained = as_network(network)
+    trained = as_applied(network)
     regressors.check([stage.name for stage in trained.network.stages])
     settings, places = arguments(
-        network=trained.directory,
+        network=trained.reference,
         lists=lists,
         formats=formats,
         regressors=regressors if formats else Regressors(),  # without formats they have no effect
         binning=binning,
     )
-    settings |= channel_setting(trained.meta.channel)
-    inputs = {"network": sha256(trained.directory / WEIGHTS), **hash_inputs(listed_files(lists))}
+    settings |= trained.settings()
+    inputs = {"network": trained.weights_hash(), **hash_inputs(listed_files(lists))}
     clips = unique_clips(table)
-    units = stage_units(trained.network)
+    units = stage_units(trained)
     step = Step(
         COMMAND, out, settings, inputs, places, function="export", overwrite=overwrite,
         work=_work(trained, units, design, formats, regressors),
@@ -141,7 +142,7 @@ def export(
 
 
 def _work(
-    trained: TrainedNetwork,
+    trained: AppliedNetwork,
     units: Mapping[str, int],
     design: Design,
     formats: Sequence[str],
@@ -152,11 +153,10 @@ def _work(
     n_clips, longest_s = len(clips), float(clips["duration_s"].max())
     tr_s = min(each.tr_s or longest_s for each in design.runs.values())
     n_volumes = sum(each.n_volumes or 0 for each in design.runs.values())
-    n_frames = round(longest_s / trained.network.spec.frame_s)
-    seconds = scoring_s(trained.network, n_clips, n_frames, trained.hop_frames)
+    seconds = hearing_s(trained, n_clips, longest_s)
     return Work(
         f"activations of {sum(units.values()):,} units in {len(units)} stages of "
-        f"{trained.config.model.name} to {n_clips} clips, on {n_volumes:,} volumes",
+        f"{trained.name} to {n_clips} clips, on {n_volumes:,} volumes",
         seconds + SECONDS_PER_CLIP * n_clips / available_cores(),
         export_bytes(formats, regressors, units, n_volumes, round(n_clips * longest_s / tr_s)),
     )
@@ -188,7 +188,7 @@ def _check_unchanged(lists: Path, inputs: Mapping[str, str]) -> None:
 def _log_results(
     out: Path,
     runs: Sequence[ScannerRun],
-    trained: TrainedNetwork,
+    trained: AppliedNetwork,
     formats: Sequence[str],
     *,
     missing: Sequence[str],

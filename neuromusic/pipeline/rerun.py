@@ -20,8 +20,9 @@ from safetensors import safe_open
 import neuromusic
 from neuromusic.core.errors import InputError, listed
 from neuromusic.core.progress import track
-from neuromusic.core.records import RECORD, places_of
+from neuromusic.core.records import RECORD, places_of, read_record
 from neuromusic.core.settings import Section
+from neuromusic.training.applied_networks import load_applied, load_features
 from neuromusic.training.trained import LAST, SECONDS, WEIGHTS, as_network, load_network
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ log = logging.getLogger(__name__)
 REPEATABLE = (
     "rebuild_orders", "design_orders", "cut_clips", "make_lists", "make_file_lists", "prepare",
     "prepare_features", "train", "confusions", "export", "simulate", "encode", "encode_sounds",
+    "encode_timed",
 )  # fmt: skip
 TIMED = (LAST, SECONDS)  # contain how long epochs took, so they differ each time
 
@@ -115,10 +117,20 @@ def repeated_call(
                 f"{parameter.name}; it was made by an older version"
             )
     if "network" in arguments and "channel" not in arguments:  # the network hears a channel
-        heard = load_network(arguments["network"])
-        if heard.meta.source == "audio":
-            arguments["network"] = as_network(heard, values.get("channel", "mix"))
+        arguments["network"] = _network(arguments["network"], values)
     return function, arguments
+
+
+def _network(source: Path | str, values: dict[str, Any]) -> Any:
+    """Return a network with the channel and stages of a record; or features from elsewhere."""
+    channel = values.get("channel", "mix")
+    if not Path(source).is_dir():
+        stages = tuple(values.get("external", {}).get("stages", ()))
+        return load_applied(source, channel=channel, stages=stages)
+    if (read_record(Path(source)) or {}).get("command") != "train":
+        return load_features(source)
+    heard = load_network(source)
+    return as_network(heard, channel) if heard.meta.source == "audio" else source
 
 
 def _recorded_values(directory: Path, record: dict[str, Any]) -> dict[str, Any]:

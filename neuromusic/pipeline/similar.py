@@ -17,17 +17,20 @@ from neuromusic.evaluation.similarity import (
     update_index,
 )
 from neuromusic.fmri.activations import stage_units
+from neuromusic.models.applied import AppliedNetwork
+from neuromusic.models.external import External
+from neuromusic.models.inference import best_device
 from neuromusic.stimuli import audio
 from neuromusic.stimuli.channels import channel_setting
 from neuromusic.stimuli.clips import find_sounds
 from neuromusic.stimuli.corpora.checks import check_complete
-from neuromusic.training.trained import WEIGHTS, TrainedNetwork, as_network, best_device
+from neuromusic.training.applied_networks import as_applied
 
 log = logging.getLogger(__name__)
 
 
 def similar(
-    network: TrainedNetwork | Path | str,
+    network: AppliedNetwork | External | Path | str,
     clip: Path | str,
     *,
     among: Path | str,
@@ -77,13 +80,15 @@ def similar(
     ('clips/blues.00000_15s.wav', 1.0)
     """
     clip, among = as_path(clip), as_path(among)
-    trained = as_network(network)
+    trained = as_applied(network)
     trained.check_takes_sound()
     stage = _stage(trained, stage)
     files = _sound_files(among)
     audio.duration_s(clip)  # raises before the long computation if the clip cannot be read
+    if index is None and not trained.directory.is_dir():
+        raise InputError(f"index: name a file for the activations of {trained.name}")
     target = trained.directory / f"index-{stage}.npz" if index is None else as_path(index)
-    weights = sha256(trained.directory / WEIGHTS)
+    weights = trained.weights_hash()
     heard = "".join(f" {name}" for name in channel_setting(trained.meta.channel).values())
     stored = load_index(target, f"{weights}{heard}", stage)
     if index is not None:
@@ -109,14 +114,14 @@ def similar(
     )
 
 
-def _stage(trained: TrainedNetwork, stage: str | None) -> str:
+def _stage(trained: AppliedNetwork, stage: str | None) -> str:
     """Return the stage to compare; raise InputError if the network has no stage of that name."""
     names = [each.name for each in trained.network.stages]
     if stage is None:
         return names[-1]
     if stage not in names:
         raise InputError(
-            f"stage={stage!r}: is not a stage of {trained.config.model.name}, which has "
+            f"stage={stage!r}: is not a stage of {trained.name}, which has "
             f"{listed(names)}{did_you_mean(stage, names)}"
         )
     return stage
@@ -133,10 +138,10 @@ def _check_index(path: Path, stored: Index, overwrite: bool) -> None:
         )
 
 
-def _work(stored: Index, trained: TrainedNetwork, n_files: int) -> plan.Work:
-    n_units = stage_units(trained.network)[stored.stage]
+def _work(stored: Index, trained: AppliedNetwork, n_files: int) -> plan.Work:
+    n_units = stage_units(trained)[stored.stage]
     return plan.Work(
-        f"stage {stored.stage} of {trained.config.model.name} for those of {n_files} sounds that "
+        f"stage {stored.stage} of {trained.name} for those of {n_files} sounds that "
         "are not in the index",
         None,
         4 * n_units * (n_files + len(stored.vectors)),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from neuromusic.core.errors import InputError, need_package
-from neuromusic.core.files import as_path, sha256
+from neuromusic.core.files import as_path
 from neuromusic.core.outputs import Step, check_target
 from neuromusic.core.parallel import available_cores
 from neuromusic.core.plan import Work
@@ -115,7 +115,7 @@ def simulate(
     if dataset is not None:
         experiment = dataset.described()
         sessions, sounds = _sessions_of(dataset, subjects)
-    from neuromusic.training.trained import WEIGHTS, as_network
+    from neuromusic.training.trained import as_network
 
     trained = as_network(network)
     sessions = sessions or sessions_from_prepared(trained.prepared, subjects or 1)
@@ -133,7 +133,7 @@ def simulate(
     settings, places = dataset_arguments(
         dataset, network=trained.directory, subjects=subjects, planted=planted, seed=seed
     )
-    inputs = {"network": sha256(trained.directory / WEIGHTS)}
+    inputs = {"network": trained.weights_hash()}
     inputs |= hash_inputs([*(events or [trained.prepared / PRESENTATIONS]), *sounds.values()])
     step = Step(
         COMMAND, out, settings, inputs, places, function="simulate", overwrite=overwrite,
@@ -166,16 +166,14 @@ def _sessions_of(dataset: Dataset, subjects: int | None) -> tuple[list[Session],
 
 def _work(trained: "TrainedNetwork", sessions: Sequence[Session], planted: Planted) -> Work:
     """Return the work of a simulation."""
-    from neuromusic.training.estimates import scoring_s
+    from neuromusic.training.estimates import hearing_s
 
     n_stages = len(choose_stages(trained, planted.stages))
     n_voxels = n_stages * planted.voxels + planted.noise_voxels
     n_values = n_voxels * sum(session.n_volumes for session in sessions)
-    network = trained.network
     played = pd.concat([session.trials for session in sessions]).drop_duplicates("clip")
     n_clips, longest_s = len(played), float(played["duration_s"].max())
-    n_frames = round(longest_s / network.spec.frame_s)
-    seconds = scoring_s(network, n_clips, n_frames, trained.hop_frames)
+    seconds = hearing_s(trained, n_clips, longest_s)
     seconds += SECONDS_PER_CLIP * n_clips / available_cores() + SECONDS_PER_VALUE * n_values
     return Work(
         f"activations of {n_clips} clips; {len(sessions)} runs with {n_voxels:,} voxels",

@@ -69,3 +69,41 @@ def corrected_resampled_t(
     error = np.sqrt(1 / n_splits + n_test / n_train) * np.where(varies, deviation, np.nan)
     t = differences.mean(0) / error
     return ResampledT(t, n_splits - 1, 2 * scipy.stats.t.sf(np.abs(t), n_splits - 1))
+
+
+def corrected_resampled_interval(
+    scores: NDArray[np.floating], n_train: int, n_test: int, level: float = 0.95
+) -> tuple[Floats, Floats]:
+    """Return the interval of a mean score that belongs to `corrected_resampled_t`.
+
+    ``mean -+ t * sqrt((1 / J + n_test / n_train) * variance)``, with the quantile of t at J - 1
+    degrees of freedom. It is about other splits of the same items, so it does not say how far
+    scores would differ for other items.
+
+    Parameters
+    ----------
+    scores : ndarray of floats, shape (J,) or (J, n)
+        Scores on the test items of each of J random splits.
+    n_train, n_test : int
+        Number of training and of test items in each split.
+    level : float
+        Coverage.
+
+    Returns
+    -------
+    low, high : ndarray of floats, shape () or (n,)
+        NaN with fewer than two splits.
+
+    References
+    ----------
+    Nadeau, C. and Bengio, Y. (2003). Inference for the generalization error. Machine Learning 52,
+    239-281. Section 3.
+    """
+    scores = np.asarray(scores, np.float64)
+    n_splits = len(scores)
+    if n_splits < 2:
+        unknown = np.full(scores.shape[1:], np.nan)
+        return unknown, unknown
+    error = np.sqrt((1 / n_splits + n_test / n_train) * scores.var(0, ddof=1))
+    half = scipy.stats.t.ppf((1 + level) / 2, n_splits - 1) * error
+    return scores.mean(0) - half, scores.mean(0) + half

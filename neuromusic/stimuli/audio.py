@@ -27,6 +27,7 @@ from neuromusic.stimuli.sound_headers import layout_of
 log = logging.getLogger(__name__)
 
 RATE_HZ = 22_050
+BLOCK_S = 30.0  # of a long sound that is read in blocks
 # Of files that are looked for in folders; upper and lower case are the same.
 SUFFIXES = (
     ".wav", ".wave", ".bwf", ".w64", ".rf64", ".aif", ".aiff", ".aifc", ".caf", ".au", ".snd",
@@ -163,8 +164,10 @@ def _check_header(sound: _Sound) -> None:
         )
 
 
-def read(path: Path, least_s: float = 0.0, channel: Channel = "mix") -> NDArray[np.float32]:
-    """Return a sound file as mono at RATE_HZ, shape (n_samples,).
+def read(
+    path: Path, least_s: float = 0.0, channel: Channel = "mix", to_hz: int = RATE_HZ
+) -> NDArray[np.float32]:
+    """Return a sound file as mono at ``to_hz``, shape (n_samples,).
 
     ``channel`` is the mean of all channels, or the left or the right one. Raises InputError if the
     file is corrupt, empty, silent, shorter than ``least_s`` (within LENGTH_TOLERANCE_S) or longer
@@ -178,9 +181,9 @@ def read(path: Path, least_s: float = 0.0, channel: Channel = "mix") -> NDArray[
                 f"{path}: declares {sound.length_s / 60:.0f} minutes; a clip may last at most "
                 f"{MOST_S / 60:g}; cut it into clips"
             )
-        pieces = list(_decode(sound, MOST_S, channel)) or [np.zeros(0, np.float32)]
+        pieces = list(_decode(sound, MOST_S, channel, to_hz)) or [np.zeros(0, np.float32)]
     wave = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-    length_s = len(wave) / RATE_HZ
+    length_s = len(wave) / to_hz
     if length_s < least_s - LENGTH_TOLERANCE_S:
         raise InputError(f"{path}: lasts {length_s:.2f} s; expected at least {least_s:g} s")
     check_sound(wave, path)
@@ -188,18 +191,19 @@ def read(path: Path, least_s: float = 0.0, channel: Channel = "mix") -> NDArray[
 
 
 def played_blocks(
-    path: Path, played_s: float, channel: Channel = "mix", block_s: float = 30.0
-) -> Iterator[NDArray[np.float32]]:
-    """Yield what was played of a sound file, as mono at RATE_HZ in blocks of about ``block_s``.
+    path: Path, played_s: float, channel: Channel = "mix", block_s: float = BLOCK_S,
+    to_hz: int = RATE_HZ,
+) -> Iterator[NDArray[np.float32]]:  # fmt: skip
+    """Yield what was played of a sound file, as mono at ``to_hz`` in blocks of about ``block_s``.
 
     The rest of a sound that is longer than ``played_s``, by more than LENGTH_TOLERANCE_S, is cut
     off. Raises InputError as `read`, but there is no limit of the length.
     """
     path = Path(path)
-    n_played, n_samples, has_sound = round(played_s * RATE_HZ), 0, False
+    n_played, n_samples, has_sound = round(played_s * to_hz), 0, False
     after: list[NDArray[np.float32]] = []  # samples beyond n_played, of which few can be needed
-    most = (played_s + LENGTH_TOLERANCE_S) * RATE_HZ
-    for block in blocks(path, block_s, channel):
+    most = (played_s + LENGTH_TOLERANCE_S) * to_hz
+    for block in blocks(path, block_s, channel, to_hz):
         here = max(0, n_played - n_samples)
         n_samples += len(block)
         if not np.isfinite(block).all():
@@ -209,7 +213,7 @@ def played_blocks(
             after.append(block[here:].copy())  # a view would keep the block in memory
         if here:
             yield block[:here]
-    length_s = n_samples / RATE_HZ
+    length_s = n_samples / to_hz
     if length_s < played_s - LENGTH_TOLERANCE_S:
         raise InputError(f"{path}: lasts {length_s:.2f} s; expected at least {played_s:g} s")
     if not has_sound:
@@ -229,9 +233,9 @@ def check_sound(wave: NDArray[np.float32], path: Path) -> None:
 
 
 def blocks(
-    path: Path, block_s: float, channel: Channel = "mix"
-) -> Iterator[NDArray[np.float32]]:  # fmt: skip
-    """Yield a sound file as mono at RATE_HZ in blocks of about ``block_s`` seconds.
+    path: Path, block_s: float, channel: Channel = "mix", to_hz: int = RATE_HZ
+) -> Iterator[NDArray[np.float32]]:
+    """Yield a sound file as mono at ``to_hz`` in blocks of about ``block_s`` seconds.
 
     One soxr filter runs through all blocks, so that their concatenation equals the resampled whole.
 
@@ -239,23 +243,25 @@ def blocks(
     """
     check_channel(channel)
     with _opened(Path(path)) as sound:
-        yield from _decode(sound, block_s, channel)
+        yield from _decode(sound, block_s, channel, to_hz)
 
 
-def _resampler(rate_hz: int) -> Resampler:
-    """Return a function of (samples, whether they are the last) that resamples to RATE_HZ."""
+def _resampler(rate_hz: int, to_hz: int) -> Resampler:
+    """Return a function of (samples, whether they are the last) that resamples to ``to_hz``."""
     import soxr
 
-    if rate_hz == RATE_HZ:
+    if rate_hz == to_hz:
         return lambda samples, is_last: samples
-    stream = soxr.ResampleStream(rate_hz, RATE_HZ, 1, dtype="float32", quality="HQ")
+    stream = soxr.ResampleStream(rate_hz, to_hz, 1, dtype="float32", quality="HQ")
     return lambda samples, is_last: stream.resample_chunk(samples, last=is_last)
 
 
-def _decode(sound: _Sound, block_s: float, channel: Channel) -> Iterator[NDArray[np.float32]]:
-    """Yield blocks of an open file as mono at RATE_HZ; raise InputError as `blocks`."""
+def _decode(
+    sound: _Sound, block_s: float, channel: Channel, to_hz: int
+) -> Iterator[NDArray[np.float32]]:
+    """Yield blocks of an open file as mono at ``to_hz``; raise InputError as `blocks`."""
     rate_hz, n_channels = sound.file.samplerate, sound.file.channels
-    resample, mix = _resampler(rate_hz), Mixer(channel, n_channels)
+    resample, mix = _resampler(rate_hz, to_hz), Mixer(channel, n_channels)
     block_samples = max(1, int(block_s * rate_hz))
     n_samples = 1 << 62 if sound.n_samples is None else sound.n_samples
     done = 0

@@ -4,6 +4,7 @@ import torch
 
 from neuromusic.core.parallel import available_cores
 from neuromusic.core.plan import Work
+from neuromusic.models.applied import AppliedNetwork
 from neuromusic.models.network import Network
 from neuromusic.models.summary import multiply_adds
 from neuromusic.training.config import Config
@@ -14,6 +15,7 @@ PER_CORE = 0.35e10
 PER_GPU = 2.0e12
 EPOCH_S = 0.5
 START_S = 5.0
+SECONDS_PER_SECOND = 0.05  # of sound, for networks of others: musicnn on two cores
 PASSES = 3  # the backward pass takes twice as long as the forward pass
 # Weights, the weights of the best epoch, and in the checkpoint: weights, their average, and two
 # moments of the optimizer.
@@ -38,6 +40,15 @@ def scoring_s(network: Network, n_rows: int, n_frames: int, hop_frames: int) -> 
     """Return how many seconds it takes to score ``n_rows`` clips of ``n_frames`` frames."""
     per_clip = 1 + max(0, n_frames - network.spec.n_frames) // hop_frames
     return forward_s(network, n_rows * per_clip, torch.cuda.is_available())
+
+
+def hearing_s(trained: AppliedNetwork, n_sounds: int, longest_s: float) -> float:
+    """Return how many seconds it takes a network to hear some sounds."""
+    network = trained.network
+    if not trained.has_windows:
+        return SECONDS_PER_SECOND * n_sounds * longest_s
+    n_frames = round(longest_s / network.spec.frame_s)
+    return scoring_s(network, n_sounds, n_frames, trained.hop_frames)
 
 
 def forward_s(network: Network, n_windows: int, gpu: bool) -> float:

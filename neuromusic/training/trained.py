@@ -5,12 +5,11 @@ weights of the best epoch (``model.safetensors``), the checkpoint of the last ep
 losses and durations per epoch (``metrics.csv``, ``seconds.csv``), and the record.
 """
 
-import copy
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -26,9 +25,13 @@ from neuromusic.features.blocks import compute_in_blocks
 from neuromusic.features.frontends.base import frames_with_sound, front_end
 from neuromusic.features.meta import SetMeta
 from neuromusic.features.prepared import PreparedSet, normalise_clip
+from neuromusic.models.applied import AppliedNetwork
+from neuromusic.models.controls import permute_weights
+from neuromusic.models.inference import best_device as best_device
+from neuromusic.models.inference import use_full_precision as use_full_precision
 from neuromusic.models.network import InputSpec, Network
 from neuromusic.models.registry import create_model, model_entry
-from neuromusic.stimuli.channels import Channel, check_channel
+from neuromusic.stimuli.channels import Channel, channel_setting, check_channel
 from neuromusic.training.config import Config, load_config
 
 CONFIG = "config.toml"
@@ -47,22 +50,22 @@ RESULT_FILES = (WEIGHTS, LAST, METRICS, SECONDS)  # never change after the train
 REMEDY = "train again"
 
 
-@dataclass(frozen=True)
-class TrainedNetwork:
+@dataclass(frozen=True, repr=False)
+class TrainedNetwork(AppliedNetwork):
     """A network that has been trained, in evaluation mode, with what it was trained on.
 
     Attributes
     ----------
     directory : Path
         The network's directory.
-    config : Config
-        Settings of the training.
     network : Network
         The network with the weights of the best epoch; a `torch.nn.Module`.
     classes : list of str
         Class names in the order of the outputs.
     meta : SetMeta
         How the features of the prepared set were computed.
+    config : Config
+        Settings of the training.
     prepared : Path
         Directory of the prepared set. If it was moved together with the network, its new path.
     prepared_hash : str
@@ -76,11 +79,7 @@ class TrainedNetwork:
     ('bands', 16)
     """
 
-    directory: Path
     config: Config
-    network: Network
-    classes: list[str]
-    meta: SetMeta
     prepared: Path
     prepared_hash: str
 
@@ -98,6 +97,41 @@ class TrainedNetwork:
         Its path does not matter.
         """
         return record_hash(prepared.directory) == self.prepared_hash
+
+    @property
+    def name(self) -> str:
+        """Name of the kind of network."""
+        return self.config.model.name
+
+    @property
+    def reference(self) -> Path:
+        """The network's directory."""
+        return self.directory
+
+    def settings(self) -> dict[str, Any]:
+        """Return the channel that the network hears, if it is not the mix."""
+        return channel_setting(self.meta.channel)
+
+    def weights_hash(self) -> str:
+        """Return the SHA-256 of the file of weights."""
+        return sha256(self.directory / WEIGHTS)
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """See `AppliedNetwork.controls`."""
+        return tuple(CONTROLS)
+
+    def control(self, kind: str, number: int = 1) -> Self:
+        """See `AppliedNetwork.control`, `untrained_copy` and `permuted_copy`."""
+        return replace(self, network=CONTROLS[kind](self, number))
+
+    @property
+    def training_level(self) -> float | None:
+        """See `AppliedNetwork.training_level`: mean in dB, or of samples the deviation."""
+        if self.normalise_clips:
+            return None
+        level = self.network.band_std if self.input_kind == "wave" else self.network.band_mean
+        return float(level.mean())
 
     @property
     def hop_frames(self) -> int:
@@ -146,14 +180,6 @@ class TrainedNetwork:
             features, floor = compute_in_blocks(spec, blocks), spec.floor
         has_sound = frames_with_sound(features, floor)
         return (normalise_clip(features) if self.normalise_clips else features), has_sound
-
-    def check_takes_sound(self) -> None:
-        """Raise InputError if the network was trained on precomputed features."""
-        if self.meta.source != "audio":
-            raise InputError(
-                f"{self.directory}: was trained on precomputed features, so it cannot take sound "
-                "files; train on a set prepared from audio"
-            )
 
 
 # --- Writing --------------------------------------------------------------------------------------
@@ -267,7 +293,7 @@ def load_network(directory: Path | str, *, channel: Channel | None = None) -> Tr
         raise InputError(f"{path}: is missing; {REMEDY}") from None
     prepared = _find_prepared(recorded, directory, prepared_hash)
     network = _for_inference(network)
-    trained = TrainedNetwork(directory, config, network, classes, meta, prepared, prepared_hash)
+    trained = TrainedNetwork(directory, network, classes, meta, config, prepared, prepared_hash)
     return as_network(trained, channel)
 
 
@@ -277,7 +303,10 @@ def _why_not_trained(directory: Path) -> str:
             f"{directory}: its training is not finished; continue it with resume=True (neuromusic "
             "train --resume)"
         )
-    return f"{directory}: is not a trained network; make one with 'neuromusic train'"
+    return (
+        f"{directory}: is not a trained network; make one with 'neuromusic train' (encode, export, "
+        "similar and benchmark also take networks of others, which have none of our classes)"
+    )
 
 
 def _read_weights(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -344,28 +373,15 @@ def untrained_copy(trained: TrainedNetwork, number: int = 1) -> Network:
 def permuted_copy(trained: TrainedNetwork, number: int = 1) -> Network:
     """Return the network with the values of each tensor of weights in random order, as a control.
 
-    It keeps the distribution of the weights of each layer, but not what they have learned (Tuckute
-    et al. 2023, PLoS Biology 21, e3002366). A batch norm's weights, biases and running statistics
-    share one order: each channel is scaled by statistics that belong together, and its variance
-    stays that of a channel. How inputs are normalised was not learned and stays. The order of
-    tensor i is drawn from (seed of the training, ``number``, i).
+    How inputs are normalised was not learned and stays; see `models.controls.permute_weights`.
     """
-    network = copy.deepcopy(trained.network)
-    index = 0
-    for module in network.modules():
-        tensors = list(module.parameters(recurse=False))
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
-            statistics = (module.running_mean, module.running_var)
-            groups = [[*tensors, *(each for each in statistics if each is not None)]]
-        else:
-            groups = [[tensor] for tensor in tensors]
-        for group in filter(None, groups):
-            rng = np.random.default_rng([trained.config.train.seed, number, index])
-            order = torch.from_numpy(rng.permutation(group[0].numel()))
-            for tensor in group:
-                tensor.data.copy_(tensor.data.flatten()[order].reshape(tensor.shape))
-            index += 1
-    return _for_inference(network)
+    return _for_inference(permute_weights(trained.network, [trained.config.train.seed, number]))
+
+
+CONTROLS: dict[str, Callable[[TrainedNetwork, int], Network]] = {
+    "random": untrained_copy,
+    "permuted": permuted_copy,
+}
 
 
 def to_channels_last(network: Network) -> Network:
@@ -381,18 +397,3 @@ def to_channels_last(network: Network) -> Network:
 
 def _for_inference(network: Network) -> Network:
     return to_channels_last(network.eval())
-
-
-def best_device() -> torch.device:
-    """Return the GPU if there is one, otherwise the CPU; see `use_full_precision`."""
-    use_full_precision()
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def use_full_precision() -> None:
-    """Make a GPU convolve float32 numbers in float32, as a CPU does.
-
-    By default torch lets it round them to TF32, with 10 bits. That changed log-probabilities by up
-    to 0.02 (cnn4-gru) and 0.4 (resnet50), measured on an H200.
-    """
-    torch.backends.cudnn.allow_tf32 = False

@@ -97,7 +97,7 @@ def test_a_disk_that_is_too_small_is_reported_before_a_clip_is_read(place, tmp_p
     used = shutil.disk_usage(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda path: used._replace(free=10_000))
     monkeypatch.setattr(
-        "neuromusic.fmri.activations.clip_volumes", lambda *_: pytest.fail("a clip was read")
+        "neuromusic.fmri.activations.applied_volumes", lambda *_: pytest.fail("a clip was read")
     )
     with pytest.raises(ResourceError, match=r"needs about .*, but the disk has only 10 kB free"):
         export(place / "network", place / "lists", out=tmp_path / "out")

@@ -6,6 +6,7 @@ import pytest
 import scipy.stats
 from sklearn.linear_model import Ridge, RidgeCV
 from sklearn.model_selection import LeaveOneOut, cross_val_predict
+from sklearn.preprocessing import StandardScaler
 
 from neuromusic.core.errors import InputError
 from neuromusic.core.figures import FigureStyle
@@ -41,6 +42,23 @@ def test_ridge_with_leave_one_out_is_that_of_scikit_learn(n_features):
     np.testing.assert_allclose(found.alpha, reference.alpha_)
     np.testing.assert_allclose(found.loss, -reference.best_score_, rtol=1e-7)
     np.testing.assert_allclose(found.predicted, reference.predict(x[test]), rtol=1e-7, atol=1e-7)
+
+
+def test_joined_blocks_are_a_ridge_on_standardised_features_of_equal_weight():
+    rng = np.random.default_rng(5)
+    blocks = [rng.standard_normal((60, 8)) * 100 + 3, rng.standard_normal((60, 200)) / 100]
+    y = blocks[0][:, :2] / 100 + 30 * blocks[1][:, :2] + rng.standard_normal((60, 2))
+    halves = random_halves(60, 3, 0)
+    found = score(blocks, y, halves, "tuckute2023", joined=True)
+    for row, (train, test) in enumerate(halves):
+        scaled = [
+            StandardScaler().fit(block[train]).transform(block) / np.sqrt(block.shape[1])
+            for block in blocks
+        ]
+        x = np.concatenate(scaled, axis=1)
+        ridge = RidgeCV(10.0 ** np.arange(-12, 12), alpha_per_target=True).fit(x[train], y[train])
+        r = [scipy.stats.pearsonr(y[test, t], ridge.predict(x[test])[:, t])[0] for t in range(2)]
+        np.testing.assert_allclose(found.r2[row], np.square(np.clip(r, 0, None)), rtol=1e-5)
 
 
 def test_the_error_in_closed_form_is_that_of_fits_without_one_sound():

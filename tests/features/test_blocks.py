@@ -59,7 +59,7 @@ def test_blocks_that_are_played_are_the_beginning_of_the_file(tmp_path, rate_hz,
 def test_sounds_that_cannot_be_used_are_refused_as_before(tmp_path, wave, message):
     soundfile.write(tmp_path / "x.wav", np.asarray(wave, np.float32), 22_050, subtype="FLOAT")
     with pytest.raises(InputError, match=message):
-        list(audio.played_blocks(tmp_path / "x.wav", 3.0, block_s=1.0))
+        list(audio.played_blocks(tmp_path / "x.wav", 3.0))
     with pytest.raises(InputError, match=message):
         audio.read(tmp_path / "x.wav", 3.0)
 

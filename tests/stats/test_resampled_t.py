@@ -5,7 +5,7 @@ import pytest
 import scipy.stats
 
 from neuromusic.encoding.sound_encoding import signed_r2
-from neuromusic.stats.resampled_t import corrected_resampled_t
+from neuromusic.stats.resampled_t import corrected_resampled_interval, corrected_resampled_t
 from neuromusic.stats.resampling import random_halves
 
 
@@ -61,3 +61,12 @@ def _r2(x, y, train, test):
     design = np.column_stack([x, np.ones(len(x))])
     weights = np.linalg.lstsq(design[train], y[train], rcond=None)[0]
     return signed_r2(y[test], design[test] @ weights)
+
+
+def test_the_interval_contains_zero_exactly_if_the_test_finds_nothing():
+    scores = np.random.default_rng(0).normal(0.5, 1, (10, 200))
+    low, high = corrected_resampled_interval(scores, 83, 82)
+    p = corrected_resampled_t(scores, 83, 82).p
+    assert 0 < (p < 0.05).sum() < 200
+    np.testing.assert_array_equal((low > 0) | (high < 0), p < 0.05)
+    assert np.isnan(corrected_resampled_interval(scores[:1], 83, 82)).all()

@@ -19,14 +19,14 @@ from neuromusic.fmri.export.bids import missing_volumes
 from neuromusic.fmri.export.conventions import NO_RESPONSE, grid_text, of_runs
 from neuromusic.fmri.export.scanner_run import ScannerRun, score_trials
 from neuromusic.fmri.layout import volume_table
+from neuromusic.models.applied import AppliedNetwork
 from neuromusic.models.network import Stage
-from neuromusic.training.trained import TrainedNetwork
 
 DIRECTORY = "activations"  # in the directory of the export
 
 
 def write_activations(
-    trained: TrainedNetwork,
+    trained: AppliedNetwork,
     design: Design,
     inputs: ClipInputs,
     directory: Path,
@@ -41,7 +41,7 @@ def write_activations(
 
     Parameters
     ----------
-    trained : TrainedNetwork
+    trained : AppliedNetwork
         The network.
     design : Design
         The runs; each has a TR and a number of volumes.

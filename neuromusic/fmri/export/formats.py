@@ -15,7 +15,7 @@ from neuromusic.fmri.export.conventions import grid_text, of_runs
 from neuromusic.fmri.export.regressors import NComponents, describe_components, with_regressors
 from neuromusic.fmri.export.scanner_run import Context, ScannerRun
 from neuromusic.fmri.hrf import HRF_NAMES, HrfName
-from neuromusic.training.trained import TrainedNetwork
+from neuromusic.models.applied import AppliedNetwork
 
 Writer = Callable[[Path, Sequence[ScannerRun], Context], list[str]]
 WRITERS: dict[str, Writer] = {
@@ -200,7 +200,7 @@ def export_bytes(
 def write_formats(
     directory: Path,
     runs: Sequence[ScannerRun],
-    trained: TrainedNetwork,
+    trained: AppliedNetwork,
     formats: Sequence[str],
     regressors: Regressors,
     sidecar: Sidecar,
@@ -211,7 +211,7 @@ def write_formats(
     computed or a design cannot be fitted.
     """
     about: dict[str, Any] = {
-        "Network": trained.config.model.name,
+        "Network": trained.name,
         "RepetitionTime": of_runs(runs, lambda run: run.tr_s),
         "Grid": f"Before any delay or response, {grid_text(sidecar.binning, sidecar.rest)}",
         "MissingClips": {run.stem: run.missing for run in runs if run.missing},

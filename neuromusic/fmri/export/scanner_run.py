@@ -96,7 +96,10 @@ class ScannerRun:
     @property
     def missing_volumes(self) -> NDArray[np.int64]:
         """Numbers of the volumes without a response, from 0."""
-        return np.flatnonzero(np.isnan(self.grid[PROBABILITY][:, 0]))
+        values = self.grid[PROBABILITY]
+        if not values.shape[1]:  # no classes
+            values = next(self.grid[name] for name in self.grid if name != PROBABILITY)
+        return np.flatnonzero(np.isnan(values[:, 0]))
 
     @property
     def missing(self) -> list[str]:
@@ -171,6 +174,10 @@ def score_trials(
     ``probability`` is (n_volumes, classes). A presentation has the normalised mean log-probability
     of the volumes of which it fills most, just as a clip has that of its windows.
     """
+    if not classes:
+        names = ("predicted", "probability", "genre_probability")
+        condition = trials["genre"].where(trials["trial"] > 0, DUMMY)
+        return trials.assign(condition=condition, **dict.fromkeys(names, np.nan))
     row_of = volume_of_each(trials, tr_s, len(probability))
     log_p, has_response = _trial_log_probability(probability, row_of, len(trials))
     best = log_p.argmax(axis=1)
@@ -214,6 +221,8 @@ def genre_probability(run: ScannerRun, classes: Sequence[str]) -> NDArray[np.flo
     """
     label = _labels(run.volumes["genre"], classes)
     probability = run.grid[PROBABILITY]
+    if not classes:
+        return np.full(len(label), np.nan)
     values = probability[np.arange(len(label)), label.fillna(0).to_numpy(int)]
     values = np.where(label.notna(), values, np.nan).astype(np.float64)
     return np.where(is_rest(run), 0.0, values)

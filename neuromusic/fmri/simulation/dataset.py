@@ -69,7 +69,7 @@ def write_simulation(
     )
     check_responses(trained, responses)
     about = (
-        f"Simulated by neuromusic from the stages of {trained.config.model.name}, seed {seed}. No "
+        f"Simulated by neuromusic from the stages of {trained.name}, seed {seed}. No "
         f"person was scanned. {TRUTH} describes what each voxel contains.{_motion_text(planted)}"
     )
     _write_descriptions(directory, sessions, experiment, planted, about)
