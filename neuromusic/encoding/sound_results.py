@@ -129,25 +129,23 @@ def score_joined(
     ``features`` are network -> what `write` stored in FEATURES. Random weights are scored if all of
     the networks have them.
     """
-    blocks: dict[str, dict[str, list[Floats]]] = {}  # network -> weights -> blocks
-    for name, stored in features.items():
-        blocks[name] = {}
-        for key, block in stored.items():
-            kind, _, _ = key.partition("/")
-            if key != SOUNDS:
-                blocks[name].setdefault(kind, []).append(np.asarray(block, np.float64))
-    first = next(iter(features))
-    parts = {
-        key.partition("/")[2]: np.asarray(block, np.float64)
-        for key, block in features[first].items()
-        if key.startswith(f"{NO_NETWORK}/")
-    }
-    sets = baseline_sets(parts)
+
+    def blocks_of(network: str, kind: str) -> dict[str, Floats]:
+        return {
+            key.removeprefix(f"{kind}/"): np.asarray(block, np.float64)
+            for key, block in features[network].items()
+            if key.startswith(f"{kind}/")
+        }
+
+    baseline = blocks_of(next(iter(features)), NO_NETWORK)
+    sets = baseline_sets(baseline)
     for kind in ("trained", "random"):
-        if all(kind in each for each in blocks.values()):
-            stages = [block for each in blocks.values() for block in each[kind]]
+        parts = [list(blocks_of(network, kind).values()) for network in features]
+        if all(parts):
+            stages = [block for each in parts for block in each]
+            together = [*stages, *baseline.values()]
             sets.append(FeatureSet(kind, ALL, stages, joined=True))
-            sets.append(FeatureSet(kind, ALL_AND_BASELINE, [*stages, *parts.values()], joined=True))
+            sets.append(FeatureSet(kind, ALL_AND_BASELINE, together, joined=True))
     scored = score_sets(sets, selected.responses.values, halves, protocol)
     return SoundEncoding(scored, selected, halves, protocol, {})
 

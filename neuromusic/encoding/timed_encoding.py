@@ -15,14 +15,14 @@ from numpy.typing import NDArray
 from neuromusic.core.errors import InputError
 from neuromusic.core.progress import progress
 from neuromusic.encoding import timed_folds, timed_scores
+from neuromusic.encoding.sound_encoding import BASELINE as BASELINE
+from neuromusic.encoding.sound_encoding import BEST as BEST
 from neuromusic.encoding.timed_design import Lags, complete_rows, lags, on_samples
 from neuromusic.encoding.timed_folds import Fold, StageFit
 from neuromusic.encoding.timed_responses import TimedResponses, match_sounds
 from neuromusic.features.timed import Timed
 from neuromusic.stats.reliability import AreaScore
 
-BASELINE = "baseline"
-BEST = "best stage"
 LEAST_SHORT = 20  # sounds of equal length that are short sounds and not stories
 LEAST_IN_FOLD = 3  # sounds that are shifted within a fold
 FOLDS = 10

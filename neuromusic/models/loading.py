@@ -82,6 +82,17 @@ def is_external(source: str | Path) -> bool:
     return Path(text).suffix == ".py" or ":" in Path(text).name or text in external_names()
 
 
+def is_code(source: str | Path) -> bool:
+    """Return whether loading a source executes a file or a module that the source names."""
+    text = str(source)
+    if Path(text).suffix == ".py" or text in _entry_points():
+        return True
+    from neuromusic.models.pretrained.hubs import HUBS
+
+    scheme, colon, _ = text.partition(":")
+    return bool(colon) and scheme not in HUBS
+
+
 def external_names() -> list[str]:
     """Return the names of installed entry points and of the catalogue."""
     from neuromusic.models.pretrained.catalogue import catalogue

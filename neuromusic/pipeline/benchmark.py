@@ -149,12 +149,11 @@ def _check_target(out: Path, chosen: Plan) -> None:
         raise InputError(f"{out}: is a file; out must name a directory")
     if not out.is_dir() or (read_record(out) or {}).get("command") == COMMAND:
         return
-    names = {each.name for each in chosen.networks}
-    others = [
-        path.name
-        for path in sorted(out.iterdir())
-        if path.name not in names and not path.name.startswith(".")
-    ]
+    names = {each.name for each in chosen.networks} | set(chosen.combinations)
+    found = {path.name for path in out.iterdir() if not path.name.startswith(".")}
+    if found & names:  # killed before the record: the tables may be there already
+        found = {name for name in found if not name.startswith(f"{FIGURE}.")}
+    others = found - names
     if others or read_record(out) is not None:
         raise InputError(
             f"{out}: contains something else; choose another directory for out, or move that one "

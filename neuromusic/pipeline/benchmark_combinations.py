@@ -63,7 +63,7 @@ def combine(combination: Combination) -> None:
     scores.
     """
     first = combination.members[0]
-    hashes = {each.network.name: _network_hash(each) for each in combination.members}
+    hashes = {each.network.name: _inputs(each)["network"] for each in combination.members}
     options = SoundOptions(first.options.protocol)
     settings = {
         "options": asdict(options), "splits": first.splits, "seed": first.seed,
@@ -94,7 +94,3 @@ def _inputs(cell: Cell) -> dict[str, str]:
     record = read_record(cell.out)
     assert record is not None  # the cell is finished
     return dict(record["inputs"])
-
-
-def _network_hash(cell: Cell) -> str:
-    return _inputs(cell)["network"]

@@ -22,6 +22,7 @@ from neuromusic.core.errors import InputError, listed
 from neuromusic.core.progress import track
 from neuromusic.core.records import RECORD, places_of, read_record
 from neuromusic.core.settings import Section
+from neuromusic.models.loading import is_code
 from neuromusic.training.applied_networks import load_applied, load_features
 from neuromusic.training.trained import LAST, SECONDS, WEIGHTS, as_network, load_network
 
@@ -122,9 +123,18 @@ def repeated_call(
 
 
 def _network(source: Path | str, values: dict[str, Any]) -> Any:
-    """Return a network with the channel and stages of a record; or features from elsewhere."""
+    """Return a network with the channel and stages of a record; or features from elsewhere.
+
+    Raises InputError for a network file or function: it is code that a record names, which may have
+    come from somebody else, and not the user.
+    """
     channel = values.get("channel", "mix")
     if not Path(source).is_dir():
+        if is_code(source):
+            raise InputError(
+                f"{source}: is code that a record names, and is not executed; if you know it, "
+                "repeat the command with another output directory, and compare"
+            )
         stages = tuple(values.get("external", {}).get("stages", ()))
         return load_applied(source, channel=channel, stages=stages)
     if (read_record(Path(source)) or {}).get("command") != "train":

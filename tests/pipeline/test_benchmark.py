@@ -166,6 +166,15 @@ def test_networks_predict_together(project, tmp_path, monkeypatch, protocol):
     before = {path: path.stat().st_mtime_ns for path in files}
     nm.benchmark(settings, out=tmp_path / "out")
     assert {path: path.stat().st_mtime_ns for path in files} == before
+    (tmp_path / "out/provenance.json").unlink()  # killed before it was written
+    nm.benchmark(settings, out=tmp_path / "out")
+    assert {path: path.stat().st_mtime_ns for path in files} == before
+    shutil.copytree(tmp_path / "out", tmp_path / "damaged")
+    shutil.rmtree(tmp_path / "damaged/both")
+    (tmp_path / "damaged/first/loud/features.npz").unlink()
+    damaged = nm.benchmark(settings, out=tmp_path / "damaged")
+    assert "lacks files that it had (features.npz)" in damaged.failures["first, loud"]
+    assert "both" not in set(damaged.table["network"])
     (tmp_path / "features").mkdir()
     for number in range(N_SOUNDS):
         values = {}

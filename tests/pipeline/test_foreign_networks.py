@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -175,10 +176,7 @@ def test_similar_takes_a_network_of_others(project, tmp_path):
 @pytest.mark.parametrize(
     ("command", "chosen"),
     [
-        ("encode", ("--network", "my_net.py", "--stages", "conv2,conv1", "--channel", "left")),
-        ("encode", ("--network", "my_net.py", "--stages", "conv2")),
         ("encode", ("--features", "features")),
-        ("export", ("--network", "my_net.py")),
         ("export", ("--features", "features")),
     ],
 )
@@ -192,6 +190,27 @@ def test_what_was_made_with_a_network_of_others_is_repeated(project, tmp_path, c
     again = neuromusic("verify", tmp_path / "out", "--rerun", cwd=project)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "repeated: " in again.stdout
+
+
+@pytest.mark.slow
+def test_a_network_file_that_a_record_names_is_not_executed(project, tmp_path):
+    """The record and the file may have come from somebody else; only the user names code."""
+    received = tmp_path / "received"
+    shutil.copytree(project / "sounds", received / "sounds")
+    for name in ("my_net.py", "responses.tsv"):
+        shutil.copy(project / name, received)
+    line = (
+        "encode", "--network", "my_net.py", "--sounds", "sounds", "--responses", "responses.tsv",
+        "--splits", "2", "--out", "encoded",
+    )  # fmt: skip
+    made = neuromusic(*line, cwd=received)
+    assert made.returncode == 0, made.stderr
+    code = f"open({str(tmp_path / 'ran')!r}, 'w')\n"
+    (received / "my_net.py").write_text(code + (received / "my_net.py").read_text())
+    again = neuromusic("verify", received / "encoded", "--rerun", cwd=tmp_path)
+    assert again.returncode in (1, 2)
+    assert "is not executed" in again.stderr
+    assert not (tmp_path / "ran").exists()
 
 
 @pytest.mark.parametrize(
