@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError
-from neuromusic.features.timed import Timed
+from neuromusic.features.timed import Timed, resampled
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -15,45 +15,6 @@ Singles = NDArray[np.float32]
 CONSTANT = 1e-6  # share of a stage's largest deviation below which a unit counts as constant
 EXTRA, PASSES = 10, 4  # of the randomised singular value decomposition
 MOST_UNITS = 1024  # above which it is used
-TINY = 1e-6  # of a frame; rounding of times
-
-
-def resampled(timed: Timed, times_s: Floats, rate_hz: float) -> Singles:
-    """Return features at the times of samples.
-
-    Parameters
-    ----------
-    timed : Timed
-        Features of one sound.
-    times_s : array (samples,)
-        Times of the samples after the onset of the sound, evenly spaced.
-    rate_hz : float
-        Samples per second.
-
-    Returns
-    -------
-    array (samples, units) float32
-        The mean of the frames from half a sample before each time to half a sample after; if frames
-        are further apart than samples, linear interpolation. NaN where there are no frames.
-    """
-    values, step, first = timed.values, timed.frame_s, timed.first_frame_s
-    n = len(values)
-    if step > (1 + TINY) / rate_hz:
-        place = (times_s - first) / step
-        inside = (place >= -0.5 - TINY) & (place <= n - 0.5 + TINY)
-        place = place.clip(0, n - 1)
-        low = np.minimum(place.astype(np.int64), max(n - 2, 0))
-        share = (place - low).astype(np.float32)[:, None]
-        out = values[low] * (1 - share) + values[np.minimum(low + 1, n - 1)] * share
-    else:
-        edges = (np.stack([times_s - 0.5 / rate_hz, times_s + 0.5 / rate_hz]) - first) / step
-        start, stop = np.ceil(edges - TINY).astype(np.int64).clip(0, n)
-        inside = stop > start
-        sums = np.vstack([np.zeros(values.shape[1]), values.cumsum(0, dtype=np.float64)])
-        out = (sums[stop] - sums[start]) / np.maximum(stop - start, 1)[:, None]
-    out = out.astype(np.float32)
-    out[~inside] = np.nan
-    return np.asarray(out)
 
 
 @dataclass(frozen=True)

@@ -227,8 +227,8 @@ def _features(
 ) -> dict[str, dict[str, dict[str, Timed]]]:  # fmt: skip
     """Return the features of the network, and of one with random weights: stage -> sound -> ..."""
     from neuromusic.encoding.sound_features import network_inputs
-    from neuromusic.encoding.timed_features import stage_frames
     from neuromusic.models.inference import best_device
+    from neuromusic.models.stage_frames import stage_frames
 
     networks = {"trained": trained}
     if "random" in trained.controls:

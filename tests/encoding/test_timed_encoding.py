@@ -16,13 +16,12 @@ from neuromusic.encoding.timed_design import (
     fit_projection,
     lags,
     on_samples,
-    resampled,
     with_lags,
 )
 from neuromusic.encoding.timed_encoding import BASELINE, BEST, TimedOptions, encode_timed
 from neuromusic.encoding.timed_responses import TimedResponses
 from neuromusic.encoding.timed_tables import target_table, write
-from neuromusic.features.timed import Timed
+from neuromusic.features.timed import Timed, resampled
 
 RATE_HZ = 20.0
 OPTIONS = TimedOptions(lags_s=(0, 0.2), lag_step_s=0.05)

@@ -12,7 +12,7 @@ from scipy.signal import lfilter
 
 import neuromusic as nm
 from neuromusic.core.errors import InputError
-from neuromusic.encoding.timed_features import stage_frames
+from neuromusic.models.stage_frames import stage_frames
 from neuromusic.pipeline.verify import verify
 
 RATE_HZ, SOUND_S, N_SOUNDS = 20.0, 3.0, 21

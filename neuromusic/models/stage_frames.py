@@ -1,4 +1,4 @@
-"""Frames of each stage of any network for whole sounds, as responses in time need them."""
+"""Frames of each stage of any network for whole sounds, with their times."""
 
 from collections.abc import Sequence
 from math import floor, lcm
