@@ -65,6 +65,7 @@ _MODULES = {
     "pipeline.orders": ("check_orders", "design_orders", "rebuild_orders"),
     "pipeline.predict": ("predict",),
     "pipeline.prepare": ("prepare", "prepare_features"),
+    "pipeline.prepare_folder": ("prepare_folder",),
     "pipeline.run": ("run",),
     "pipeline.similar": ("similar",),
     "pipeline.simulate": ("simulate",),
@@ -75,6 +76,7 @@ _MODULES = {
     "stimuli.corpora": ("Corpus",),
     "training.config": ("Config",),
     "training.applied_networks": ("load_applied", "load_features"),
+    "training.stages_front_end": ("stages_front_end",),
     "training.trained": ("TrainedNetwork", "load_network"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
@@ -124,6 +126,7 @@ if TYPE_CHECKING:
     from neuromusic.pipeline.orders import check_orders, design_orders, rebuild_orders
     from neuromusic.pipeline.predict import predict
     from neuromusic.pipeline.prepare import prepare, prepare_features
+    from neuromusic.pipeline.prepare_folder import prepare_folder
     from neuromusic.pipeline.run import run
     from neuromusic.pipeline.similar import similar
     from neuromusic.pipeline.simulate import simulate
@@ -134,6 +137,7 @@ if TYPE_CHECKING:
     from neuromusic.stimuli.corpora import Corpus
     from neuromusic.training.applied_networks import load_applied, load_features
     from neuromusic.training.config import Config
+    from neuromusic.training.stages_front_end import stages_front_end
     from neuromusic.training.trained import TrainedNetwork, load_network
 
 

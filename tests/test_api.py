@@ -125,6 +125,18 @@ def _write_sounds(root: Path) -> None:
         stages = {"conv1": wave[::500, None], "conv2": wave[::1000, None] ** 2}
         (root / "features").mkdir(exist_ok=True)
         np.savez(root / f"features/s{number:02d}.npz", **stages, frame_s=0.02, first_frame_s=0.0)
+    for number in range(4):
+        name = f"listed_sounds/g{number % 2}/g{number % 2}.{number}.wav"
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(root / name, tone_clip(number % 2, number, 2.0), 22_050)
+        (root / "listed_features").mkdir(exist_ok=True)
+        np.savez(
+            root / f"listed_features/{Path(name).stem}.npz", frame_s=0.02, first_frame_s=0.0,
+            conv1=rng.normal(size=(100, 2)), conv2=rng.normal(size=(100, 3)),
+        )  # fmt: skip
+    nm.make_file_lists(
+        nm.Corpus("folder", root / "listed_sounds"), split="50:0:50", clip_s=1, out=root / "listed"
+    )
     (root / "responses.tsv").write_text("".join(lines))
     (root / "loudness.toml").write_text('sounds = "sounds"\nresponses = "responses.tsv"\n')
     (root / "listening.toml").write_text(LISTENING)

@@ -149,6 +149,36 @@ def hearing(
     return load_applied(given[0], channel=channel, stages=stages)
 
 
+def stages_of_network(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options --network, --stages and --frame-s: a front end for a readout."""
+    decorators = (
+        click.option(
+            "--network",
+            help="Use the stages of this network as features: my_net.py, a name of `neuromusic "
+            "networks list`, the directory of a trained network, or what `encode` takes.",
+        ),
+        click.option(
+            "--stages", callback=split_names, metavar="NAME,NAME",
+            help="Stages of the network.  [default: all]",
+        ),
+        click.option(
+            "--frame-s", type=float, default=0.1, show_default=True,
+            help="Seconds from one frame of the stages to the next.",
+        ),
+    )  # fmt: skip
+    for decorate in reversed(decorators):
+        function = decorate(function)
+    return function
+
+
+def front_end_of(network: str, stages: Sequence[str], frame_s: float) -> Any:
+    """Return the front end of stages of a network; a path may begin with ``~``."""
+    from neuromusic.training.stages_front_end import stages_front_end
+
+    source = as_path(network) if network.startswith("~") else network
+    return stages_front_end(source, stages, frame_s)
+
+
 def chosen_device(name: str) -> str:
     """Return "cpu" or "cuda" for a value of --device.
 

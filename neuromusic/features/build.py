@@ -49,7 +49,7 @@ def prepare_audio(
     """
     spec, keep_waves = recipe.front_end, recipe.keep_waves
     table = read_lists(lists)
-    clips = _clips(lists, table)
+    clips = listed_clips(lists, table)
     shape, n_samples = set_shape(lists, spec)
     n_rows = shape[0]
     with Journal(directory, shape, (n_rows, n_samples) if keep_waves else None) as journal:
@@ -78,7 +78,7 @@ def prepare_audio(
         directory,
         pd.DataFrame(set_rows).reset_index(names="row"),
         SetMeta.of_front_end("audio", spec, sorted(set(clips["genre"])), recipe.channel),
-        _presentations(table),
+        listed_presentations(table),
     )
     silent = [f"{row['clip']} ({row['name']})" for row in set_rows if row["silent"]]
     return silent, journal.hashes
@@ -86,14 +86,14 @@ def prepare_audio(
 
 def set_shape(lists: Path, spec: FrontEnd) -> tuple[Shape, int]:
     """Return the shape of the features of all listed clips, and the samples of the longest clip."""
-    clips = _clips(lists, read_lists(lists))
+    clips = listed_clips(lists, read_lists(lists))
     longest_s = max(audio.duration_s(lists / path) for path in clips["path"])
     n_samples = int(np.ceil(longest_s * audio.RATE_HZ))
     n_rows = int(clips["split"].map(_n_variants).sum())
     return (n_rows, spec.n_channels * spec.n_bands, spec.n_frames(n_samples)), n_samples
 
 
-def _clips(lists: Path, table: pd.DataFrame) -> pd.DataFrame:
+def listed_clips(lists: Path, table: pd.DataFrame) -> pd.DataFrame:
     """Return one row per clip; raise InputError if none of them exists."""
     clips = unique_clips(table[table["path"].notna()])
     if clips.empty:
@@ -133,7 +133,7 @@ def _prepare(
     yield from itertools.islice(results, done - first, None)
 
 
-def _presentations(lists: pd.DataFrame) -> pd.DataFrame | None:
+def listed_presentations(lists: pd.DataFrame) -> pd.DataFrame | None:
     """Return the presentations in scanner runs; None if the clips are not part of a scanner run.
 
     Folds of a corpus have a run, but no trials. Lists from order files have none of OF_EVENTS.

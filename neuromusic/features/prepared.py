@@ -25,7 +25,7 @@ from neuromusic.core.files import (
 )
 from neuromusic.core.records import read_record
 from neuromusic.core.tables import read_table
-from neuromusic.features.frontends.base import frames_with_sound, front_end
+from neuromusic.features.frontends.base import STAGES, STAGES_FLOOR, frames_with_sound, front_end
 from neuromusic.features.meta import SetMeta
 from neuromusic.stimuli.audio import RATE_HZ
 
@@ -106,6 +106,8 @@ class PreparedSet:
         """Value of all features in a silent frame; None if they were precomputed elsewhere."""
         if self.meta.source == "features":
             return None
+        if self.meta.front_end_name == STAGES:
+            return STAGES_FLOOR
         return 0.0 if self.meta.front_end_name == "wave" else front_end(**self.meta.front_end).floor
 
     def as_input(self, kind: str, *, normalise_clips: bool) -> "PreparedSet":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuromusic.core.errors import InputError
+from neuromusic.core.errors import InputError, listed
 from neuromusic.core.files import checksum
 from neuromusic.features.frontends.base import FrontEnd, compute_batch
 from neuromusic.features.writer import Row, RowFile
@@ -58,7 +58,8 @@ def prepare_clip(task: ClipTask, settings: WorkerSettings) -> tuple[list[int], l
     The part of a row beyond the end of a variant is 0. Returns the checksum of the rows in each
     file, and the columns of rows.tsv for each variant.
 
-    Raises InputError if the sound file has changed since its hash was recorded.
+    Raises InputError if the sound file has changed since its hash was recorded, or a network that
+    computes the features fails on it.
     """
     n_frames = settings.front_end.n_frames(settings.n_samples)
     n_rows = settings.front_end.n_channels * settings.front_end.n_bands
@@ -69,7 +70,10 @@ def prepare_clip(task: ClipTask, settings: WorkerSettings) -> tuple[list[int], l
     sound = audio.read(task.path, channel=settings.channel)
     variants = variant_waves(sound, task.clip, task.n_variants, settings.seed)
     for variant, (wave, parameters) in enumerate(variants):
-        computed = _compute(settings.front_end, wave, variant, parameters, original)
+        try:
+            computed = _compute(settings.front_end, wave, variant, parameters, original)
+        except InputError as error:
+            raise InputError(f"{task.path} ({VARIANTS[variant]}): {error}") from None
         original = computed if original is None else original
         computed = computed[:, :n_frames]  # rounding may have added a sample, and so a frame
         features[variant, :, : computed.shape[1]] = computed.half()
@@ -106,7 +110,11 @@ def prepare_batch(
         with ON_GPU:
             on_device = torch.from_numpy(np.stack(waves)).to(settings.device)
             variants = batch.batch_variants(on_device, noisy, drawn)
-            arrays, rows = _compute_batch(variants, drawn, settings)
+            try:
+                arrays, rows = _compute_batch(variants, drawn, settings)
+            except InputError as error:
+                paths = listed([str(task.path) for task in members])
+                raise InputError(f"one of {paths}: {error}") from None
         for i, task, features, samples, rows_of_clip in zip(
             indices, members, *arrays, rows, strict=True
         ):

@@ -3,6 +3,7 @@
 import importlib
 import importlib.metadata
 import importlib.util
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -21,10 +22,13 @@ from neuromusic.models.external import External
 
 FUNCTION = "network"  # of a file
 ENTRY_POINTS = "neuromusic.networks"
+TRUST = "NEUROMUSIC_TRUST"  # environment variable: code that records may name
 EXAMPLE = (
     "expected a file such as my_net.py, package.module:function, the name of a network "
     "('neuromusic networks list'), or a trained network"
 )
+
+_named: dict[str, None] = {}  # code that this process has loaded, because the user named it
 
 
 def load_external(source: str | Path) -> External:
@@ -61,6 +65,8 @@ def load_external(source: str | Path) -> External:
     """
     text = str(source)
     path = Path(text)
+    if is_code(source):
+        _named[str(path.absolute()) if path.suffix == ".py" else text] = None
     if path.suffix == ".py":
         return from_file(path)
     scheme, colon, _ = text.partition(":")
@@ -85,12 +91,34 @@ def is_external(source: str | Path) -> bool:
 def is_code(source: str | Path) -> bool:
     """Return whether loading a source executes a file or a module that the source names."""
     text = str(source)
+    if Path(text).is_dir():
+        return False
     if Path(text).suffix == ".py" or text in _entry_points():
         return True
     from neuromusic.models.pretrained.hubs import HUBS
 
     scheme, colon, _ = text.partition(":")
     return bool(colon) and scheme not in HUBS
+
+
+def named_by_user(recorded: str) -> str:
+    """Return what is to be loaded for a network that a record or a trained network names.
+
+    Raises InputError for a network file or a function, unless the user has named it: in this
+    process, or in the environment variable NEUROMUSIC_TRUST (several with commas). It is code, and
+    what names it may have come from somebody else. A file counts by its name, and the one that the
+    user named is returned.
+    """
+    if not is_code(recorded):
+        return recorded
+    for named in (*_named, *os.environ.get(TRUST, "").split(",")):
+        is_same_file = Path(recorded).suffix == ".py" and Path(named).name == Path(recorded).name
+        if named == recorded or is_same_file:
+            return named
+    raise InputError(
+        f"{recorded}: is code that a record names, and is not executed; if you know it, repeat the "
+        f"command with {TRUST}={recorded} before it"
+    )
 
 
 def external_names() -> list[str]:

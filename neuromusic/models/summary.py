@@ -27,6 +27,7 @@ FAMILIES = {
     "vision": "from image recognition",
     "wave": "on samples",
     "fragments": "from the study of 5-s fragments",
+    "readout": "readouts of other networks",
 }
 TABLE = Path(__file__).with_name("networks.tsv")
 CENTRE_HZ = 1000.0  # where a width in mel bands is converted to octaves

@@ -11,6 +11,7 @@ from neuromusic.core.parallel import Machine, available_cores
 from neuromusic.core.plan import Work
 from neuromusic.core.records import arguments, hash_inputs
 from neuromusic.design.lists import listed_files
+from neuromusic.features.frontends.base import STAGES, FrontEnd
 from neuromusic.features.prepared import PreparedSet, open_prepared
 from neuromusic.stimuli.channels import Channel, channel_setting, check_channel
 
@@ -18,7 +19,8 @@ log = logging.getLogger(__name__)
 
 COMMAND = "prepare"
 # Seconds per row of 15 s on one core, the variant included, and what a GPU does.
-SECONDS_PER_ROW = {"logmel": 0.05, "cochleagram": 0.1, "modulation": 0.1, "scattering": 0.5}
+SECONDS_PER_ROW = {"logmel": 0.05, "cochleagram": 0.1, "modulation": 0.1, "scattering": 0.5,
+                   STAGES: 0.5}  # fmt: skip
 GPU_ROWS_PER_S = 100
 START_S = 5.0
 
@@ -27,7 +29,7 @@ def prepare(
     lists: str | Path,
     *,
     out: str | Path,
-    front_end: str = "logmel",
+    front_end: str | FrontEnd = "logmel",
     waves: bool = False,
     seed: int = 0,
     channel: Channel = "mix",
@@ -37,7 +39,7 @@ def prepare(
     """Compute the features of every clip in stimulus lists, training clips in ten variants.
 
     An interrupted preparation continues after its last complete clip. For features that were
-    computed elsewhere use `prepare_features`.
+    computed elsewhere use `prepare_features` (log-mel) or `prepare_folder` (anything in time).
 
     Parameters
     ----------
@@ -45,9 +47,10 @@ def prepare(
         Directory of stimulus lists, made by `make_lists` or `make_file_lists`.
     out : str or Path
         Output directory.
-    front_end : {"logmel", "cochleagram", "modulation", "scattering"}
+    front_end : {"logmel", "cochleagram", "modulation", "scattering"} or front end
         Front end. Its features have one value per band (or channel and band) and frame: in dB, and
-        every 23 ms (logmel, cochleagram) or 93 ms (modulation, scattering).
+        every 23 ms (logmel, cochleagram) or 93 ms (modulation, scattering). `stages_front_end`
+        gives one that computes the stages of a network.
     waves : bool
         Keep the samples as well (int16, 22 050 Hz), for networks that take waves.
     seed : int
@@ -91,11 +94,11 @@ def prepare(
     machine = machine or Machine(available_cores())
     check_target(out, COMMAND)
     check_channel(channel)
-    spec = front_end_named(front_end)
+    spec = front_end_named(front_end) if isinstance(front_end, str) else front_end
     files = listed_files(lists)
     # Before the hashes, so that a file that changes while the work goes on is noticed.
     checksums = {path: checksum(path) for path in files}
-    settings, places = arguments(lists=lists, front_end=front_end, waves=waves, seed=seed)
+    settings, places = arguments(lists=lists, front_end=spec.name, waves=waves, seed=seed)
     settings["front_end_settings"] = describe(spec)
     settings |= channel_setting(channel)
     if machine.device != "cpu":  # other bytes, within rounding
@@ -115,7 +118,7 @@ def prepare(
         step.hashes.update(hashes)
     if silent:
         log.warning("silent, so not used for training: %s", listed(silent))
-    return _opened(out)
+    return log_and_open(out)
 
 
 def _work(front_end: str, shape: tuple[int, ...], n_samples: int, machine: Machine) -> Work:
@@ -190,10 +193,10 @@ def prepare_features(
         return open_prepared(out)
     with step.directory() as directory:
         precomputed.prepare_features(parts, directory, front_end)
-    return _opened(out)
+    return log_and_open(out)
 
 
-def _opened(out: Path) -> PreparedSet:
+def log_and_open(out: Path) -> PreparedSet:
     """Open the new set and log what it contains."""
     prepared = open_prepared(out)
     clips = prepared.rows.drop_duplicates("clip")["split"].value_counts().to_dict()

@@ -22,8 +22,10 @@ from neuromusic.core.errors import InputError, listed
 from neuromusic.core.progress import track
 from neuromusic.core.records import RECORD, places_of, read_record
 from neuromusic.core.settings import Section
-from neuromusic.models.loading import is_code
+from neuromusic.features.frontends.base import STAGES
+from neuromusic.models.loading import named_by_user
 from neuromusic.training.applied_networks import load_applied, load_features
+from neuromusic.training.stages_front_end import restored
 from neuromusic.training.trained import LAST, SECONDS, WEIGHTS, as_network, load_network
 
 log = logging.getLogger(__name__)
@@ -31,8 +33,8 @@ log = logging.getLogger(__name__)
 # Public functions whose files depend only on what their records contain.
 REPEATABLE = (
     "rebuild_orders", "design_orders", "cut_clips", "make_lists", "make_file_lists", "prepare",
-    "prepare_features", "train", "confusions", "export", "simulate", "encode", "encode_sounds",
-    "encode_timed",
+    "prepare_features", "prepare_folder", "train", "confusions", "export", "simulate", "encode",
+    "encode_sounds", "encode_timed",
 )  # fmt: skip
 TIMED = (LAST, SECONDS)  # contain how long epochs took, so they differ each time
 
@@ -117,6 +119,8 @@ def repeated_call(
                 f"{directory}: cannot be repeated, because its record does not contain "
                 f"{parameter.name}; it was made by an older version"
             )
+    if arguments.get("front_end") == STAGES:
+        arguments["front_end"] = restored(values["front_end_settings"])
     if "network" in arguments and "channel" not in arguments:  # the network hears a channel
         arguments["network"] = _network(arguments["network"], values)
     return function, arguments
@@ -125,18 +129,12 @@ def repeated_call(
 def _network(source: Path | str, values: dict[str, Any]) -> Any:
     """Return a network with the channel and stages of a record; or features from elsewhere.
 
-    Raises InputError for a network file or function: it is code that a record names, which may have
-    come from somebody else, and not the user.
+    Raises InputError for a network file or function that the user has not named.
     """
     channel = values.get("channel", "mix")
     if not Path(source).is_dir():
-        if is_code(source):
-            raise InputError(
-                f"{source}: is code that a record names, and is not executed; if you know it, "
-                "repeat the command with another output directory, and compare"
-            )
         stages = tuple(values.get("external", {}).get("stages", ()))
-        return load_applied(source, channel=channel, stages=stages)
+        return load_applied(named_by_user(str(source)), channel=channel, stages=stages)
     if (read_record(Path(source)) or {}).get("command") != "train":
         return load_features(source)
     heard = load_network(source)

@@ -4,12 +4,18 @@ import math
 from pathlib import Path
 
 from neuromusic.core.errors import InputError
+from neuromusic.features.frontends.base import STAGES
 from neuromusic.features.prepared import PreparedSet, open_prepared
 from neuromusic.training.build import LIMITED_AUGMENTATIONS, build_network
 from neuromusic.training.config import Config, load_config
 from neuromusic.training.selection import select
 
 WINDOWS_PER_CLIP = 2  # if clips are too short for the settings' windows
+
+
+def suitable_settings(directory: Path) -> str:
+    """Return the name of settings for a set; of a readout if it has the stages of a network."""
+    return "linear" if open_prepared(directory).meta.front_end_name == STAGES else "cortex"
 
 
 def suitable_changes(name: str, directory: Path) -> list[str]:

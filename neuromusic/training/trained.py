@@ -22,7 +22,7 @@ from neuromusic.core.errors import InputError
 from neuromusic.core.files import check_file_name, check_links, readable, sha256, write_text
 from neuromusic.core.records import places_of, read_record, record_hash, write_record
 from neuromusic.features.blocks import compute_in_blocks
-from neuromusic.features.frontends.base import frames_with_sound, front_end
+from neuromusic.features.frontends.base import STAGES, frames_with_sound, front_end
 from neuromusic.features.meta import SetMeta
 from neuromusic.features.prepared import PreparedSet, normalise_clip
 from neuromusic.models.applied import AppliedNetwork
@@ -33,6 +33,7 @@ from neuromusic.models.network import InputSpec, Network
 from neuromusic.models.registry import create_model, model_entry
 from neuromusic.stimuli.channels import Channel, channel_setting, check_channel
 from neuromusic.training.config import Config, load_config
+from neuromusic.training.stages_front_end import restored
 
 CONFIG = "config.toml"
 CONFIG_JSON = "config.json"
@@ -128,7 +129,7 @@ class TrainedNetwork(AppliedNetwork):
     @property
     def training_level(self) -> float | None:
         """See `AppliedNetwork.training_level`: mean in dB, or of samples the deviation."""
-        if self.normalise_clips:
+        if self.normalise_clips or self.meta.front_end_name == STAGES:
             return None
         level = self.network.band_std if self.input_kind == "wave" else self.network.band_mean
         return float(level.mean())
@@ -176,7 +177,9 @@ class TrainedNetwork(AppliedNetwork):
         if self.input_kind == "wave":
             features, floor = np.concatenate(list(blocks))[None], 0.0
         else:
-            spec = front_end(**self.meta.front_end)
+            is_stages = self.meta.front_end_name == STAGES
+            described = self.meta.front_end
+            spec = restored(described) if is_stages else front_end(**described)
             features, floor = compute_in_blocks(spec, blocks), spec.floor
         has_sound = frames_with_sound(features, floor)
         return (normalise_clip(features) if self.normalise_clips else features), has_sound

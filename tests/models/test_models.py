@@ -48,8 +48,10 @@ def without_dropout(network):
 
 def memorise(network, x, y):
     """Return the loss after at most 60 steps on the same windows."""
-    is_large = sum(p.numel() for p in network.parameters()) > 5e6
-    optimizer = torch.optim.Adam(network.parameters(), 5e-4 if is_large else 1e-3)
+    n_parameters = sum(p.numel() for p in network.parameters())
+    # A linear readout is convex, so it can take larger steps.
+    lr = 5e-4 if n_parameters > 5e6 else 1e-2 if n_parameters < 1e4 else 1e-3
+    optimizer = torch.optim.Adam(network.parameters(), lr)
     for step in range(60):
         loss = torch.nn.functional.cross_entropy(network(x), y)
         if step == 0:
@@ -126,7 +128,7 @@ def test_receptive_fields_agree_with_the_gradient(name):
         assert seen.max() <= centre + reach + 1e-6
         if math.isfinite(reach) and 2 * reach < spec.n_frames / 4:
             # A max-pool passes on one of its frames, so the ends may be missing, but not by much.
-            assert seen.max() - seen.min() > reach
+            assert seen.max() - seen.min() > reach or reach == 0
             assert abs((seen.max() + seen.min()) / 2 - centre) <= reach / 2 + stage.pool
 
 

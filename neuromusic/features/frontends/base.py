@@ -26,6 +26,11 @@ KINDS = {
 }
 
 
+# Stages of a network. It is in `training.stages_front_end`, because it needs networks.
+STAGES = "stages"
+STAGES_FLOOR = -65504.0  # the lowest float16, which no activation has
+
+
 class FrontEnd(Protocol):
     """What every front end offers."""
 
@@ -69,7 +74,7 @@ def front_end(name: str, **parameters: Any) -> FrontEnd:
 
 def front_end_has_bands(name: str) -> bool:
     """Return whether a front end computes one channel of adjacent bands in dB."""
-    return cast(bool, _class(name).has_bands_db)
+    return name != STAGES and cast(bool, _class(name).has_bands_db)
 
 
 def describe(spec: FrontEnd) -> dict[str, Any]:
