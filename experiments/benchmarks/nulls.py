@@ -1,6 +1,6 @@
 """Simulate every test, interval and ceiling of an encoding under its null and a known truth.
 
-    python experiments/benchmarks/nulls.py [--size small|full] [--folds] [--out FILE]
+    python experiments/benchmarks/nulls.py [--size small|full] [--folds | --timed] [--out FILE]
 
 The runs are those of ds003720 (all 6 test runs, or the first 2); for folds they are like those of
 ds000113 (nulls_schemes.py). Voxels are simulated (nulls_simulations.py) and go through the
@@ -21,6 +21,7 @@ import numpy as np
 from nulls_models import Numbers, Row, prediction_p, row
 from nulls_schemes import schemes
 from nulls_simulations import COURSE, LEVEL, NOISES, RESPONSES, Design, Floats32, real_design
+from nulls_timed import timed_responses
 
 from neuromusic.stats import reliability
 
@@ -31,8 +32,12 @@ UNRELATED_EXPLAINABLE = 0.3  # of voxels that respond unlike the features
 AREA_VOXELS, AREA_LATENTS, SHARED_NOISE = 200, 20, 0.01
 BLOCK = 2000  # voxels at once
 SIZES = {
-    "small": Numbers(voxels=2000, areas=20, explainable=(0.02, 0.3), fitted=500, cheap=200),
-    "full": Numbers(voxels=16_000, areas=160, explainable=EXPLAINABLE, fitted=8000, cheap=4000),
+    "small": Numbers(
+        voxels=2000, areas=20, explainable=(0.02, 0.3), fitted=500, cheap=200, timed=200
+    ),
+    "full": Numbers(
+        voxels=16_000, areas=160, explainable=EXPLAINABLE, fitted=8000, cheap=4000, timed=1000
+    ),
 }
 HEADER = (
     "statistic", "design", "data", "n", "< .05", "< .01", "< .001", "estimate / truth", "coverage",
@@ -46,13 +51,15 @@ def main() -> None:
     )
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--folds", action="store_true", help="only the rows of nulls_schemes.py")
+    parser.add_argument("--timed", action="store_true", help="only those of nulls_timed.py")
     parser.add_argument("--out", type=Path, help="also write the table to this file, line by line")
     args = parser.parse_args()
     lines = ["| " + " | ".join(HEADER) + " |", "|" + " --- |" * len(HEADER)]
     print("\n".join(lines), flush=True)
     start = time.process_time()
     numbers = SIZES[args.size]
-    for cells in schemes(numbers) if args.folds else table(numbers):
+    only_timed = timed_responses(numbers.timed) if args.timed else table(numbers)
+    for cells in schemes(numbers) if args.folds else only_timed:
         lines.append("| " + " | ".join(_text(cells[key]) for key in HEADER) + " |")
         print(lines[-1], flush=True)
         if args.out:
@@ -73,6 +80,7 @@ def table(numbers: Numbers) -> Iterator[Row]:
         yield from models.identifications(design, numbers)
         yield from models.similarities(design, numbers)
     yield from models.others(numbers.cheap)
+    yield from timed_responses(numbers.timed)
     yield from schemes(numbers)
 
 

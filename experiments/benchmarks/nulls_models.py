@@ -44,7 +44,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Numbers:
-    """How many voxels, areas, explainable variances, fitted voxels and cheap tests are simulated.
+    """How many voxels, areas, explainable variances, fitted voxels and so on are simulated.
 
     Each is the number for one row of the table.
     """
@@ -53,7 +53,8 @@ class Numbers:
     areas: int
     explainable: tuple[float, ...]
     fitted: int
-    cheap: int
+    cheap: int  # tests that take little time
+    timed: int  # responses in time
 
 
 def row(statistic: str, design: str, data: str, n: int, **values: Any) -> Row:

@@ -170,6 +170,28 @@ def walk_sound(path: Path) -> None:
             file.read()
 
 
+def read_features(path: Path) -> None:
+    """Read the features of a sound, computed elsewhere: .npz or HDF5."""
+    from neuromusic.features import feature_folder
+
+    feature_folder._read_all(_with_suffix(path, ".h5"))
+
+
+def read_timed(path: Path) -> None:
+    """Read responses with a time axis: .npz, HDF5 or .mat."""
+    from neuromusic.encoding import timed_responses
+
+    timed_responses.read_timed(_with_suffix(path, ".mat"))
+
+
+def _with_suffix(path: Path, other: str) -> Path:
+    """Return a copy with the suffix .npz, if it begins like a zip file, or another one."""
+    content = path.read_bytes()
+    copy = path.with_name(f"{path.name}{'.npz' if content[:2] == b'PK' else other}")
+    copy.write_bytes(content)
+    return copy
+
+
 def _mat_seeds() -> Iterator[bytes]:
     import h5py
     import matlab
@@ -266,6 +288,50 @@ def _mp3_seeds(content: bytes) -> Iterator[bytes]:
     yield bytes([*content[:2], content[2] & 0x0F, content[3]]).ljust(100, b"\0") * 4  # free format
 
 
+def _feature_seeds() -> Iterator[bytes]:
+    import h5py
+
+    stages = {"conv1": np.ones((3, 2), "f4"), "conv2": np.arange(4.0).reshape(2, 2)}
+    times = {"frame_s": 0.02, "first_frame_s": 0.01}
+    for compressed in (False, True):
+        buffer = io.BytesIO()
+        (np.savez_compressed if compressed else np.savez)(buffer, **stages, **times)
+        yield buffer.getvalue()
+        buffer = io.BytesIO()
+        with h5py.File(buffer, "w") as file:
+            for name, values in stages.items():
+                file.create_dataset(name, data=values, compression="gzip" if compressed else None)
+            file.attrs.update(times)
+        yield buffer.getvalue()
+
+
+def _timed_seeds() -> Iterator[bytes]:
+    import h5py
+    import scipy.io
+
+    values = np.random.default_rng(0).standard_normal((3, 5, 2))
+    names = ["a.wav", "b.wav", "c.wav"]
+    buffer = io.BytesIO()
+    np.savez(buffer, responses=values, sounds=names, rate_hz=25.0)
+    yield buffer.getvalue()
+    cells = np.array(names, object)
+    for compressed in (False, True):
+        buffer = io.BytesIO()
+        content = {"R": values, "stim_names": cells, "t": np.arange(5) / 25}
+        scipy.io.savemat(buffer, content, do_compression=compressed)
+        yield buffer.getvalue()
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", userblock_size=512) as file:
+        file["R"] = values.T
+        file["t"] = np.arange(5)[:, None] / 25
+        table = file.create_dataset("stim_names", (1, 3), dtype=h5py.ref_dtype)
+        table.attrs["MATLAB_class"] = np.bytes_("cell")
+        for number, name in enumerate(names):
+            codes = np.array([[ord(letter)] for letter in name], np.uint16)
+            table[0, number] = file.create_dataset(f"#refs#/{number}", data=codes).ref
+    yield b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512, b" ") + buffer.getvalue()[512:]
+
+
 def _text_seeds(text: str) -> Callable[[], Iterator[bytes]]:
     def seeds() -> Iterator[bytes]:
         yield text.encode()
@@ -316,6 +382,8 @@ READERS: dict[str, Callable[[Path], None]] = {
     "settings": read_settings,
     "audio": read_audio,
     "headers": walk_sound,
+    "features": read_features,
+    "timed": read_timed,
 }
 MODULES = {
     "mat": "neuromusic.design.orders",
@@ -327,6 +395,8 @@ MODULES = {
     "settings": "neuromusic.training.config",
     "audio": "neuromusic.stimuli.audio",
     "headers": "neuromusic.stimuli.sound_headers",
+    "features": "neuromusic.features.feature_folder",
+    "timed": "neuromusic.encoding.timed_responses",
 }
 SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "mat": _mat_seeds,
@@ -338,6 +408,8 @@ SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "settings": _text_seeds(SETTINGS),
     "audio": _audio_seeds,
     "headers": _audio_seeds,
+    "features": _feature_seeds,
+    "timed": _timed_seeds,
 }
 # Words that libFuzzer inserts.
 SOUND_WORDS = [
@@ -351,6 +423,10 @@ SOUND_WORDS = [
 EVENTS_WORDS = [
     b"\t", b"\n", b"'pop'", b"nan", b"inf", b"1e309", b"-1", b'"', b"\x00", b"\r",
     b"99999999999999999999", b"n/a", b"\xef\xbb\xbf", b"onset",
+]  # fmt: skip
+ARRAY_WORDS = [
+    b"PK\x03\x04", b"\x93NUMPY", b"'descr': ", b"'<f8'", b"'|O'", b"'<U5'", b"'shape': ", b"(3, 2)",
+    b"True", b"\x89HDF\r\n\x1a\n", b"\xff" * 4, b"TREE", b"SNOD", b"HEAP", b"OHDR", b"cell", b"nan",
 ]  # fmt: skip
 WORDS: dict[str, list[bytes]] = {
     "mat": [b"TrnOrd", b"IM", b"\x89HDF\r\n\x1a\n", b"\xff" * 4, b"\xff\xff\xff\x7f", b"TREE",
@@ -373,6 +449,8 @@ WORDS: dict[str, list[bytes]] = {
                  b"1979-05-27T07:32:00Z", b"\\u0000", b"\n"],
     "audio": SOUND_WORDS,
     "headers": SOUND_WORDS,
+    "features": [*ARRAY_WORDS, b"frame_s", b"first_frame_s", b"conv1.frame_s"],
+    "timed": [*ARRAY_WORDS, b"responses", b"sounds", b"stim_names", b"targets", b"rate_hz", b"t"],
 }  # fmt: skip
 
 
