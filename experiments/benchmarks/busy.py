@@ -109,9 +109,7 @@ def measured(
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-def seconds(
-    root: Path, work: str, n: int, name: str, epochs: int, **environment: str
-) -> float:
+def seconds(root: Path, work: str, n: int, name: str, epochs: int, **environment: str) -> float:
     """Return how long n processes take that begin together."""
     environment = {**os.environ, **environment}
     start = time.perf_counter()

@@ -71,4 +71,11 @@ def _held_out(validation_runs: int, settings: Path | None) -> "HeldOutRuns":
     from neuromusic.training.config import load_config
 
     data = load_config(settings).data
+    if data.test_tracks:
+        from neuromusic.core.errors import InputError
+
+        raise InputError(
+            f"{settings}: data.test_tracks: leaks knows runs only; crossval --group artist leaves "
+            "out whole artists, so that none is on both sides"
+        )
     return HeldOutRuns(data.validation_runs, tuple(data.test_runs))

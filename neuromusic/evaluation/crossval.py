@@ -1,19 +1,24 @@
-"""Run-wise cross-validation: every training run is scored by a network trained without it."""
+"""Cross-validation: every training run, or artist, is scored by a network trained without it."""
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError
+from neuromusic.design.artists import read_artists, with_artists
 from neuromusic.evaluation.clean import read_predictions, score_clean
 from neuromusic.evaluation.metrics import calibration, confusion_matrix, summarise
 from neuromusic.evaluation.scores import Evaluation, score_network
 from neuromusic.features.prepared import PreparedSet
 from neuromusic.training.config import Config
 from neuromusic.training.trained import TrainedNetwork
+
+Group = Literal["run", "artist"]
 
 
 def fold_runs(data: PreparedSet, folds: int) -> list[list[int]]:
@@ -28,25 +33,66 @@ def fold_runs(data: PreparedSet, folds: int) -> list[list[int]]:
     return [[int(run) for run in part] for part in np.array_split(runs, folds)]
 
 
+def fold_tracks(data: PreparedSet, folds: int, artists: Path) -> list[list[str]]:
+    """Return the tracks of the training clips in ``folds`` groups; an artist is in one of them.
+
+    The groups are alike in their numbers of clips of each class, as far as the artists permit.
+    """
+    rows = data.rows[(data.rows["split"] == "train") & (data.rows["variant"] == 0)]
+    clips = with_artists(rows[["clip", "track", "genre"]], read_artists(artists), artists)
+    n_artists = clips["artist"].nunique()
+    if not 2 <= folds <= n_artists:
+        raise InputError(
+            f"{data.directory}: the training clips are by {n_artists} artists, who cannot be split "
+            f"into {folds} folds"
+        )
+    parts = _balanced(clips["genre"].to_numpy(), clips["artist"].to_numpy(), folds)
+    return [sorted(set(clips["track"].iloc[part])) for part in parts]
+
+
+def _balanced(classes: NDArray[Any], groups: NDArray[Any], folds: int) -> list[NDArray[np.int64]]:
+    """Return the rows of each fold, of stratified folds that keep groups together."""
+    from sklearn.model_selection import StratifiedGroupKFold  # takes a second to import
+
+    with warnings.catch_warnings():
+        # A class with fewer clips than folds is missing from some of them, which cannot be helped.
+        warnings.simplefilter("ignore", UserWarning)
+        split = StratifiedGroupKFold(folds).split(classes, classes, groups)
+        return [np.sort(test) for _, test in split]
+
+
+def held_out(
+    data: PreparedSet, folds: int, group: Group, artists: Path | None
+) -> list[dict[str, Any]]:
+    """Return, for each fold, the settings of the section ``data`` that hold it out."""
+    if group == "run":
+        return [{"test_runs": runs} for runs in fold_runs(data, folds)]
+    if group != "artist":
+        raise InputError(f"group={group!r}: expected run or artist")
+    if artists is None:
+        raise InputError("group='artist': needs an artist table (artists, --artists)")
+    return [{"test_tracks": tracks} for tracks in fold_tracks(data, folds, artists)]
+
+
 def cross_validate(
     config: Config,
     data: PreparedSet,
-    folds: int,
+    held: Sequence[dict[str, Any]],
     train: Callable[[Config, int], TrainedNetwork],
     artists: Path | None = None,
 ) -> Evaluation:
-    """Train once per fold with ``train(config, fold)``, score its runs, and pool all clips.
+    """Train once per fold with ``train(config, fold)``, score what it left out, pool all clips.
 
-    ``fold`` counts from 1. Returns the evaluation over all folds, with the accuracy of each. Folds
-    are whole runs, and runs share artists: with an artist table, ``clean`` holds the pooled score
+    ``held`` is that of `held_out`; ``fold`` counts from 1. Returns the evaluation over all folds,
+    with the accuracy of each. Runs share artists: with an artist table, ``clean`` holds the score
     of the clips whose artist is not in the training of their own fold (see `clean.score_clean`),
     and ``clean["folds"]`` the number of clips, of clean clips and of trained clips and the accuracy
     for each fold.
     """
     tables, scores = [], []
-    for fold, runs in enumerate(fold_runs(data, folds), start=1):
-        held_out = config.data.model_copy(update={"test_runs": runs})
-        trained = train(config.model_copy(update={"data": held_out}), fold)
+    for fold, settings in enumerate(held, start=1):
+        of_fold = config.data.model_copy(update=settings)
+        trained = train(config.model_copy(update={"data": of_fold}), fold)
         evaluation = score_network(trained, data, artists)
         scores.append(evaluation.scores)
         tables.append(evaluation.predictions.assign(fold=fold))

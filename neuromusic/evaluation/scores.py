@@ -81,7 +81,7 @@ def as_input_of(trained: TrainedNetwork, data: PreparedSet) -> PreparedSet:
 def scored_rows(trained: TrainedNetwork, data: PreparedSet) -> NDArray[np.int64]:
     """Return the rows to score: the test clips of the set, or the runs held out of the training."""
     settings = trained.config.data
-    if settings.test_runs and trained.is_trained_on(data):
+    if settings.holds_out and trained.is_trained_on(data):
         return select(data, settings).test
     rows = np.flatnonzero((data.rows["split"] == "test") & (data.rows["variant"] == 0))
     if len(rows) == 0:

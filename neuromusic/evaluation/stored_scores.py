@@ -134,6 +134,7 @@ def _setting(trained: TrainedNetwork, n_folds: int) -> str:
     settings["train"].pop("seed")
     if n_folds:
         settings["data"].pop("test_runs", None)
+        settings["data"].pop("test_tracks", None)
     # Prepared sets that differ only in the seed of their variants count as equal, others do not.
     record = read_record(trained.prepared)
     prepared: Any = trained.prepared_hash

@@ -1,4 +1,4 @@
-"""Run-wise cross-validation of a network."""
+"""Cross-validation of a network over runs or artists."""
 
 import logging
 from fnmatch import fnmatch
@@ -21,7 +21,7 @@ from neuromusic.core.records import (
     record_hash,
 )
 from neuromusic.design.artists import read_artists, with_artists
-from neuromusic.evaluation.crossval import cross_validate, fold_runs
+from neuromusic.evaluation.crossval import Group, cross_validate, held_out
 from neuromusic.evaluation.reports import crossval_report
 from neuromusic.evaluation.scores import Evaluation
 from neuromusic.features.prepared import PreparedSet, as_prepared
@@ -47,11 +47,12 @@ def crossval(
     *,
     out: Path | str,
     folds: int = 4,
+    group: Group = "run",
     artists: Path | str | None = None,
     overwrite: bool = False,
     figures: FigureStyle = FigureStyle(),  # noqa: B008  # immutable
 ) -> dict[str, Any]:
-    """Score every training run by a network that was trained without it.
+    """Score every training clip by a network that was trained without its run, or its artist.
 
     Writes one trained network per fold (``fold-1`` and so on), the pooled scores
     (``evaluation.json``), ``predictions.tsv`` and figures. Folds that are already trained are not
@@ -66,11 +67,15 @@ def crossval(
     out : str or Path
         Output directory.
     folds : int
-        Number of groups into which the training runs are divided.
+        Number of groups into which the training runs, or the artists, are divided.
+    group : {"run", "artist"}
+        What is left out together: whole runs, or all clips of an artist. Runs share artists, and
+        that flatters every score; folds of artists are stratified by class.
     artists : str or Path, optional
         Artist table: a TSV with the columns track, artist_group and fault. With it, the clips whose
         artist is not in the training of their fold are also scored separately ("clean"), and
-        intervals are over artists instead of clips.
+        intervals are over artists instead of clips. Required for ``group="artist"``, where all
+        clips are clean.
     overwrite : bool
         Replace everything in ``out`` that was made with other settings.
     figures : FigureStyle
@@ -85,8 +90,8 @@ def crossval(
     Raises
     ------
     InputError
-        If the set has fewer training runs than folds, the settings name several devices, a track is
-        missing from the artist table, or ``out`` contains something else.
+        If the set has fewer training runs or artists than folds, the settings name several devices,
+        a track is missing from the artist table, or ``out`` contains something else.
 
     Examples
     --------
@@ -103,12 +108,13 @@ def crossval(
     check_one_device(config, "crossval")
     check_devices(config.train)
     data = as_prepared(prepared)
-    content = _record(config, data, folds, artists, figures)
+    content = _record(config, data, folds, group, artists, figures)
     if is_up_to_date(out, content, overwrite=overwrite):
         log.info("%s is up to date: its inputs and settings are unchanged", out)
         scores: dict[str, Any] = read_json(out / SCORES[0], "call again with overwrite=True")
         return scores
-    work = _work(config, data, folds, artists)
+    held = held_out(data, folds, group, artists)
+    work = _work(config, data, held, artists if group == "run" else None)
     _check_target(out, folds, overwrite)
     plan.begin(out, work, [data.directory], plan.size_of(out))
     _clear_others(out, folds)
@@ -117,8 +123,8 @@ def crossval(
         directory = out / f"fold-{fold}"
         return train(fold_config, data, out=directory, resume=True, overwrite=overwrite)
 
-    evaluation = cross_validate(config, data, folds, train_fold, artists)
-    title = f"{config.model.name}, {folds} folds"
+    evaluation = cross_validate(config, data, held, train_fold, artists)
+    title = f"{config.model.name}, {folds} folds{' of artists' if group == 'artist' else ''}"
     drawn = _draw_figures(evaluation, data.classes, title, out, figures)
     # The weights too, so that `verify` notices when the scores are not those of these networks.
     weights = [out / f"fold-{fold}" / WEIGHTS for fold in range(1, folds + 1)]
@@ -130,13 +136,16 @@ def crossval(
 
 
 def _record(
-    config: Config, data: PreparedSet, folds: int, artists: Path | None, figures: FigureStyle
-) -> dict[str, Any]:
+    config: Config, data: PreparedSet, folds: int, group: Group, artists: Path | None,
+    figures: FigureStyle,
+) -> dict[str, Any]:  # fmt: skip
     inputs = {"prepared": record_hash(data.directory)}
     inputs |= hash_inputs([artists] if artists else [])
     settings, places = arguments(
         prepared=data.directory, folds=folds, artists=artists, figures=figures
     )
+    if group != "run":  # records of older versions have no group
+        settings["group"] = group
     return record("crossval", settings | config.of_training(), inputs, places=places)
 
 
@@ -151,13 +160,15 @@ def _warn_of_single_artists(clips: pd.DataFrame) -> None:
         )  # fmt: skip
 
 
-def _work(config: Config, data: PreparedSet, folds: int, artists: Path | None) -> plan.Work:
+def _work(
+    config: Config, data: PreparedSet, held: list[dict[str, Any]], artists: Path | None
+) -> plan.Work:
     """Check the settings and the artist table; return the work of all folds."""
-    held_out = fold_runs(data, folds)
+    folds = len(held)
     inputs, network = build_network(config, data)
     inputs.check_readable()
-    for runs in held_out:
-        select(inputs, config.data.model_copy(update={"test_runs": runs}))
+    for settings in held:
+        select(inputs, config.data.model_copy(update=settings))
     if artists:
         used = data.rows[data.rows["split"].isin(["train", "valid"])]
         named = with_artists(used[["clip", "track", "genre"]], read_artists(artists), artists)

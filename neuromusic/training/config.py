@@ -53,6 +53,13 @@ class Data(Section):
     normalisation: Literal["global", "band", "band-mean", "clip"] = "band-mean"  # of the input
     # Runs of the training order to score instead of the test clips.
     test_runs: list[int] = Field(default_factory=list)
+    # The same for tracks of the training clips; crossval sets it to all tracks of some artists.
+    test_tracks: list[str] | None = None
+
+    @property
+    def holds_out(self) -> bool:
+        """Whether training clips are scored instead of the test clips."""
+        return bool(self.test_runs or self.test_tracks)
 
 
 class Model(Section):

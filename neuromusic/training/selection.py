@@ -24,11 +24,11 @@ def select(data: PreparedSet, settings: Data) -> Selection:
     """Divide the rows of a prepared set as the settings specify.
 
     Validation: the runs of the training order that `HeldOutRuns` selects, and the split "valid" of
-    a set without runs. Test: the test clips of the set, or the training runs in ``test_runs``,
-    which are then used for neither training nor validation. A variant without sound (the harmonic
-    part of a soft tick, for example) is not used for training.
+    a set without runs. Test: the test clips of the set, or the training clips in ``test_runs`` and
+    ``test_tracks``, which are then used for neither training nor validation. A variant without
+    sound (the harmonic part of a soft tick, for example) is not used for training.
 
-    Raises InputError if a run does not exist or nothing is left to train on.
+    Raises InputError if a run or a track does not exist or nothing is left to train on.
     """
     rows = data.rows
     in_train = rows["split"] == "train"
@@ -36,17 +36,25 @@ def select(data: PreparedSet, settings: Data) -> Selection:
     held_out = HeldOutRuns(settings.validation_runs, tuple(settings.test_runs))
     valid_runs = held_out.runs(runs, "data.")
     original = rows["variant"] == 0
+    tracks = settings.test_tracks or []
+    unknown = sorted(set(tracks) - set(rows.loc[in_train, "track"]))
+    if unknown:
+        raise InputError(
+            f"data.test_tracks: no track {unknown[0]!r} in the training clips of {data.directory}"
+        )
+    held = rows["run"].isin(settings.test_runs).fillna(False) | rows["track"].isin(tracks)
+    held &= in_train
     valid = in_train & rows["run"].isin(valid_runs).fillna(False) | (rows["split"] == "valid")
-    in_test_runs = in_train & rows["run"].isin(settings.test_runs).fillna(False)
-    test = in_test_runs if settings.test_runs else rows["split"] == "test"
-    train = in_train & ~valid & ~in_test_runs & rows["variant"].isin([0, *settings.variants])
+    valid &= ~held
+    test = held if settings.holds_out else rows["split"] == "test"
+    train = in_train & ~valid & ~held & rows["variant"].isin([0, *settings.variants])
     if 0 not in settings.variants:
         train &= ~original
     train_rows = _with_sound(data, np.flatnonzero(train))
     if len(train_rows) == 0:
         raise InputError(
             f"{data.directory}: the settings leave no training clips; check data.validation_runs, "
-            "data.test_runs and data.variants"
+            "data.test_runs, data.test_tracks and data.variants"
         )
     return Selection(train_rows, np.flatnonzero(valid & original), np.flatnonzero(test & original))
 

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import tiny_settings
 
 from neuromusic.cli.main import cli
 from neuromusic.core.errors import InputError
@@ -14,6 +15,9 @@ from neuromusic.evaluation.scores import score_network
 from neuromusic.features.prepared import open_prepared
 from neuromusic.pipeline.crossval import crossval
 from neuromusic.stats.intervals import accuracy_ci95
+from neuromusic.training.config import Config
+from neuromusic.training.selection import select
+from neuromusic.training.trained import load_network
 
 
 def test_clips_of_new_artists_are_also_scored_separately(tiny_run, tmp_path, runner):
@@ -115,3 +119,62 @@ def test_a_genre_by_one_artist_is_named_before_the_training(tiny_run, tmp_path, 
             tiny_run.config, tiny_run.prepared, out=tmp_path, folds=3, artists=tmp_path / "a.tsv"
         )
     assert "all clips of jazz are by one artist" in caplog.text
+
+
+def test_folds_of_artists_have_every_artist_on_one_side(tiny_run, tmp_path, runner):
+    data = open_prepared(tiny_run.prepared)
+    clips = data.rows[data.rows["split"] == "train"].drop_duplicates("clip")
+    # Three artists per genre, with a track each; one artist has tracks in two genres.
+    group = {track: f"artist-{number}" for number, track in enumerate(clips["track"])}
+    group[clips["track"].iloc[1]] = group[clips["track"].iloc[0]]
+    others = data.rows.loc[data.rows["split"] == "test", "track"].unique()
+    lines = [f"{t}\t{group.get(t, t)}\t\n" for t in [*clips["track"], *others]]
+    table = tmp_path / "a.tsv"
+    table.write_text("track\tartist_group\tfault\n" + "".join(lines))
+    out = tmp_path / "cv"
+    scores = crossval(
+        tiny_settings() | {"data": {"window_s": 5.0, "hop_s": 2.5, "validation_runs": 0}},
+        data, out=out, folds=3, group="artist", artists=table,
+    )  # fmt: skip
+    assert scores["clip"]["n"] == scores["clean"]["n"] == len(clips)
+    assert scores["clip"]["interval_over"] == "artists"
+    assert scores["clean"]["shared"]["n"] == 0
+    predictions = pd.read_csv(out / "predictions.tsv", sep="\t")
+    assert sorted(predictions["clip"]) == sorted(clips["clip"])
+    assert predictions.groupby("artist")["fold"].nunique().max() == 1
+    # Stratified: 30 clips of 10 genres in 3 folds.
+    assert predictions.groupby("fold").size().between(9, 11).all()
+    assert predictions.groupby(["fold", "genre"]).size().max() <= 2
+    for fold in (1, 2, 3):
+        trained = load_network(out / f"fold-{fold}")
+        selection = select(data, trained.config.data)
+        on = {group[t] for t in data.rows["track"].iloc[selection.train]}
+        left_out = {group[t] for t in data.rows["track"].iloc[selection.test]}
+        assert left_out and not on & left_out
+        assert len(selection.train) + len(selection.test) == len(clips)
+    leaks = runner.invoke(
+        cli, ["leaks", str(data.directory), "--settings", str(out / "fold-1/config.toml")]
+    )
+    assert leaks.exit_code == 2 and "data.test_tracks" in leaks.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"group": "artist"}, "needs an artist table"),
+        ({"group": "genre"}, "expected run or artist"),
+        ({"group": "artist", "folds": 31}, "are by 30 artists"),
+    ],
+)
+def test_wrong_folds_are_refused_before_the_training(tiny_run, tmp_path, arguments, message):
+    tracks = sorted(set(open_prepared(tiny_run.prepared).rows["track"]))
+    text = "track\tartist_group\tfault\n" + "".join(f"{t}\t{t}\t\n" for t in tracks)
+    (tmp_path / "a.tsv").write_text(text)
+    if "folds" in arguments:
+        arguments = {**arguments, "artists": tmp_path / "a.tsv"}
+    with pytest.raises(InputError, match=message):
+        crossval(tiny_settings(), tiny_run.prepared, out=tmp_path / "cv", **arguments)
+    assert not (tmp_path / "cv").exists()
+    missing = {"data": {"test_tracks": ["nobody"]}}
+    with pytest.raises(InputError, match="no track 'nobody' in the training clips"):
+        select(open_prepared(tiny_run.prepared), Config.model_validate(missing).data)
