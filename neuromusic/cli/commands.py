@@ -29,7 +29,7 @@ SECTIONS = {
         "settings": "List the settings in the package, or print one to edit.",
         "train": "Train a network on a prepared set.",
         "evaluate": "Score a trained network on the test clips.",
-        "crossval": "Cross-validate a network over scanner runs.",
+        "crossval": "Cross-validate a network over scanner runs or artists.",
         "sweep": "Search for the best settings.",
         "compare": "Rank trained networks and test their differences.",
         "predict": "Predict the genre of sound files.",

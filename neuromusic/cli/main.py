@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from neuromusic.cli.commands import Commands
+from neuromusic.core.cores import set_thread_environment
 from neuromusic.core.errors import DryRun, InputError
 from neuromusic.core.version import __version__
 
@@ -128,5 +129,6 @@ def cli(context: click.Context) -> None:
     from neuromusic.cli.log import echoing_log  # logging takes a moment: not for --help
     from neuromusic.core import progress
 
+    set_thread_environment()
     context.with_resource(echoing_log(context.invoked_subcommand in TABLES_ON_STDOUT))
     context.call_on_close(progress.stop)  # after an error, before its message

@@ -10,6 +10,7 @@ import click
 
 from neuromusic.cli import tables
 from neuromusic.core import plan
+from neuromusic.core.cores import available_cores
 from neuromusic.core.errors import InputError
 from neuromusic.core.files import as_path
 from neuromusic.core.folders import is_same_file
@@ -38,7 +39,7 @@ seed = click.option(
 workers = click.option(
     "--workers",
     type=click.IntRange(1),
-    default=lambda: len(os.sched_getaffinity(0)),
+    default=available_cores,
     show_default="number of cores",
     help="Number of processes; does not change the result.",
 )

@@ -21,11 +21,6 @@ Calls = Iterable[tuple[Any, ...]]  # one tuple of arguments per call
 MOST_GPU_THREADS = 4  # more would take turns at Python's lock; 16 were slower than 4 on an H200
 
 
-def available_cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0))
-
-
 @dataclass(frozen=True)
 class Machine:
     """Where work is done.

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuromusic.core.cores import available_cores
 from neuromusic.core.errors import InputError, listed, need_package
-from neuromusic.core.parallel import Calls, Machine, available_cores, run_calls
+from neuromusic.core.parallel import Calls, Machine, run_calls
 from neuromusic.core.progress import track
 from neuromusic.core.records import hash_inputs, places_of, read_record
 from neuromusic.design.lists import read_lists, unique_clips

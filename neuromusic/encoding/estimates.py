@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from neuromusic.core.parallel import available_cores
+from neuromusic.core.cores import available_cores
 from neuromusic.core.plan import Work
 from neuromusic.design.presentations import Design
 from neuromusic.encoding.inputs import SubjectInputs

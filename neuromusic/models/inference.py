@@ -1,6 +1,5 @@
 """Apply networks to windows, one thread per core."""
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from neuromusic.core.cores import available_cores
 from neuromusic.models.network import Network
 
 BATCH = 64  # windows
@@ -26,7 +26,7 @@ def in_threads(function: Callable[[T], Result], items: Iterable[T]) -> Iterator[
     than dividing every operation, and the result does not depend on the number of cores. Only a
     few items are held at a time.
     """
-    workers = min(len(os.sched_getaffinity(0)), MOST_THREADS)
+    workers = min(available_cores(), MOST_THREADS)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     pending: deque[Future[Result]] = deque()

@@ -111,9 +111,11 @@ def named_by_user(recorded: str) -> str:
     """
     if not is_code(recorded):
         return recorded
-    for named in (*_named, *os.environ.get(TRUST, "").split(",")):
-        is_same_file = Path(recorded).suffix == ".py" and Path(named).name == Path(recorded).name
-        if named == recorded or is_same_file:
+    trusted = [*os.environ.get(TRUST, "").split(","), *_named]
+    if recorded in trusted:
+        return recorded
+    for named in trusted:
+        if Path(recorded).suffix == ".py" and Path(named).name == Path(recorded).name:
             return named
     raise InputError(
         f"{recorded}: is code that a record names, and is not executed; if you know it, repeat the "

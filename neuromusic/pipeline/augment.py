@@ -8,10 +8,11 @@ from typing import Any
 
 import pandas as pd
 
+from neuromusic.core.cores import available_cores
 from neuromusic.core.errors import InputError
 from neuromusic.core.files import as_path, sha256, write_text
 from neuromusic.core.outputs import add_resume_note, is_up_to_date, locked, remove_recorded
-from neuromusic.core.parallel import Machine, available_cores, run_calls
+from neuromusic.core.parallel import Machine, run_calls
 from neuromusic.core.plan import Work, begin
 from neuromusic.core.progress import track
 from neuromusic.core.records import arguments, hash_inputs, record, write_record

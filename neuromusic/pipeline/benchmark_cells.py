@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neuromusic.core.cores import available_cores
 from neuromusic.core.errors import InputError, ResourceError
 from neuromusic.core.figures import FigureStyle
 from neuromusic.core.files import sha256, write_json
-from neuromusic.core.parallel import available_cores
 from neuromusic.core.records import arguments, hash_inputs, is_current, read_plain_json, record
 from neuromusic.encoding.options import SoundOptions
 from neuromusic.encoding.sound_responses import Statistics, find_sounds, read_responses

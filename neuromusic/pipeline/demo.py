@@ -5,10 +5,11 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from neuromusic.core.cores import available_cores
 from neuromusic.core.figures import FigureStyle
 from neuromusic.core.files import as_path
 from neuromusic.core.outputs import Step
-from neuromusic.core.parallel import Machine, available_cores, run_calls
+from neuromusic.core.parallel import Machine, run_calls
 from neuromusic.core.plan import Work, begin, size_of
 from neuromusic.core.progress import track
 from neuromusic.design import orders

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from neuromusic.core.cores import available_cores
 from neuromusic.core.errors import InputError
 from neuromusic.core.figures import FigureStyle
 from neuromusic.core.files import as_path
 from neuromusic.core.outputs import Step, check_target
-from neuromusic.core.parallel import available_cores
 from neuromusic.core.plan import Work
 from neuromusic.core.progress import track, working
 from neuromusic.core.records import arguments, hash_inputs

@@ -4,10 +4,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from neuromusic.core.cores import available_cores
 from neuromusic.core.errors import InputError, listed
 from neuromusic.core.files import as_path
 from neuromusic.core.outputs import Step, check_target
-from neuromusic.core.parallel import available_cores
 from neuromusic.core.plan import Work
 from neuromusic.core.records import arguments, hash_inputs
 from neuromusic.design.list_runs import scanner_runs

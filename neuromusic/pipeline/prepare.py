@@ -4,10 +4,11 @@ import contextlib
 import logging
 from pathlib import Path
 
+from neuromusic.core.cores import available_cores
 from neuromusic.core.errors import InputError, listed
 from neuromusic.core.files import as_path, checksum
 from neuromusic.core.outputs import Step, check_target
-from neuromusic.core.parallel import Machine, available_cores
+from neuromusic.core.parallel import Machine
 from neuromusic.core.plan import Work
 from neuromusic.core.records import arguments, hash_inputs
 from neuromusic.design.lists import listed_files

@@ -4,9 +4,10 @@ import logging
 from pathlib import Path
 from typing import Any, Literal
 
+from neuromusic.core.cores import available_cores
 from neuromusic.core.errors import DryRun, InputError
 from neuromusic.core.figures import FigureStyle
-from neuromusic.core.parallel import Machine, available_cores
+from neuromusic.core.parallel import Machine
 from neuromusic.features.prepared import PreparedSet
 from neuromusic.models.registry import model_entry
 from neuromusic.pipeline.evaluate import evaluate

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from neuromusic.core.cores import available_cores
 from neuromusic.core.errors import InputError, need_package
 from neuromusic.core.files import as_path
 from neuromusic.core.outputs import Step, check_target
-from neuromusic.core.parallel import available_cores
 from neuromusic.core.plan import Work
 from neuromusic.core.records import hash_inputs
 from neuromusic.design.dataset import Dataset, as_dataset

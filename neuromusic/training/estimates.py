@@ -2,7 +2,7 @@
 
 import torch
 
-from neuromusic.core.parallel import available_cores
+from neuromusic.core.cores import available_cores
 from neuromusic.core.plan import Work
 from neuromusic.models.applied import AppliedNetwork
 from neuromusic.models.network import Network

@@ -318,5 +318,10 @@ def test_the_command_skips_what_is_done_and_refuses_an_unknown_subject(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_encoding_is_repeated_from_its_record(encoded):
+def test_an_encoding_is_repeated_from_its_record(run, data, tmp_path):
+    assert verify(encode_all(run, data, tmp_path / "out"), rerun=True)
+
+
+@pytest.mark.slow
+def test_a_banded_encoding_is_repeated_from_its_record(encoded):
     assert verify(encoded, rerun=True)

@@ -405,3 +405,16 @@ def test_linear_is_logistic_regression_on_means_and_deviations():
         scaled = pooled / np.sqrt(1 + norm.eps)
         expected = scaled @ network.linear.weight.numpy().T + network.linear.bias.numpy()
         np.testing.assert_allclose(network(x).numpy(), expected, atol=1e-5)
+
+
+def test_of_two_network_files_of_one_name_the_recorded_one_is_loaded(
+    project, tmp_path, forgetful, monkeypatch
+):
+    """Another experiment's my_net.py may have been named before, in the same process."""
+    other = write_net(tmp_path, 2.0)
+    nm.load_applied(other)
+    nm.load_applied(project / "my_net.py")
+    described = nm.load_network(project / "linear").meta.front_end
+    assert stages_front_end.restored(described).network == str(project / "my_net.py")
+    monkeypatch.setenv("NEUROMUSIC_TRUST", str(other))
+    assert stages_front_end.restored(described).network == str(project / "my_net.py")
