@@ -7,7 +7,7 @@ from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 OWN_CGROUPS = Path("/proc/self/cgroup")
-SPIN_COUNT = 20_000  # about 50 us
+SPIN_COUNT = 1000  # what libgomp takes by itself if there are more threads than cores
 
 
 def available_cores() -> int:
@@ -61,11 +61,26 @@ def _text(path: Path) -> str:
         return ""
 
 
+def why_slow(cores: int | None = None, load: float | None = None) -> str:
+    """Return that other processes compute on the cores of this one; empty if few do.
+
+    ``load`` is the system's load average over a minute, which includes this process.
+    """
+    cores = available_cores() if cores is None else cores
+    load = os.getloadavg()[0] if load is None else load
+    if load < cores + 0.5:
+        return ""
+    return (
+        f"other processes compute: load average {load:.1f} on {cores} core{'s' * (cores > 1)}, so "
+        "this takes longer"
+    )
+
+
 def set_thread_environment(environment: MutableMapping[str, str] = os.environ) -> None:
     """Let the threads of torch wait without keeping a core busy; before torch is imported.
 
-    By default, OpenMP's threads spin for milliseconds at the end of each loop, so that two
-    trainings on the same cores take four times as long as one. The number of threads is that of
+    By default, OpenMP's threads spin 300 000 times at the end of each loop before they sleep, so
+    that two trainings on the same cores take many times as long as one. The number of threads is that of
     the cores, or of the CPU quota if it is smaller. It does not follow the load, because
     a training gives other bytes with another number of threads. What the user has set
     (OMP_NUM_THREADS, OMP_WAIT_POLICY, GOMP_SPINCOUNT) has precedence.

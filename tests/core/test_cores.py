@@ -65,6 +65,15 @@ def test_a_quota_limits_the_cores_and_threads(monkeypatch, quota, expected):
     assert environment["GOMP_SPINCOUNT"].isdigit()
 
 
+@pytest.mark.parametrize(
+    ("n_cores", "load", "said"),
+    [(2, 0.1, ""), (2, 2.2, ""), (2, 3.04, "load average 3.0 on 2 cores"), (1, 9.0, "on 1 core,")],
+)
+def test_a_busy_machine_is_named(n_cores, load, said):
+    text = cores.why_slow(n_cores, load)
+    assert said in text and bool(text) == bool(said)
+
+
 @pytest.mark.parametrize("given", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS"])
 def test_what_the_user_has_set_has_precedence(monkeypatch, given):
     monkeypatch.setattr(cores, "cpu_quota", lambda: 0.5)
