@@ -80,9 +80,9 @@ def set_thread_environment(environment: MutableMapping[str, str] = os.environ) -
     """Let the threads of torch wait without keeping a core busy; before torch is imported.
 
     By default, OpenMP's threads spin 300 000 times at the end of each loop before they sleep, so
-    that two trainings on the same cores take many times as long as one. The number of threads is that of
-    the cores, or of the CPU quota if it is smaller. It does not follow the load, because
-    a training gives other bytes with another number of threads. What the user has set
+    that two trainings on the same cores take many times as long as one. The number of threads is
+    that of the cores, or of the CPU quota if it is smaller. It does not follow the load, because a
+    training gives other bytes with another number of threads. What the user has set
     (OMP_NUM_THREADS, OMP_WAIT_POLICY, GOMP_SPINCOUNT) has precedence.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & environment.keys():
