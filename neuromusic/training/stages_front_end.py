@@ -136,6 +136,11 @@ def stages_front_end(
     >>> spec.stages, spec.frame_s
     (('A1', 'belt'), 0.25)
     """
+    if not isinstance(network, str | Path):
+        raise InputError(
+            f"network: is {type(network).__name__}; expected a file, a name or a directory, so "
+            "that other processes can load it"
+        )
     source = _absolute(network)
     applied = _applied(source)
     applied.check_takes_sound()

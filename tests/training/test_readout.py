@@ -374,6 +374,12 @@ def test_a_silent_sound_is_refused(project, tmp_path):
         nm.prepare(lists, front_end=spec, out=tmp_path / "p", machine=nm.Machine(workers=1))
 
 
+def test_a_network_in_memory_is_refused_because_other_processes_could_not_load_it(project):
+    external = nm.load_applied(project / "my_net.py").external
+    with pytest.raises(InputError, match="so that other processes can load it"):
+        nm.stages_front_end(external)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -383,7 +389,7 @@ def test_a_silent_sound_is_refused(project, tmp_path):
         (["--network", "my_net.py", "--front-end", "modulation"], "no other front end"),
         (["--network", "nothing"], "nothing"),
         (["--stages", "early"], "--stages needs --network"),
-        (["--front-end", "stages"], "unknown front end"),
+        (["--front-end", "stages"], "needs a network"),
         (["--features", "sounds", "--waves"], "--waves needs LISTS"),
     ],
 )

@@ -67,6 +67,11 @@ def front_end_names() -> list[str]:
 
 def front_end(name: str, **parameters: Any) -> FrontEnd:
     """Return a front end by name; raise InputError if the name is unknown."""
+    if name == STAGES:
+        raise InputError(
+            f"front_end: {STAGES!r} needs a network; use stages_front_end (neuromusic prepare "
+            "--network)"
+        )
     # JSON turns tuples into lists.
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in parameters.items()}
     return cast(FrontEnd, _class(name)(**fields))
