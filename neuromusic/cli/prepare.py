@@ -61,6 +61,7 @@ def command(
       neuromusic prepare run_dataset --out prepared
       neuromusic prepare run_dataset --out prepared --front-end cochleagram --waves
       neuromusic prepare run_dataset --out prepared_musicnn --network musicnn --stages cnn1,cnn2
+      neuromusic prepare run_dataset --out prepared_mine --features features/
       neuromusic prepare run_dataset --out prepared --dask tcp://node1:8786
       neuromusic prepare --features train.npz --test-features test.npz --out prepared
     """

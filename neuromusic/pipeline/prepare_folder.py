@@ -58,7 +58,8 @@ def prepare_folder(
     Returns
     -------
     PreparedSet
-        Features (clips, units, frames) float16, each stage divided by its root mean square.
+        Features (clips, units, frames) float16, each stage divided by its root mean square in the
+        training clips.
 
     Raises
     ------
@@ -84,7 +85,9 @@ def prepare_folder(
     inputs = hash_inputs([*listed_files(lists), *network.folder.paths])
     lengths_s = [audio.duration_s(lists / path) for path in clips["path"]]
     read = network.folder.read
-    spec = made(str(features.absolute()), network, map(read, clips["clip"]), stages, frame_s)
+    trained_on = clips.loc[clips["split"] == "train", "clip"]
+    scaling = map(read, clips["clip"] if trained_on.empty else trained_on)
+    spec = made(str(features.absolute()), network, scaling, stages, frame_s)
     n_frames = [spec.n_frames(round(length_s * audio.RATE_HZ)) for length_s in lengths_s]
     shape = len(clips), spec.n_units, max(n_frames)
     work = Work(
