@@ -517,7 +517,12 @@ def test_intervals_of_several_subjects_are_students():
 
 @pytest.mark.parametrize(
     ("n_subjects", "mean"),
-    [(1, 0.0), (1, 0.3), (5, 0.0), pytest.param(5, 0.3, marks=pytest.mark.slow)],
+    [
+        (1, 0.0),
+        (1, 0.3),
+        pytest.param(5, 0.0, marks=pytest.mark.slow),
+        pytest.param(5, 0.3, marks=pytest.mark.slow),
+    ],
 )
 def test_noise_and_equal_stages_are_rarely_called_best(mean, n_subjects):
     """At most 5 % of tables without a best stage have a frame anywhere."""
