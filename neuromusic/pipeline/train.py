@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from neuromusic.core.cores import why_slow
 from neuromusic.core.errors import need_package
 from neuromusic.core.figures import FigureStyle
 from neuromusic.core.files import as_path
@@ -85,8 +84,6 @@ def train(
     check_devices(config.train)
     data = as_prepared(prepared)
     helper = is_helper(config)
-    if (slow := why_slow()) and not helper:
-        log.info("%s", slow)
     name = config.model.name
     how = "with the same command" if resume else "with resume=True (neuromusic train --resume)"
     note = f"the finished epochs are kept in {out}; continue the training {how}"

@@ -26,6 +26,7 @@ from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from neuromusic.core import plan
+from neuromusic.core.cores import why_slow
 from neuromusic.core.errors import InputError
 from neuromusic.core.files import sha256, write_text
 from neuromusic.core.outputs import PLAN
@@ -45,6 +46,8 @@ from neuromusic.training.selection import select
 
 # cuBLAS is deterministic only with this, and only if it is set before its first use.
 os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+log = logging.getLogger(__name__)
 
 DEVICE_TIMEOUT = timedelta(minutes=5)  # how long a device waits for the others
 Advance = Callable[[dict[str, float]], None]
@@ -252,6 +255,8 @@ def fit(
     checkpoint = out / trained.LAST if state == "resume" else None
     if checkpoint is not None:
         check_checkpoint(checkpoint)
+    if trainer.is_global_zero and (slow := why_slow()):
+        log.info("%s", slow)
     _run(trainer, task, checkpoint)
     if trainer.is_global_zero:
         _finish(out, config, content | {"device": str(trainer.strategy.root_device)})
