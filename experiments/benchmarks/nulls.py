@@ -36,7 +36,7 @@ SIZES = {
         voxels=2000, areas=20, explainable=(0.02, 0.3), fitted=500, cheap=200, timed=200
     ),
     "full": Numbers(
-        voxels=16_000, areas=160, explainable=EXPLAINABLE, fitted=8000, cheap=4000, timed=1000
+        voxels=16_000, areas=160, explainable=EXPLAINABLE, fitted=8000, cheap=4000, timed=400
     ),
 }
 HEADER = (
