@@ -36,14 +36,15 @@ def select(data: PreparedSet, settings: Data) -> Selection:
     held_out = HeldOutRuns(settings.validation_runs, tuple(settings.test_runs))
     valid_runs = held_out.runs(runs, "data.")
     original = rows["variant"] == 0
-    tracks = settings.test_tracks or []
-    unknown = sorted(set(tracks) - set(rows.loc[in_train, "track"]))
-    if unknown:
-        raise InputError(
-            f"data.test_tracks: no track {unknown[0]!r} in the training clips of {data.directory}"
-        )
-    held = rows["run"].isin(settings.test_runs).fillna(False) | rows["track"].isin(tracks)
-    held &= in_train
+    held = in_train & rows["run"].isin(settings.test_runs).fillna(False)
+    if settings.test_tracks:
+        held |= in_train & rows["track"].isin(settings.test_tracks)
+        unknown = sorted(set(settings.test_tracks) - set(rows.loc[in_train, "track"]))
+        if unknown:
+            raise InputError(
+                f"data.test_tracks: no track {unknown[0]!r} in the training clips of "
+                f"{data.directory}"
+            )
     valid = in_train & rows["run"].isin(valid_runs).fillna(False) | (rows["split"] == "valid")
     valid &= ~held
     test = held if settings.holds_out else rows["split"] == "test"
