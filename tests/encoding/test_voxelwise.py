@@ -34,7 +34,7 @@ EXPLAINABLE = 0.7  # share of one presentation's variance that is signal
 def encode_all(run, data, out, atlas=None, images=None, **options):
     """Encode every label of the atlas of a simulated dataset."""
     rois = Rois("all", atlas or data / "derivatives/truth/areas.nii.gz")
-    options = EncodingOptions(components=12, **options)
+    options = EncodingOptions(components=8, **options)
     return encode(run, bids=data, out=out, images=images, rois=rois, options=options)
 
 
@@ -110,7 +110,7 @@ def test_noise_is_not_predicted(run, data, tmp_path):
     nibabel.save(nibabel.Nifti1Image(noise, atlas.affine), tmp_path / "noise.nii.gz")
     out = encode(
         run, bids=data, out=tmp_path / "out", subjects=["A"], rois=Rois(tmp_path / "noise.nii.gz"),
-        options=EncodingOptions(components=12),
+        options=EncodingOptions(components=8),
     )  # fmt: skip
     table = pd.read_csv(out / "areas.tsv", sep="\t")
     assert (table["voxels"] == 25).all()
@@ -307,7 +307,7 @@ def test_images_that_do_not_fit_are_named(run, data, tmp_path):
 def test_the_command_skips_what_is_done_and_refuses_an_unknown_subject(
     run, data, encoded, tmp_path
 ):
-    line = f"encode {run.directory} --bids {data} --roi all --components 12 --out"
+    line = f"encode {run.directory} --bids {data} --roi all --components 8 --out"
     atlas = data / "derivatives/truth/areas.nii.gz"
     result = neuromusic(*line.split(), encoded, "--atlas", atlas, "--banded", cwd=tmp_path)
     assert result.returncode == 0, result.stderr

@@ -19,6 +19,8 @@ CONSERVATIVE = {
     "identification, p_top1": "few values of top1 are possible",
     "p_global_null": "the number of significant subjects has few values",
     "over_baseline_p": "known of the corrected resampled t test",
+    "p of r in time": "a cross-validated match is skewed, and below 0 without an effect",
+    "unique_p in time": "as p of r in time",
     "similarity, least p_max": "a bound on the probability of any error",
 }
 SCHEMES = ("leave a run out", "leave sounds out", "leave groups out")
