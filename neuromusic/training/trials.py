@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -104,11 +104,15 @@ def open_storage(url: str) -> RDBStorage:
 
 def trials_by_slot(study: optuna.Study) -> dict[int, FrozenTrial]:
     """Return slot -> its trial: the first one that has not failed."""
-    trials: dict[int, FrozenTrial] = {}
-    for trial in study.get_trials(deepcopy=False):
+    return _filled(study.get_trials(deepcopy=False))
+
+
+def _filled(trials: Iterable[FrozenTrial]) -> dict[int, FrozenTrial]:
+    filled: dict[int, FrozenTrial] = {}
+    for trial in trials:
         if trial.state != TrialState.FAIL:
-            trials.setdefault(_slot(trial), trial)
-    return trials
+            filled.setdefault(_slot(trial), trial)
+    return filled
 
 
 def _slot(trial: FrozenTrial) -> int:
@@ -126,11 +130,10 @@ def fill_slots(search: Search) -> None:
 
     Two processes may do this at once: only the first trial of a slot is ever trained.
     """
-    failed = {
-        _slot(trial): trial
-        for trial in search.study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
-    }
-    filled = trials_by_slot(search.study)
+    # Read once: a trial that failed between two reads would lose its values.
+    trials = search.study.get_trials(deepcopy=False)
+    failed = {_slot(trial): trial for trial in trials if trial.state == TrialState.FAIL}
+    filled = _filled(trials)
     for slot in range(search.n_trials):
         if slot not in filled:
             search.study.add_trial(_waiting_trial(search, slot, failed.get(slot)))

@@ -1,5 +1,6 @@
 """Sweeps: processes that share a database, one of them killed; pruning; refused settings."""
 
+import copy
 import signal
 import sqlite3
 import subprocess
@@ -143,6 +144,28 @@ def test_a_trial_without_heartbeat_is_taken_over(place):
     assert states(search) == ["RUNNING"]
     sweep.train_trial(search, slot, second, lambda row: None)
     assert states(search) == ["COMPLETE"]
+
+
+def test_a_trial_that_fails_while_slots_are_filled_keeps_its_values(place):
+    search = search_of(place, "late", 1)
+    trials.fill_slots(search)
+    slot, trial = trials.claim(search)
+    values = suggest(trial, search.config.sweep.space)
+    read, n_reads = search.study.get_trials, []
+
+    def read_and_fail(*args, **kwargs):  # another process finds the trial dead after this read
+        found = [copy.deepcopy(one) for one in read(*args, **kwargs)]
+        n_reads.append(1)
+        if len(n_reads) == 1:
+            trials.fail(search, trial.number)
+        return found
+
+    search.study.get_trials = read_and_fail
+    trials.fill_slots(search)
+    trials.fill_slots(search)
+    again, second = trials.claim(search)
+    assert (again, suggest(second, search.config.sweep.space)) == (slot, values)
+    assert second.user_attrs[trials.ATTEMPT] == 1
 
 
 def test_two_trials_in_one_slot_are_trained_once(place):
