@@ -110,6 +110,9 @@ from neuromusic.core.figures import FigureStyle
     help="For --bids: artist table; areas are also scored on the test clips that share no artist "
     "with a training clip.",
 )  # fmt: skip
+@click.option("--dask", metavar="ADDRESS",
+              help="For --bids: scheduler of a Dask cluster that fits the voxels, for example "
+              "tcp://node1:8786.")  # fmt: skip
 @options.network_channel
 @options.seed
 @options.out("maps, tables and figures")
@@ -126,8 +129,8 @@ def command(
     sounds: Path | None, responses: Path | None, protocol: Literal["ours", "tuckute2023"],
     splits: int, statistics: Literal["mean", "mean+deviation"] | None,
     lags_s: tuple[float, float] | None, rate_hz: float | None, first_sample_s: float | None,
-    onsets: Path | None, window_s: tuple[float, float] | None, channel: str | None, seed: int,
-    out: Path, overwrite: bool, figures: FigureStyle,
+    onsets: Path | None, window_s: tuple[float, float] | None, dask: str | None,
+    channel: str | None, seed: int, out: Path, overwrite: bool, figures: FigureStyle,
 ) -> None:  # fmt: skip
     """Predict brain responses from the stages of a network.
 
@@ -164,6 +167,7 @@ def command(
         raise click.UsageError("--channel is for --sounds; images use the network's prepared set")
     heard = options.hearing(network, named, features, channel, stages)
     if bids is not None:
+        from neuromusic.core.parallel import Machine
         from neuromusic.design.dataset import Dataset
         from neuromusic.pipeline.encode import EncodingOptions, Rois, encode
 
@@ -187,6 +191,7 @@ def command(
                 seed=seed,
                 figures=figures,
             ),
+            machine=Machine(dask=dask),
             overwrite=overwrite,
         )
         options.next_step(f"see {out}/figures; {out}/areas.tsv has the numbers")
@@ -197,7 +202,7 @@ def command(
     given = TimedInput(rate_hz, first_sample_s, onsets, window_s)
     places: dict[str, Any] = {"sounds": sounds, "responses": responses, "out": out}
     if lags_s is not None or given != TimedInput() or is_timed(responses):
-        _refuse("responses in time", ("protocol", "splits", "statistics"))
+        _refuse("responses in time", ("protocol", "splits", "statistics", "dask"))
         from neuromusic.pipeline.encode_timed import TimedOptions, encode_timed
 
         timed = TimedOptions(lags_s or (0.0, 0.4), components=components or 32, seed=seed)
@@ -206,7 +211,7 @@ def command(
         )
         figure = figures.names("scores")[0]
     else:
-        _refuse("single responses", ("components",))
+        _refuse("single responses", ("components", "dask"))
         from neuromusic.pipeline.encode_sounds import SoundOptions, encode_sounds
 
         encode_sounds(

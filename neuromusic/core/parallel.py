@@ -56,6 +56,13 @@ class Machine:
         return self.dask is None and not self.has_worker_processes
 
 
+@dataclass(frozen=True)
+class Shared:
+    """A large argument of many calls: workers of a Dask cluster receive its ``value`` once."""
+
+    value: Any
+
+
 def run_calls(
     function: Callable[..., Any], calls: Calls, machine: Machine, preload: Sequence[str] = ()
 ) -> Iterator[Any]:
@@ -69,7 +76,8 @@ def run_calls(
     function : callable
         Must be importable by name, as must its arguments and results (they are pickled).
     calls : iterable of tuple
-        The arguments of each call; consumed only as fast as the results are.
+        The arguments of each call; consumed only as fast as the results are. Of `Shared`
+        arguments, the value is passed.
     machine : Machine
         Where the calls are made.
     preload : sequence of str
@@ -84,7 +92,10 @@ def run_calls(
     """
     if machine.dask is not None:
         yield from _run_on_dask(function, calls, machine.dask)
-    elif machine.has_worker_processes:
+        return
+    calls = (tuple(each.value if isinstance(each, Shared) else each for each in call)
+             for call in calls)  # fmt: skip
+    if machine.has_worker_processes:
         with _explaining_lost_workers(machine), WorkerPool(machine.workers, preload) as pool:
             yield from _in_order(pool.submit, function, calls, 2 * machine.workers)
     elif machine.device != "cpu":  # a GPU has one process; its threads read files and wait for it
@@ -280,6 +291,10 @@ def _without_main() -> Iterator[None]:
 # --- Dask -----------------------------------------------------------------------------------------
 
 
+def _same(value: Any) -> Any:
+    return value
+
+
 def _run_on_dask(function: Callable[..., Any], calls: Calls, address: str) -> Iterator[Any]:
     need_package("distributed", "dask")
     from distributed import Client, KilledWorker
@@ -294,14 +309,25 @@ def _run_on_dask(function: Callable[..., Any], calls: Calls, address: str) -> It
     with client:
         most_waiting = 4 * max(1, sum(client.nthreads().values()))
 
+        # A task of its own, so that another worker can have the value if the first one dies.
+        sent: dict[int, tuple[Shared, Any]] = {}
+
+        def on_worker(argument: Any) -> Any:
+            if not isinstance(argument, Shared):
+                return argument
+            if id(argument) not in sent:
+                sent.clear()  # calls that share an argument follow one another
+                sent[id(argument)] = argument, client.submit(_same, argument.value, pure=False)
+            return sent[id(argument)][1]
+
         def submit(*call: Any) -> Any:
             # Not pure: the same arguments may mean files that have changed since.
-            return client.submit(*call, pure=False)
+            return client.submit(*map(on_worker, call), pure=False)
 
         try:
             yield from _in_order(submit, function, calls, most_waiting)
         except KilledWorker as error:
             raise ResourceError(
-                f"dask={address!r}: the same clip killed several workers ({error}); give the "
-                "workers more memory"
+                f"dask={address!r}: the same work killed several workers ({error}); give them more "
+                "memory"
             ) from None

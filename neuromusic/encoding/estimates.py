@@ -8,6 +8,7 @@ from neuromusic.core.plan import Work
 from neuromusic.design.presentations import Design
 from neuromusic.encoding.inputs import SubjectInputs
 from neuromusic.encoding.options import EncodingOptions
+from neuromusic.fmri.scan_series import blocks_of
 
 if TYPE_CHECKING:  # images are checked without torch, which takes seconds to import
     from neuromusic.models.applied import AppliedNetwork
@@ -30,7 +31,6 @@ def encoding_work(
 ) -> Work:
     """Return the work of an encoding of all subjects of a design."""
     from neuromusic.encoding.designs import JOINT_COMPONENTS
-    from neuromusic.encoding.voxelwise import VOXELS_AT_ONCE
     from neuromusic.training.estimates import hearing_s
 
     network, cores = trained.network, available_cores()
@@ -44,7 +44,7 @@ def encoding_work(
     n_voxels = [len(each.voxels) for each in opened.values()]
     n_rows = max(len(each.scans.rows) for each in opened.values())
     n_fits = (n_stages + 1 + n_beyond) * len(opened)
-    n_blocks = sum(-(-n // VOXELS_AT_ONCE) for n in n_voxels)
+    n_blocks = sum(len(blocks_of(n)) for n in n_voxels)
     few = min(options.components, JOINT_COMPONENTS)
     squares = n_stages * options.components**2 + (BASELINE_GROUPS**2 + n_beyond) * few**2
     fits_s = SECONDS_PER_FIT * squares / 100**2 * n_blocks

@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from neuromusic.encoding.folds import Fold, clip_blocks, training_and_test
-from neuromusic.encoding.ridge import fit_ridge
+from neuromusic.encoding.ridge import RidgeProblem, fit_targets, ridge_problem
 from neuromusic.fmri.scans import repeat_rows, shift_blocks
 from neuromusic.stats.shifts import LEAST_CLIPS
 
@@ -200,37 +200,74 @@ class FoldFits:
     edges: NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class FoldProblem:
+    """A regression in one fold: the fitted rows, and the design (rows, columns) of the predicted.
+
+    What depends on the design only, so that it can be used for many blocks of voxels.
+    """
+
+    ridge: RidgeProblem
+    scored: NDArray[np.float32]
+
+    @property
+    def n_bytes(self) -> int:
+        """Size of the arrays in memory."""
+        return self.ridge.n_bytes + self.scored.nbytes
+
+
+def fold_problems(
+    designs: Iterable[NDArray[np.float32]], used: UsedRows, bands: Sequence[int] | None = None
+) -> list[FoldProblem]:
+    """Prepare a regression in each fold.
+
+    Parameters
+    ----------
+    designs : iterable of arrays (rows, columns)
+        The design in each fold.
+    used : UsedRows
+        The folds.
+    bands : sequence of int, optional
+        See `fit_ridge`.
+    """
+    problems, scored = [], used.test.ravel()
+    for fold, design in zip(used.folds, designs, strict=True):
+        train = fold.train
+        x, runs = design[train], used.runs[train]
+        if fold.removed is not None:
+            x = _without(x, fold.removed[train], runs)
+        ridge = ridge_problem(x, penalty_groups(runs), bands=bands)
+        problems.append(FoldProblem(ridge, design[scored[fold.test]]))
+    return problems
+
+
 def fit_folds(
-    designs: Iterable[NDArray[np.float32]],
+    problems: Sequence[FoldProblem],
     series: NDArray[np.float32],
     used: UsedRows,
-    bands: Sequence[int] | None = None,
     centred: bool = False,
 ) -> FoldFits:
     """Fit a regression in each fold, and predict the rows that it leaves out.
 
     Parameters
     ----------
-    designs : iterable of arrays (rows, columns)
-        The design in each fold.
+    problems : sequence of FoldProblem
+        The regression in each fold, as `fold_problems` returns them.
     series : array (rows, voxels)
         The voxels' series.
     used : UsedRows
         The folds.
-    bands : sequence of int, optional
-        See `fit_ridge`.
     centred : bool
         Return predictions without the means of the fitted rows.
     """
     repeats = np.empty((used.test.size, series.shape[1]), np.float32)
-    scored, losses, alphas, edges = used.test.ravel(), [], [], np.zeros(2, np.int64)
-    for fold, design in zip(used.folds, designs, strict=True):
-        train = fold.train
-        x, y, runs = design[train], series[train], used.runs[train]
+    losses, alphas, edges = [], [], np.zeros(2, np.int64)
+    for fold, problem in zip(used.folds, problems, strict=True):
+        y = series[fold.train]
         if fold.removed is not None:
-            x, y = (_without(each, fold.removed[train], runs) for each in (x, y))
-        fit = fit_ridge(x, y, penalty_groups(runs), bands=bands)
-        predicted = fit.predict(design[scored[fold.test]])
+            y = _without(y, fold.removed[fold.train], used.runs[fold.train])
+        fit = fit_targets(problem.ridge, y)
+        predicted = fit.predict(problem.scored)
         repeats[fold.test] = predicted - fit.y_mean.astype(np.float32) if centred else predicted
         losses.append(fit.loss)
         alphas.append(fit.alpha)

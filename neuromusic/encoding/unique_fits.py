@@ -5,13 +5,14 @@ the stage below. See `unique_variance` for the designs and `stats.partition` for
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from neuromusic.encoding.fit_rows import UsedRows, fit_folds
+from neuromusic.encoding.blocks import Sums
+from neuromusic.encoding.fit_rows import UsedRows
 from neuromusic.encoding.model_names import BASELINE
 from neuromusic.encoding.rois import Areas
 from neuromusic.encoding.score_tables import LEVEL, p_of_shifts
@@ -26,13 +27,18 @@ COLUMNS = (
     "p", "p_holm",
 )  # fmt: skip
 
+GAIN, GAIN_SHIFTS = "gain", "gain of shifts"  # the first part of keys of `Sums`
+
 Floats = NDArray[np.float64]
 Key = tuple[str, str]  # (UNIQUE or ABOVE, stage)
+# Fits the residual designs of a comparison; returns what they add to the prediction of the scored
+# rows, (repeats x clips x volumes, voxels).
+Fit = Callable[[Key], NDArray[np.float32]]
 
 
-@dataclass
+@dataclass(frozen=True)
 class UniqueTotals:
-    """Sums over the voxels of each area, over all blocks of voxels so far.
+    """Sums over the voxels of each area.
 
     ``gain`` (clips, areas) are those of `added_r2`; ``shifts``, an array (clips, areas) per test
     run, those of `addition_sums` in units of R2; ``voxels`` (areas,) is the number of voxels.
@@ -40,17 +46,20 @@ class UniqueTotals:
     """
 
     voxels: NDArray[np.int64]
+    gain: Mapping[Key, Floats]
+    shifts: Mapping[Key, list[Floats]]
     has_folds: bool
     has_tests: bool = True
-    gain: dict[Key, Floats] = field(default_factory=dict)
-    shifts: dict[Key, list[Floats]] = field(default_factory=dict)
 
-    def add(self, key: Key, gain: Floats, shifts: list[Floats]) -> None:
-        """Add the sums over the voxels of a block."""
-        if key in self.gain:
-            gain = self.gain[key] + gain
-            shifts = [old + new for old, new in zip(self.shifts[key], shifts, strict=True)]
-        self.gain[key], self.shifts[key] = gain, shifts
+    @classmethod
+    def of(
+        cls, sums: Sums, areas: Areas, n_runs: int, has_folds: bool, has_tests: bool
+    ) -> "UniqueTotals":
+        """Return the totals of the sums of `fit_additions` over all blocks of voxels."""
+        n_voxels = np.array([len(areas.voxels(name)) for name in areas.names])
+        gain = {(key[1], key[2]): value for key, value in sums.items() if key[0] == GAIN}
+        shifts = {key: [sums[GAIN_SHIFTS, *key, str(run)] for run in range(n_runs)] for key in gain}
+        return cls(n_voxels, gain, shifts, has_folds, has_tests)
 
 
 def designs_of(nested: Sequence[NestedDesigns]) -> dict[Key, list[NDArray[np.float32]]]:
@@ -81,9 +90,8 @@ def fit_additions(
     nested: Sequence[NestedDesigns],
     smaller: NDArray[np.float32],
     areas: Areas,
-    totals: UniqueTotals,
-    on_fit: Callable[[], None],
-) -> dict[str, Floats]:
+    fit: Fit,
+) -> tuple[dict[str, Floats], Sums]:
     """Fit and score what each stage adds to the prediction of the baseline, for a block of voxels.
 
     Parameters
@@ -98,21 +106,21 @@ def fit_additions(
         The baseline's prediction of the rows ``used.test.ravel()``.
     areas : Areas
         The area of each voxel.
-    totals : UniqueTotals
-        To which the sums over these voxels are added.
-    on_fit : callable
-        Called after each regression.
+    fit : callable
+        Fits the residual designs of a comparison to the series.
 
     Returns
     -------
-    dict of arrays (voxels,)
+    columns : dict of arrays (voxels,)
         For each stage unique_ (R2, signed) and unique_p_, above_ and above_p_.
+    sums : dict of arrays
+        Sums over these voxels, for `UniqueTotals`.
     """
     masks = np.array([areas.label == number for number in range(1, len(areas.names) + 1)])
-    totals.voxels += masks.sum(1)
-    columns = {}
+    columns: dict[str, Floats] = {}
+    totals: Sums = {}
     rows = used.centred(series[used.test.ravel()])
-    for key, base, addition in _additions(series, used, nested, smaller):
+    for key, base, addition in _additions(nested, smaller, fit):
         base, addition = used.centred(base), used.centred(addition)
         scored = zip(*(used.scored(each) for each in (rows, base, addition)), strict=True)
         gain = np.mean([added_r2(*each) for each in scored], axis=0)
@@ -122,22 +130,20 @@ def fit_additions(
         columns[f"{kind}_{stage}"] = gain.sum(0)
         columns[f"{kind}_p_{stage}"] = shift_test(sums, used.has_folds).p
         scale = np.mean([_scale(each) for each in used.scored(rows)], axis=0)
-        totals.add(key, np.nan_to_num(gain) @ masks.T, [(run * scale) @ masks.T for run in sums])
-        on_fit()
-    return columns
+        totals[GAIN, *key] = np.nan_to_num(gain) @ masks.T
+        for number, run in enumerate(sums):
+            totals[GAIN_SHIFTS, *key, str(number)] = (run * scale) @ masks.T
+    return columns, totals
 
 
 def _additions(
-    series: NDArray[np.float32],
-    used: UsedRows,
-    nested: Sequence[NestedDesigns],
-    smaller: NDArray[np.float32],
+    nested: Sequence[NestedDesigns], smaller: NDArray[np.float32], fit: Fit
 ) -> Iterator[tuple[Key, NDArray[np.float32], NDArray[np.float32]]]:
     """Yield each comparison with the smaller model's prediction, and what the stage adds to it."""
     unique: dict[str, NDArray[np.float32]] = {}  # of this stage, and of the one below
     below_of = nested[0].below
-    for (kind, stage), designs in designs_of(nested).items():
-        addition = fit_folds(designs, series, used, centred=True).repeats
+    for kind, stage in designs_of(nested):
+        addition = fit((kind, stage))
         if kind == UNIQUE:
             base = smaller
             below = below_of.get(stage)

@@ -4,7 +4,7 @@ Each voxel is fitted by ridge regression on the training runs and scored on the 
 over their repeats, beside the noise ceiling.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,17 +14,16 @@ from numpy.typing import NDArray
 
 from neuromusic.core.progress import Bar, progress
 from neuromusic.encoding import scoring
-from neuromusic.encoding.clip_sets import clip_sets
-from neuromusic.encoding.designs import Designs, Model, models_of, nested_in_fold
+from neuromusic.encoding.blocks import BlockScores, Sums
+from neuromusic.encoding.designs import Designs
 from neuromusic.encoding.fit_rows import UsedRows, fit_folds, warn_if_untestable
+from neuromusic.encoding.fits import Fits, Outline
 from neuromusic.encoding.model_names import BASELINE, JOINT
 from neuromusic.encoding.options import EncodingOptions
 from neuromusic.encoding.rois import Areas
 from neuromusic.encoding.score_tables import (
     RELIABILITY,
     AreaTotals,
-    Draws,
-    Matches,
     area_table,
     mean_r,
     with_best,
@@ -33,16 +32,14 @@ from neuromusic.encoding.score_tables import (
 )
 from neuromusic.encoding.unique_fits import (
     UniqueTotals,
-    designs_of,
     fit_additions,
     unique_table,
     with_unique_q,
 )
-from neuromusic.encoding.unique_variance import NestedDesigns
 from neuromusic.stats import reliability
 from neuromusic.stats.shifts import shift_sums, shift_test
 
-VOXELS_AT_ONCE = 5000  # voxels whose series and weights are in memory
+EDGES, DRAWS, MATCHES, SHIFTS = "edges", "draws", "matches", "shifts"  # first part of keys of sums
 
 
 @dataclass(frozen=True)
@@ -114,7 +111,7 @@ def encode_voxels(
     Parameters
     ----------
     series : array (rows, voxels)
-        Cleaned voxels, as `clean_scans` returns them; read in blocks of voxels.
+        Cleaned voxels; all are fitted as one block.
     used : UsedRows
         Which rows are fitted and scored, see `used_rows`.
     designs : Designs
@@ -135,165 +132,106 @@ def encode_voxels(
     Encoding
         The stages in the order of ``designs``, then JOINT and BASELINE.
     """
-    nested = [nested_in_fold(designs, used, fold) for fold in used.folds]
-    sets = clip_sets(used.clips, used.clip_runs, clean)
-    weights = np.vstack([each.weights for each in sets])
-    has_tests = not used.has_folds or used.each_repeat
-    beyond = UniqueTotals(np.zeros(len(areas.names), np.int64), used.has_folds, has_tests)
-    fits = _Fits(used, designs, models_of(designs, options.banded), nested, beyond, weights)
-    block = _encode_blocks(series, fits, areas, label)
-    warn_if_untestable(used, label)
-    models = list(fits.models)
-    voxels = with_reliability(pd.concat(block.voxels, ignore_index=True), models)
-    voxels = with_unique_q(with_q(with_best(voxels, list(designs.stages)), models))
-    totals = AreaTotals(
-        block.matches,
-        block.draws,
-        used.clip_runs,
-        _by_area(block.shifts, areas),
-        used.has_folds,
-        has_tests,
-    )
-    table = area_table(voxels, areas, totals, sets)
-    return Encoding(
-        voxels, table, block.edges,
-        {area: np.concatenate(parts, axis=2) for area, parts in block.patterns.items()},
-        used.clips, used.clip_runs, used.test.shape[2], mean_r(areas, totals, sets[0]),
-        {key: totals.shifts(key, sets[0]) for key in block.matches}, used.has_folds,
-        unique_table(voxels, areas, beyond, nested[0].below, used.clip_runs),
-        list(dict.fromkeys(line for each in nested for line in each.left_out)),
-    )  # fmt: skip
-
-
-def _by_area(
-    shifts: Mapping[str, list[NDArray[np.float64]]], areas: Areas
-) -> dict[tuple[str, str], list[NDArray[np.float64]]]:
-    """Return (area, stage) -> the matches (shifts,) of each run."""
-    return {
-        (area, name): [run[:, index] for run in runs]
-        for name, runs in shifts.items()
-        for index, area in enumerate(areas.names)
-    }
+    fits = Fits.of(used, designs, options.banded, clean)
+    with progress(f"{label}: fitting {series.shape[1]:,} voxels", fits.n_fits) as bar:
+        block = encode_block(np.asarray(series), fits, areas, bar)
+    return encoding_of(block, fits.outline, areas, label)
 
 
 # --- Blocks of voxels -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Fits:
-    """What all blocks share: rows, regressions, and the weights of the clips in each draw.
-
-    ``beyond`` are the sums of unique variance, to which each block adds its own.
-    """
-
-    used: UsedRows
-    designs: Designs
-    models: Mapping[str, Model]
-    nested: Sequence[NestedDesigns]  # of each fold
-    beyond: UniqueTotals
-    weights: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class _Block:
-    """Results for some voxels; see `Encoding`.
-
-    ``matches``, ``draws`` and ``shifts`` are sums over voxels. ``shifts`` are the matches of each
-    run at each shift, (shifts, areas), for runs without a fixed order.
-    """
-
-    voxels: list[pd.DataFrame]
-    edges: dict[str, NDArray[np.int64]]
-    patterns: dict[str, list[NDArray[np.float32]]]
-    matches: Matches
-    draws: Draws
-    shifts: dict[str, list[NDArray[np.float64]]]
-
-    def add(self, other: "_Block") -> None:
-        """Add the results for other voxels, in place."""
-        self.voxels.extend(other.voxels)
-        for area, parts in other.patterns.items():
-            self.patterns[area].extend(parts)
-        for name, count in other.edges.items():
-            self.edges[name] += count
-        for key, match in other.matches.items():
-            self.matches[key] += match
-        for name, sums in other.draws.items():
-            self.draws[name] += sums
-        for name, runs in other.shifts.items():
-            pairs = zip(self.shifts[name], runs, strict=True)
-            self.shifts[name] = [ours + theirs for ours, theirs in pairs]
-
-
-def _encode_blocks(series: NDArray[np.float32], fits: _Fits, areas: Areas, label: str) -> _Block:
-    """Fit and score all voxels, a block of them in memory at a time."""
-    starts = range(0, series.shape[1], VOXELS_AT_ONCE)
-    n_fits = len(fits.models) + len(designs_of(fits.nested))
-    total: _Block | None = None
-    text = f"{label}: fitting {series.shape[1]:,} voxels"
-    with progress(text, len(starts) * n_fits) as bar:
-        for first in starts:
-            part = slice(first, first + VOXELS_AT_ONCE)
-            labels = Areas(areas.names, areas.label[part])
-            block = _encode_block(np.asarray(series[:, part]), fits, labels, bar)
-            if total is None:
-                total = block
-            else:
-                total.add(block)
-    assert total is not None
-    return total
-
-
-def _encode_block(series: NDArray[np.float32], fits: _Fits, areas: Areas, bar: Bar) -> _Block:
-    """Fit and score the voxels of ``series`` (rows, voxels)."""
-    label, used, weights = bar.label, fits.used, fits.weights
+def encode_block(
+    series: NDArray[np.float32], fits: Fits, areas: Areas, bar: Bar | None = None
+) -> BlockScores:
+    """Fit and score the voxels of ``series`` (rows, voxels); ``bar`` counts the regressions."""
+    bar = bar or Bar("", None)
+    label, used, weights = bar.label, fits.outline.used, fits.weights
     rows = used.centred(series[used.test.ravel()])
     standard = used.standardised(rows)
     measured = standard.reshape(*used.test.shape, -1)  # (repeats, clips, volumes, voxels)
     unit = [scoring.unit_length(each) for each in used.scored(standard)]
     inside = {name: areas.label == number for number, name in enumerate(areas.names, start=1)}
-    patterns = {
-        name: [measured[:, :, used.pattern_from :, mask].mean(2)] for name, mask in inside.items()
-    }
     masks = np.array(list(inside.values()))
     columns: dict[str, NDArray[np.floating]] = {}
-    draws: Draws = {}
+    sums: Sums = {}
     if len(measured) > 1:
         powers = reliability.clip_powers(measured, used.clip_runs, used.drift_cycles)
         if used.each_repeat:  # the ceiling of one presentation
             powers = powers._replace(mean=powers.single)
         columns = _ceiling_columns(powers, measured, used)
-        draws[RELIABILITY] = reliability.reliability_draws(powers, weights, masks)
-    matches, edges, shifts = {}, {}, {}
-    for name, model in fits.models.items():
+        sums[DRAWS, RELIABILITY] = reliability.reliability_draws(powers, weights, masks)
+    for name in fits.models:
         bar.label = f"{label}, {_stage_text(name)}"
-        in_folds = (fits.designs.of_model(model, used, fold) for fold in used.folds)
-        fit = fit_folds(in_folds, series, used, model.bands)
+        fit = fit_folds(fits.of_model(name), series, used)
         centred = used.centred(fit.repeats)
         predictions = used.standardised(centred)
-        r, p, sums = _score(predictions, standard, used)
+        r, p, shifts = _score(predictions, standard, used)
         r2 = _r2(centred, rows, used)
         scores = {"r": r, "r2": r2, "p": p, "mse": fit.loss, "alpha": fit.alpha}
         predicted = [scoring.unit_length(each) for each in used.scored(predictions)]
         columns |= {f"{key}_{name}": values for key, values in scores.items()}
-        edges[name] = fit.edges
-        draws[name] = _mean(reliability.correlation_draws, predicted, unit, weights, masks)
+        sums[EDGES, name] = fit.edges.astype(np.float64)
+        sums[DRAWS, name] = _mean(reliability.correlation_draws, predicted, unit, weights, masks)
         if not used.in_order:
-            shifts[name] = [each @ (masks * _scale(predictions, standard)).T for each in sums]
+            scale = (masks * _scale(predictions, standard)).T
+            for number, each in enumerate(shifts):
+                sums[SHIFTS, name, str(number)] = each @ scale
         for area, mask in inside.items():
-            matches[area, name] = _mean(
+            sums[MATCHES, area, name] = _mean(
                 scoring.clip_matches, [each[..., mask] for each in predicted],
                 [each[..., mask] for each in unit],
             )  # fmt: skip
         bar.advance()
     if BASELINE in fits.models:  # the last one, so these are its predictions
         bar.label = f"{label}, unique variance"
-        columns |= fit_additions(
-            series, used, fits.nested, fit.repeats, areas, fits.beyond, bar.advance
-        )
+
+        def added(key: tuple[str, str]) -> NDArray[np.float32]:
+            out = fit_folds(fits.of_comparison(key), series, used, centred=True).repeats
+            bar.advance()
+            return out
+
+        unique, totals = fit_additions(series, used, fits.nested, fit.repeats, areas, added)
+        columns |= unique
+        sums |= totals
     bar.label = label
-    return _Block(
-        [pd.DataFrame(columns, dtype=np.float64)], edges, patterns, matches, draws, shifts
+    patterns = {
+        name: measured[:, :, used.pattern_from :, mask].mean(2) for name, mask in inside.items()
+    }
+    return BlockScores(
+        {name: np.asarray(values, np.float64) for name, values in columns.items()}, patterns, sums
+    )
+
+
+def encoding_of(block: BlockScores, outline: Outline, areas: Areas, label: str) -> Encoding:
+    """Return the result for all voxels of a subject.
+
+    ``block`` has the scores of all of them, see `blocks.joined`, and ``areas`` the area of each;
+    ``label`` begins warnings.
+    """
+    used, models = outline.used, outline.models
+    warn_if_untestable(used, label)
+    voxels = with_reliability(pd.DataFrame(block.columns), models)
+    voxels = with_unique_q(with_q(with_best(voxels, outline.stages), models))
+    sums, n_runs = block.sums, len(used.blocks)
+    of_lines = {
+        (area, name): [sums[SHIFTS, name, str(run)][:, index] for run in range(n_runs)]
+        for name in models
+        for index, area in enumerate(areas.names)
+        if not used.in_order
+    }
+    totals = AreaTotals(
+        {(key[1], key[2]): value for key, value in sums.items() if key[0] == MATCHES},
+        {key[1]: value for key, value in sums.items() if key[0] == DRAWS},
+        used.clip_runs, of_lines, used.has_folds, outline.has_tests,
+    )  # fmt: skip
+    beyond = UniqueTotals.of(sums, areas, n_runs, used.has_folds, outline.has_tests)
+    edges = {name: sums[EDGES, name].astype(np.int64) for name in models}
+    return Encoding(
+        voxels, area_table(voxels, areas, totals, outline.sets), edges, block.patterns, used.clips,
+        used.clip_runs, used.test.shape[2], mean_r(areas, totals, outline.sets[0]),
+        {key: totals.shifts(key, outline.sets[0]) for key in totals.matches}, used.has_folds,
+        unique_table(voxels, areas, beyond, outline.below, used.clip_runs), outline.left_out,
     )  # fmt: skip
 
 

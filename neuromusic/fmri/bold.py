@@ -8,7 +8,7 @@ to floats: for 60 000 of 100 x 100 x 60 voxels in 410 volumes they need 1.6 GB, 
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ TR_TOLERANCE_S = 1e-3
 LEAST_TR_S, MOST_TR_S = 0.02, 50.0  # outside of these the unit of a header is wrong
 LEAST_SPREAD = 1e-6  # of a confound that the others do not explain, as a share
 FIRST_VOLUMES = 4  # read before the work begins
+SLAB_BYTES = 2**26  # of an image that is read at a time
 # What the names of JSON files end with; earlier versions of fMRIPrep repeat the image's extension.
 SIDECARS = ("bold", "bold.dtseries", "bold.func")
 
@@ -146,19 +147,50 @@ def read_voxels(files: Sequence[Path], voxels: NDArray[np.int64]) -> NDArray[np.
 
     ``voxels`` are indices into the run's `VoxelSpace`. Raises InputError if a file is not readable.
     """
+    return np.concatenate([slab for _, slab in voxel_slabs(files, voxels)])
+
+
+def voxel_slabs(
+    files: Sequence[Path], voxels: NDArray[np.int64]
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Yield some voxels of a run a few volumes at a time: the first volume, and (volumes, voxels).
+
+    A 4-D image is read in slabs of SLAB_BYTES, once from its first volume to its last, so that even
+    a compressed image of a whole brain needs little memory; a surface or grayordinates are read as
+    a whole. ``voxels`` are indices into the run's `VoxelSpace`. Raises InputError if a file is not
+    readable.
+    """
     kind = file_kind(files[0])
     if kind == "array":
-        return np.asarray(open_array(files[0])[:, voxels], np.float32)
-    if kind != "volume":
+        yield 0, np.asarray(open_array(files[0])[:, voxels], np.float32)
+    elif kind != "volume":
         sides = [read_volumes(path) for path in files]
         whole = sides[0] if len(sides) == 1 else np.concatenate(sides, axis=1)
-        return np.asarray(whole[:, voxels], np.float32)
-    image = read_image(files[0])
-    with readable(files[0], "image"):
-        # Unscaled, so that a run of integers is not converted to floats as a whole.
-        stored = np.asanyarray(image.dataobj.get_unscaled())
-    series = stored.reshape(-1, stored.shape[3])[voxels].T.astype(np.float32)
-    return np.asarray(series * image.dataobj.slope + image.dataobj.inter, np.float32)
+        yield 0, np.asarray(whole[:, voxels], np.float32)
+    else:
+        yield from _image_slabs(files[0], voxels)
+
+
+def _image_slabs(
+    path: Path, voxels: NDArray[np.int64]
+) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    from nibabel.openers import ImageOpener
+
+    image = read_image(path)
+    stored = image.dataobj
+    *shape, n_volumes = image.shape
+    # Volumes follow one another in the file, with the first index the fastest.
+    index = np.ravel_multi_index(np.unravel_index(voxels, shape), shape, order="F")
+    volume_bytes = math.prod(shape) * stored.dtype.itemsize
+    at_once = max(1, SLAB_BYTES // volume_bytes)
+    with readable(path, "image"), ImageOpener(stored.file_like) as file:
+        file.seek(stored.offset)
+        for first in range(0, n_volumes, at_once):
+            n = min(at_once, n_volumes - first)
+            slab = np.frombuffer(file.read(n * volume_bytes), stored.dtype).reshape(n, -1)
+            # Scaled after voxels are chosen: a whole run of integers would become floats.
+            values = slab[:, index].astype(np.float32) * stored.slope + stored.inter
+            yield first, np.asarray(values, np.float32)
 
 
 # --- Metadata and checks --------------------------------------------------------------------------

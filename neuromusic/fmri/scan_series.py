@@ -10,58 +10,118 @@ from numpy.typing import NDArray
 from neuromusic.core.progress import track
 from neuromusic.design.bids import RunId
 from neuromusic.design.timing import lead_in_volumes, placements
-from neuromusic.features.writer import new_array
-from neuromusic.fmri.bold import clean_run, filter_terms, filtered, read_voxels
+from neuromusic.features.writer import RowFile
+from neuromusic.fmri.bold import clean_run, filter_terms, filtered, voxel_slabs
 from neuromusic.fmri.layout import PlacedClip, lay_on_volumes
 from neuromusic.fmri.scans import Scans
 from neuromusic.fmri.volumes import delayed
 
-ROWS_AT_ONCE = 256  # rows that are moved at a time, because the file may exceed the memory
+VOXELS_AT_ONCE = 5000  # in a block
+CLEANED = "unusable.npy"  # written last
 
 
 @dataclass(frozen=True)
 class CleanVoxels:
-    """The cleaned series of the voxels that can be used in every run.
+    """The cleaned series of a subject's voxels, one file per block of them.
 
-    ``series`` (rows of `Scans`, usable voxels) float32, mapped into memory; ``usable`` (requested
-    voxels,); ``left_out`` is one line for each run with voxels that cannot be used.
+    ``directory`` holds the files; ``blocks`` are the voxels of each; ``usable`` (requested voxels,)
+    marks the voxels that can be used in every run; ``left_out`` is one line for each run with
+    voxels that cannot be used.
     """
 
-    series: NDArray[np.float32]
+    directory: Path
+    blocks: list[slice]
     usable: NDArray[np.bool_]
     left_out: list[str]
 
+    def usable_in(self, block: int) -> NDArray[np.bool_]:
+        """Return which voxels of a block can be used."""
+        return self.usable[self.blocks[block]]
+
+    def series(self, block: int) -> NDArray[np.float32]:
+        """Return a block (rows of `Scans`, its usable voxels)."""
+        series = np.load(_series_file(self.directory, block), allow_pickle=False)
+        usable = self.usable_in(block)
+        return np.asarray(series if usable.all() else series[:, usable], np.float32)
+
+    def remove(self) -> None:
+        """Remove the series; the rest can still be opened by `clean_scans`."""
+        for block in range(len(self.blocks)):
+            _series_file(self.directory, block).unlink(missing_ok=True)
+
 
 def clean_scans(
-    scans: Scans, voxels: NDArray[np.int64], scratch: Path, high_pass_hz: float, label: str
+    scans: Scans, voxels: NDArray[np.int64], directory: Path, high_pass_hz: float, label: str
 ) -> CleanVoxels:
-    """Read and clean all runs into the file ``scratch``, one run in memory at a time.
+    """Read and clean all runs into files, a few volumes or a block of voxels in memory at a time.
 
     ``voxels`` are indices into the voxel space; ``high_pass_hz`` is the cutoff of the filter;
-    ``label`` begins the text of the progress bar.
+    ``label`` begins the text of the progress bar. If an earlier call has finished ``directory``,
+    nothing is read.
     """
-    series = new_array(scratch, np.float32, (len(scans.rows), len(voxels)))
-    usable = np.ones(len(voxels), np.bool_)
-    left_out = []
-    for number, run in enumerate(
-        track(scans.images, f"{label}: reading images", len(scans.images))
-    ):
-        paths = scans.images[run]
+    if not (directory / CLEANED).is_file():
+        directory.mkdir(exist_ok=True)
+        _read_scans(scans, voxels, directory, label)
+        unusable = _clean_blocks(scans, len(voxels), directory, high_pass_hz, label)
+        part = directory / f"{CLEANED}.part"
+        with open(part, "wb") as file:
+            np.save(file, unusable)
+        part.rename(directory / CLEANED)
+    unusable = np.load(directory / CLEANED, allow_pickle=False)
+    left_out = [
+        f"{scans.images[run][0].name}: {of_run.sum()} voxels contain NaN or do not vary"
+        for run, of_run in zip(scans.images, unusable, strict=True)
+        if of_run.any()
+    ]
+    return CleanVoxels(directory, blocks_of(len(voxels)), ~unusable.any(0), left_out)
+
+
+def blocks_of(n_voxels: int) -> list[slice]:
+    """Return the voxels of each block."""
+    ends = [*range(VOXELS_AT_ONCE, n_voxels, VOXELS_AT_ONCE), n_voxels]
+    return [slice(first, last) for first, last in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def _series_file(directory: Path, block: int) -> Path:
+    return directory / f"series-{block:04d}.npy"
+
+
+def _read_scans(scans: Scans, voxels: NDArray[np.int64], directory: Path, label: str) -> None:
+    """Write the series of all runs, as they are in the images, into one file per block."""
+    blocks = blocks_of(len(voxels))
+    files = []
+    for block, part in enumerate(blocks):
+        shape = (len(scans.rows), part.stop - part.start)
+        files.append(RowFile.open(_series_file(directory, block), np.float32, shape, keep=False))
+    text = f"{label}: reading images"
+    for number, run in enumerate(track(scans.images, text, len(scans.images))):
         rows, volumes = _rows_of_run(scans, number)
-        cleaned, unusable = clean_run(
-            read_voxels(paths, voxels)[volumes], scans.tr_s, high_pass_hz,
-            _confounds_on(scans, run, volumes),
-        )  # fmt: skip
-        series[rows[0] : rows[-1] + 1] = cleaned
-        usable &= ~unusable
-        if unusable.any():
-            left_out.append(f"{paths[0].name}: {unusable.sum()} voxels contain NaN or do not vary")
-    n_usable = usable.sum()
-    if not usable.all():
-        for first in range(0, len(series), ROWS_AT_ONCE):
-            block = slice(first, first + ROWS_AT_ONCE)
-            series[block, :n_usable] = series[block][:, usable]
-    return CleanVoxels(series[:, :n_usable], usable, left_out)
+        for first, slab in voxel_slabs(scans.images[run], voxels):
+            inside = (volumes >= first) & (volumes < first + len(slab))
+            if not inside.any():
+                continue
+            used, row = slab[volumes[inside] - first], int(rows[inside][0])
+            for part, file in zip(blocks, files, strict=True):
+                file.write(row, used[:, part])
+
+
+def _clean_blocks(
+    scans: Scans, n_voxels: int, directory: Path, high_pass_hz: float, label: str
+) -> NDArray[np.bool_]:
+    """Clean the files of all blocks; return which voxels cannot be used, (runs, voxels)."""
+    unusable = np.empty((len(scans.images), n_voxels), np.bool_)
+    blocks = blocks_of(n_voxels)
+    for block, part in enumerate(track(blocks, f"{label}: cleaning voxels", len(blocks))):
+        path = _series_file(directory, block)
+        series = np.load(path, allow_pickle=False)
+        for number, run in enumerate(scans.images):
+            rows, volumes = _rows_of_run(scans, number)
+            confounds = _confounds_on(scans, run, volumes)
+            series[rows], unusable[number, part] = clean_run(
+                series[rows], scans.tr_s, high_pass_hz, confounds
+            )
+        np.save(path, series)
+    return unusable
 
 
 def _rows_of_run(scans: Scans, number: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -1,6 +1,7 @@
 """Encode images: how well each stage of a network predicts each voxel of each subject."""
 
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import pandas as pd
 from neuromusic.core.errors import listed, need_package
 from neuromusic.core.files import as_path, write_json
 from neuromusic.core.outputs import Step, check_target
+from neuromusic.core.parallel import Machine
 from neuromusic.core.progress import working
 from neuromusic.core.records import hash_inputs
 from neuromusic.design.bids import BidsIndex, index_bids
@@ -40,6 +42,7 @@ if TYPE_CHECKING:  # images are checked without torch and SciPy, which take seco
 log = logging.getLogger(__name__)
 
 COMMAND = "encode"
+WORK = "work"  # series and scores of blocks of voxels, until all are finished
 IGNORED_BY_BIDS = (
     "figures", "areas.tsv", "contrasts.tsv", "group.tsv", "similarity.tsv", "unique.tsv",
     "encoding.json", "*_voxels.tsv", "*_encoding.json", "*_brain.*",
@@ -62,6 +65,7 @@ def encode(
     subjects: str | Sequence[str] = "all",
     rois: Rois = Rois(),  # noqa: B008  # immutable
     options: EncodingOptions = EncodingOptions(),  # noqa: B008  # immutable
+    machine: Machine = Machine(),  # noqa: B008  # immutable
     overwrite: bool = False,
 ) -> Path:
     """Predict subjects' fMRI responses from the stages of a network, by ridge regression.
@@ -75,7 +79,8 @@ def encode(
     The same is done with random weights (those before training) and with permuted weights, and with
     acoustic features of the clips, beyond which the unique variance of each stage is reported.
     docs/encoding.md describes the method and the files; for one value per sound and voxel use
-    `encode_sounds`.
+    `encode_sounds`. Voxels are fitted in blocks; an interrupted encoding continues after the blocks
+    that it has finished.
 
     Parameters
     ----------
@@ -95,6 +100,9 @@ def encode(
         Which voxels to encode, and how they are grouped into areas.
     options : EncodingOptions
         Selection and filtering of the images, number of components, seed, figures.
+    machine : Machine
+        Where voxels are fitted: in this process, or with ``dask`` on a cluster that reaches the
+        images and ``out`` under the same paths.
     overwrite : bool
         Replace an earlier encoding that was made with other settings or from other inputs.
 
@@ -171,7 +179,7 @@ def encode(
     )  # fmt: skip
     if step.is_done():
         return out
-    with step.directory() as directory:
+    with step.directory(keep=True) as directory:
         wanted = all_placements(
             (run.trials, run.known_tr_s)
             for each in opened.values()
@@ -180,7 +188,8 @@ def encode(
         rest = design.experiment.time.rest
         played = Played(wanted, _training_clips(design), rest, available)
         features = _features(trained, design, played, sounds, options)
-        areas = _encode(directory, trained, features, opened, rois, options, clean)
+        areas = _encode(directory, trained, features, opened, rois, options, clean, machine)
+        shutil.rmtree(directory / WORK)
     _log_scores(areas, len(opened))
     log.info(
         "wrote %s: areas.tsv, contrasts.tsv, group.tsv, similarity.tsv, unique.tsv, figures, and "
@@ -240,7 +249,7 @@ def _training_clips(design: Design) -> set[str]:
 def _encode(
     directory: Path, trained: "AppliedNetwork", features: "tuple[StageComponents, Baseline]",
     opened: Mapping[str, SubjectInputs], rois: Rois, options: EncodingOptions,
-    clean: set[str] | None,
+    clean: set[str] | None, machine: Machine,
 ) -> pd.DataFrame:  # fmt: skip
     """Encode all subjects and write all files; return the table of areas."""
     from neuromusic.encoding import (
@@ -254,7 +263,7 @@ def _encode(
     from neuromusic.fmri.export.bids_dataset import write_dataset_files
 
     components, baseline = features
-    results = _encode_subjects(directory, opened, features, options, clean)
+    results = _encode_subjects(directory, opened, features, options, clean, machine)
     stages = components.trained
     areas = tables.area_scores(results)
     similarity = tables.area_similarity(results, components, options.seed)
@@ -315,19 +324,16 @@ def _features(
 def _encode_subjects(
     directory: Path, opened: Mapping[str, SubjectInputs],
     features: "tuple[StageComponents, Baseline]", options: EncodingOptions,
-    clean: set[str] | None,
+    clean: set[str] | None, machine: Machine,
 ) -> "dict[str, Encoding]":  # fmt: skip
     """Encode all subjects and write the files of each; return subject -> result."""
     from neuromusic.encoding import tables
-    from neuromusic.encoding.subjects import encode_subject
+    from neuromusic.encoding.subjects import encode_subjects
 
-    results = {}
-    for number, (subject, inputs) in enumerate(opened.items()):
-        label = f"subject {number + 1} of {len(opened)}"
-        encoded = encode_subject(
-            inputs, *features, options, directory / "scratch.npy", label, clean
-        )
+    results, work = {}, directory / WORK
+    for subject, encoded in encode_subjects(opened, features, options, work, clean, machine):
         folder = directory / f"sub-{subject}"
+        shutil.rmtree(folder, ignore_errors=True)  # of an interrupted call
         folder.mkdir()
         tables.write_subject(folder, encoded, features[0].trained, options.figures)
         results[subject] = encoded.result

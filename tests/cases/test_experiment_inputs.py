@@ -5,7 +5,9 @@ must still be those of the same sounds. The second half is refused, in one line 
 """
 
 import shutil
+import tempfile
 from dataclasses import dataclass
+from pathlib import Path
 
 import nibabel
 import numpy as np
@@ -115,9 +117,10 @@ def encode(sound_run, runner, monkeypatch, tmp_path):
             return result
         inputs = opened["1"]
         scans = inputs.scans
-        series = clean_scans(scans, inputs.voxels, tmp_path / "scratch.npy", 1 / 256, "x").series
+        scratch = Path(tempfile.mkdtemp(dir=tmp_path))
+        series = clean_scans(scans, inputs.voxels, scratch, 1 / 256, "x").series(0)
         trials = [run.trials[["clip", "is_dummy"]].to_numpy() for run in scans.runs.values()]
-        return Fitted(inputs, scans.rows, np.array(series), trials, result.output)
+        return Fitted(inputs, scans.rows, series, trials, result.output)
 
     return run
 

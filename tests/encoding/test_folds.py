@@ -20,7 +20,7 @@ from neuromusic.design.experiment import Experiment, Files, Sounds
 from neuromusic.design.presentations import Design, RunDesign
 from neuromusic.design.timing import HIGH_PASS_HZ, all_placements
 from neuromusic.encoding.designs import Designs
-from neuromusic.encoding.fit_rows import fit_folds, used_rows
+from neuromusic.encoding.fit_rows import fit_folds, fold_problems, used_rows
 from neuromusic.encoding.folds import make_folds
 from neuromusic.encoding.options import DELAYS_TR, EncodingOptions
 from neuromusic.encoding.ridge import ALPHAS
@@ -256,7 +256,8 @@ def test_predictions_are_those_of_scikit_learn():
     """Runs left out by LeaveOneGroupOut, and the penalty within the others as well."""
     series, used, designs = problem("runs", 6)
     x = designs.stages["A1"].astype(float)
-    fits = fit_folds([designs.stages["A1"]] * len(used.folds), series[:, :3], used)
+    problems = fold_problems([designs.stages["A1"]] * len(used.folds), used)
+    fits = fit_folds(problems, series[:, :3], used)
     expected = np.empty((len(x), 3))
     for train, test in LeaveOneGroupOut().split(x, groups=used.runs):
         unit = ((x[train] - x[train].mean(0)) ** 2).sum() / x.shape[1]

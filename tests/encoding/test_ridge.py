@@ -9,6 +9,9 @@ from neuromusic.core.errors import InputError
 
 pytest.importorskip("himalaya")
 
+from himalaya.scoring import l2_neg_loss
+
+from neuromusic.encoding import ridge
 from neuromusic.encoding.fit_rows import penalty_groups
 from neuromusic.encoding.ridge import ALPHAS, fit_ridge
 
@@ -41,6 +44,33 @@ def test_penalties_weights_and_predictions_are_those_of_scikit_learn(n, features
         np.testing.assert_allclose(
             fit.predict(new)[:, target], oracle.predict(new), atol=5e-3 * np.abs(y[:, target]).max()
         )
+
+
+def test_losses_are_those_of_himalaya():
+    from himalaya.backend import set_backend
+    from himalaya.ridge import RidgeCV
+    from sklearn.model_selection import PredefinedSplit
+
+    set_backend("numpy")
+    x, y, runs = problem(n=600, features=80, targets=40)
+    fit = fit_ridge(x, y, runs)
+    unit = ((x - x.mean(0)) ** 2).sum() / x.shape[1]
+    model = RidgeCV(alphas=ALPHAS * unit, cv=PredefinedSplit(runs), fit_intercept=True)
+    model.set_params(solver_params={"score_func": l2_neg_loss}).fit(x, y)
+    np.testing.assert_allclose(fit.alpha * unit, model.best_alphas_, rtol=1e-6)
+    np.testing.assert_allclose(fit.loss, -np.ravel(model.cv_scores_), rtol=1e-4)
+    expected = model.predict(x)
+    np.testing.assert_allclose(fit.predict(x), expected, atol=1e-3 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("spread", [1, 2, 4, 8])
+def test_predictions_for_all_penalties_follow_from_those_for_a_few(spread):
+    values = np.logspace(-spread, 0, 300)
+    chosen, mixing = ridge._computed_penalties(values, ALPHAS * values.mean())
+    shrinkage = values / (ALPHAS[:, None] * values.mean() + values)
+    error = np.abs(mixing @ shrinkage[chosen] - shrinkage).max(1)
+    assert (error < ridge.ROUNDING * shrinkage.max(1)).all()
+    assert len(chosen) <= 11
 
 
 def test_the_size_of_the_blocks_of_targets_has_no_effect(monkeypatch):

@@ -9,13 +9,15 @@ from sklearn.model_selection import GridSearchCV, LeaveOneGroupOut
 
 pytest.importorskip("himalaya")
 
+from neuromusic.encoding.blocks import joined
 from neuromusic.encoding.designs import Designs
 from neuromusic.encoding.fit_rows import used_rows
+from neuromusic.encoding.fits import Fits
 from neuromusic.encoding.model_names import BASELINE
 from neuromusic.encoding.options import EncodingOptions
 from neuromusic.encoding.ridge import ALPHAS
 from neuromusic.encoding.rois import Areas
-from neuromusic.encoding.voxelwise import encode_voxels
+from neuromusic.encoding.voxelwise import encode_block, encode_voxels, encoding_of
 from neuromusic.stats.multiple import holm
 
 CLIPS, VOLUMES, REPEATS, TEST_RUNS = 8, 10, 3, 5
@@ -194,3 +196,21 @@ def test_two_clips_in_one_run_have_unique_variance_without_p():
     assert result.unique[["r2", "r2_low"]].notna().all().all()
     assert result.unique[["p", "p_holm"]].isna().all().all()
     assert result.voxels["unique_A1"].notna().all()
+
+
+def test_blocks_of_voxels_are_joined_to_the_result_of_all(planted, result):
+    series, rows, designs = planted
+    options = EncodingOptions()
+    every = [*designs.stages.values(), *designs.groups.values()]
+    used = used_rows(rows, every, options.high_pass_hz, TR_S)
+    fits = Fits.of(used, designs, banded=False)
+    parts = [slice(0, 7), slice(7, 8), slice(8, None)]
+    blocks = [
+        encode_block(series[:, part], fits, Areas(AREAS.names, AREAS.label[part])) for part in parts
+    ]
+    found = encoding_of(joined(blocks), fits.outline, AREAS, "blocks")
+    for name in ("voxels", "areas", "unique"):
+        ours, expected = getattr(found, name), getattr(result, name)
+        pd.testing.assert_frame_equal(ours, expected, rtol=1e-3, atol=1e-4)
+    for area, pattern in result.patterns.items():
+        np.testing.assert_allclose(found.patterns[area], pattern, atol=1e-6)

@@ -9,7 +9,7 @@ import pytest
 
 from neuromusic.core.errors import InputError
 from neuromusic.design.bids import RunId, index_bids
-from neuromusic.fmri.bold import check_run, open_run, read_voxels
+from neuromusic.fmri.bold import check_run, open_run, read_voxels, voxel_slabs
 from neuromusic.fmri.bold_files import find_bold
 from neuromusic.fmri.voxel_space import open_space
 
@@ -182,6 +182,26 @@ def test_voxels_are_the_scaled_values_of_nibabel(tmp_path):
     values = read_voxels([tmp_path / "bold.nii"], voxels)
     assert values.dtype == np.float32
     np.testing.assert_allclose(values, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("slab_bytes", [1, 500, 2**26])
+@pytest.mark.parametrize("dtype", ["<i2", ">i2", "<f4", ">f8"])
+@pytest.mark.parametrize("ending", ["nii", "nii.gz"])
+def test_slabs_have_the_values_of_nibabel(tmp_path, monkeypatch, ending, dtype, slab_bytes):
+    monkeypatch.setattr("neuromusic.fmri.bold.SLAB_BYTES", slab_bytes)
+    series = np.random.default_rng(0).normal(1000, 9, (3, 4, 5, 11))
+    image = nibabel.Nifti1Image(series, np.eye(4), nibabel.Nifti1Header(endianness=dtype[0]))
+    image.set_data_dtype(np.dtype(dtype))
+    path = tmp_path / f"bold.{ending}"
+    nibabel.save(image, path)
+    voxels = np.array([59, 0, 7])
+    expected = nibabel.load(path).get_fdata().reshape(60, 11)[voxels].T
+    firsts = []
+    for first, slab in voxel_slabs([path], voxels):
+        assert slab.dtype == np.float32
+        np.testing.assert_allclose(slab, expected[first : first + len(slab)], rtol=1e-6)
+        firsts += range(first, first + len(slab))
+    assert firsts == list(range(11))
 
 
 def test_a_file_that_is_cut_short_or_has_no_time_axis_is_named(tmp_path):
