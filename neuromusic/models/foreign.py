@@ -73,7 +73,8 @@ class ForeignNetwork(AppliedNetwork):
 
     def key_settings(self) -> dict[str, Any]:
         """See `AppliedNetwork.key_settings`."""
-        return {"meta": self.meta.to_json(), "external": self.external.settings()}
+        settings, front_end = self.external.settings(), self.external.front_end
+        return {"meta": self.meta.to_json(), "external": settings, "front_end": front_end}
 
     @property
     def hop_frames(self) -> int:

@@ -67,11 +67,10 @@ def identity_of(trained: AppliedNetwork) -> str:
         If code may change without notice: a module of a file other than the network's own, a
         network file that imports other files, or an attribute that is not plain.
     """
-    settings = trained.key_settings()
     own_file = trained.directory if trained.directory.suffix == ".py" else None
     packages: set[str] = set()
     values = _Values(_names_of(own_file), packages)
-    state = hashlib.sha256(json.dumps([FORMAT, settings], sort_keys=True).encode())
+    state = hashlib.sha256(values.of([FORMAT, trained.key_settings()]).encode())
     for part in values.of_module(trained.network):
         state.update(part)
     if own_file is not None:
