@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuromusic.core.errors import InputError
 from neuromusic.core.files import as_path, is_unreachable, read_npz
+from neuromusic.core.plan import is_dry_run
 from neuromusic.core.records import read_plain_json
 
 if TYPE_CHECKING:  # numpy is imported where it is used: `--help` must start fast
@@ -92,9 +93,9 @@ class Cache:
         return arrays
 
     def put(self, key: str, arrays: Mapping[str, "NDArray[Any]"]) -> None:
-        """Store the arrays of an entry; without effect if the cache cannot be written."""
+        """Store the arrays of an entry; without effect if it cannot be written, or in a dry run."""
         needed = sum(array.nbytes for array in arrays.values())
-        if not self._can_write or needed > KEPT * self.limit_bytes:
+        if not self._can_write or needed > KEPT * self.limit_bytes or is_dry_run():
             return
         try:
             n_bytes = self._write(self._path(key), key, arrays)

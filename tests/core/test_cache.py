@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from neuromusic.cli.main import cli
-from neuromusic.core import cache
+from neuromusic.core import cache, plan
 from neuromusic.core.cache import Cache, entries
 from neuromusic.core.errors import InputError
 
@@ -38,6 +38,12 @@ def test_what_is_stored_comes_back_with_its_type_and_shape(tmp_path):
         np.testing.assert_array_equal(found[name], array)
         assert found[name].dtype == array.dtype
     assert place.get(key(2)) is None
+
+
+def test_a_dry_run_stores_nothing(tmp_path):
+    with plan.dry_run():
+        Cache(tmp_path / "cache").put(key(1), ARRAYS)
+    assert not (tmp_path / "cache").exists()
 
 
 def test_a_renamed_or_damaged_entry_is_removed_with_one_warning(tmp_path, caplog):
