@@ -13,6 +13,7 @@ Networks of others              External, get_network, list_networks, load_appli
 Scores                          evaluate, crossval, compare, confusions, predict, similar
 The scanner's time grid         activations, on_grid, export, simulate
 The brain                       encode, encode_sounds, encode_timed, benchmark
+Activations computed once       caching, cache
 Whole projects                  run, demo, verify
 
 Every command of the command line is one of these functions. Names are imported when they are first
@@ -28,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 
 _MODULES = {
+    "core.cache": ("caching",),
     "core.errors": ("InputError",),
     "core.figures": ("FigureStyle",),
     "core.parallel": ("Machine",),
@@ -47,6 +49,7 @@ _MODULES = {
     "pipeline.activations": ("activations",),
     "pipeline.augment": ("augment",),
     "pipeline.benchmark": ("benchmark",),
+    "pipeline.cache": ("cache",),
     "pipeline.compare": ("compare",),
     "pipeline.confusions": ("confusions",),
     "pipeline.crossval": ("crossval",),
@@ -84,6 +87,7 @@ __all__ = sorted(_HOME)
 _HOME["__version__"] = "core.version"
 
 if TYPE_CHECKING:
+    from neuromusic.core.cache import caching
     from neuromusic.core.errors import InputError
     from neuromusic.core.figures import FigureStyle
     from neuromusic.core.parallel import Machine
@@ -104,6 +108,7 @@ if TYPE_CHECKING:
     from neuromusic.pipeline.activations import activations
     from neuromusic.pipeline.augment import augment
     from neuromusic.pipeline.benchmark import benchmark
+    from neuromusic.pipeline.cache import cache
     from neuromusic.pipeline.compare import compare
     from neuromusic.pipeline.confusions import confusions
     from neuromusic.pipeline.crossval import crossval

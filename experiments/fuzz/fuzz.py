@@ -130,7 +130,7 @@ def child(target: str, work: Path, kept: Path) -> None:
         if header and keep_valid and content.startswith(header):
             return header + atheris.Mutate(content[len(header) :], most_bytes - len(header))
         mutated = atheris.Mutate(content, most_bytes)
-        if target == "spreadsheet" and keep_valid:
+        if target in ("spreadsheet", "cached") and keep_valid:
             return targets.stored(mutated)[:most_bytes]
         return targets.fix_checksums(mutated) if keep_valid and mutated[:4] == b"OggS" else mutated
 

@@ -43,6 +43,7 @@ HEADERS = {  # of tables whose cells matter more than the names of their columns
     "events": EVENTS.splitlines(keepends=True)[0].encode(),
     "described-events": DESCRIBED_EVENTS.splitlines(keepends=True)[0].encode(),
 }
+ENTRY = "0" * 64  # key of an entry of a cache
 RESPONSES = "sound\tA\tB\n" + "".join(f"s{i}\t{i}.5\tn/a\n" for i in range(20))
 SETTINGS = """\
 [paths]
@@ -182,6 +183,13 @@ def read_timed(path: Path) -> None:
     from neuromusic.encoding import timed_responses
 
     timed_responses.read_timed(_with_suffix(path, ".mat"))
+
+
+def read_cached(path: Path) -> None:
+    """Read an entry of a cache of activations."""
+    from neuromusic.core import cache
+
+    cache.read_entry(path, ENTRY)
 
 
 def _with_suffix(path: Path, other: str) -> Path:
@@ -332,6 +340,16 @@ def _timed_seeds() -> Iterator[bytes]:
     yield b"MATLAB 7.3 MAT-file, Platform: GLNXA64".ljust(512, b" ") + buffer.getvalue()[512:]
 
 
+def _cached_seeds() -> Iterator[bytes]:
+    from neuromusic.core.cache import Cache, entries
+
+    stages = {"A1": np.arange(6.0).reshape(2, 3), "probability": np.zeros((2, 0), "f4")}
+    for arrays in ({}, stages):
+        with tempfile.TemporaryDirectory() as folder:
+            Cache(Path(folder)).put(ENTRY, arrays)
+            yield from (entry.path.read_bytes() for entry in entries(Path(folder)))
+
+
 def _text_seeds(text: str) -> Callable[[], Iterator[bytes]]:
     def seeds() -> Iterator[bytes]:
         yield text.encode()
@@ -384,6 +402,7 @@ READERS: dict[str, Callable[[Path], None]] = {
     "headers": walk_sound,
     "features": read_features,
     "timed": read_timed,
+    "cached": read_cached,
 }
 MODULES = {
     "mat": "neuromusic.design.orders",
@@ -397,6 +416,7 @@ MODULES = {
     "headers": "neuromusic.stimuli.sound_headers",
     "features": "neuromusic.features.feature_folder",
     "timed": "neuromusic.encoding.timed_responses",
+    "cached": "neuromusic.core.cache",
 }
 SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "mat": _mat_seeds,
@@ -410,6 +430,7 @@ SEEDS: dict[str, Callable[[], Iterator[bytes]]] = {
     "headers": _audio_seeds,
     "features": _feature_seeds,
     "timed": _timed_seeds,
+    "cached": _cached_seeds,
 }
 # Words that libFuzzer inserts.
 SOUND_WORDS = [
@@ -451,6 +472,7 @@ WORDS: dict[str, list[bytes]] = {
     "headers": SOUND_WORDS,
     "features": [*ARRAY_WORDS, b"frame_s", b"first_frame_s", b"conv1.frame_s"],
     "timed": [*ARRAY_WORDS, b"responses", b"sounds", b"stim_names", b"targets", b"rate_hz", b"t"],
+    "cached": [*ARRAY_WORDS, b"about", b"key", b"names", b"sha256"],
 }  # fmt: skip
 
 

@@ -21,6 +21,7 @@ from neuromusic.core.figures import FigureStyle
               help="Dask scheduler that distributes the encodings instead.")  # fmt: skip
 @options.out("the encodings, the tables and the figure", "benchmark")
 @options.figures
+@options.cache
 @options.overwrite
 @options.dry_run
 @click.pass_context

@@ -39,6 +39,7 @@ SECTIONS = {
         "export": "Write predictions and activations on the scanner's time grid.",
         "encode": "Predict brain responses from the stages of a network.",
         "benchmark": "Compare networks by how well they predict brain responses.",
+        "cache": "Show a cache of activations, limit its size, or empty it.",
         "confusions": "Compare the confusions of a network, listeners and the brain.",
         "fmri": "Simulate images to test what an analysis finds in them.",
     },

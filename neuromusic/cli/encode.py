@@ -116,6 +116,7 @@ from neuromusic.core.figures import FigureStyle
 @options.network_channel
 @options.seed
 @options.out("maps, tables and figures")
+@options.cache
 @options.overwrite
 @options.dry_run
 @options.figures

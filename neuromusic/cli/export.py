@@ -57,6 +57,7 @@ def _components(_: click.Context, __: click.Parameter, value: str) -> int | str:
     help="How frames become volumes: their mean, or their low-pass filtered value at mid-volume.",
 )  # fmt: skip
 @options.network_channel
+@options.cache
 @options.overwrite
 @options.dry_run
 def command(

@@ -77,6 +77,18 @@ def _begin_dry_run(context: click.Context, _: click.Parameter, value: bool) -> N
         context.with_resource(plan.dry_run())
 
 
+def _begin_caching(context: click.Context, _: click.Parameter, value: Path | None) -> None:
+    if value is not None:
+        from neuromusic.core.cache import caching
+
+        context.with_resource(caching(value))
+
+
+cache = click.option(
+    "--cache", type=PATH, metavar="DIR", expose_value=False, callback=_begin_caching,
+    help="Store the activations of networks here, and take those that are here already; several "
+    "commands may share it, see `neuromusic cache`. Results do not change.",
+)  # fmt: skip
 overwrite = click.option(
     "--overwrite", is_flag=True,
     help="Replace an earlier output that was made with other settings or inputs.",

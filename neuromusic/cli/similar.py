@@ -19,6 +19,7 @@ from neuromusic.cli import options, tables
 @click.option("--index", type=options.PATH, help="Index file.  [default: NETWORK/index-STAGE.npz]")
 @options.network_channel
 @options.table_out
+@options.cache
 @options.overwrite
 @options.dry_run
 def command(

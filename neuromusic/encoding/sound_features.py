@@ -5,6 +5,7 @@ PLoS Biology 21, e3002366), who compare networks with their data: statistics of 
 activations over time.
 """
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from neuromusic.features.windows import cut_windows
 from neuromusic.models.applied import AppliedNetwork
 from neuromusic.models.inference import BATCH
 from neuromusic.models.network import Network
+from neuromusic.models.stored import Responses, Sound, sound_of_file, sound_of_wave
 from neuromusic.stimuli import audio
 
 LEVEL_STEPS = 3  # of `set_gain`: bands at the floor do not rise with the others
@@ -85,13 +87,14 @@ def _gain_db(trained: AppliedNetwork, waves: Sequence[Array], goal: float) -> fl
 
 def network_inputs(
     trained: AppliedNetwork, files: Sequence[Path], waves: Sequence[Array], gain: float
-) -> Iterator[Any]:
-    """Yield the inputs of a network for all sounds; ``gain`` is that of `set_gain`."""
+) -> Iterator[Sound]:
+    """Yield a network's input for each sound, computed once; ``gain`` is that of `set_gain`."""
     for path, wave in zip(files, waves, strict=True):
         if trained.training_level is None:
-            yield trained.input_of(path)
+            sound = sound_of_file(trained, path)
         else:
-            yield trained.features_of(wave * np.float32(gain))[0]
+            sound = sound_of_wave(trained, wave, gain)
+        yield Sound(functools.cache(sound.read), sound.key)
 
 
 def n_repeated(trained: AppliedNetwork, waves: Sequence[Array]) -> int:
@@ -105,29 +108,31 @@ def n_repeated(trained: AppliedNetwork, waves: Sequence[Array]) -> int:
 
 @torch.inference_mode()
 def stage_features(
-    trained: AppliedNetwork, inputs: Iterable[Any], statistics: Statistics
+    trained: AppliedNetwork, sounds: Iterable[Sound], statistics: Statistics
 ) -> dict[str, Floats]:
     """Return stage -> mean of each unit over time (n, units), or mean and deviation (n, 2 x units).
 
-    ``inputs`` are the network's inputs for n sounds, see `AppliedNetwork.features_of`. Time is all
-    frames of a sound; or for a network with windows of a fixed length, all windows of a sound, none
-    of them padded; a sound shorter than the window is then repeated to fill one.
+    Time is all frames of a sound; or for a network with windows of a fixed length, all windows of a
+    sound, none of them padded; a sound shorter than the window is then repeated to fill one.
     """
-    network = trained.network
-    features: dict[str, list[Floats]] = {stage.name: [] for stage in network.stages}
-    for x in inputs:
-        if trained.has_windows:
-            windows, _ = cut_windows(x, network.spec.n_frames, trained.hop_frames)
-            over_time = _units_over_time(network, windows)
-        else:
-            frames = trained.frames_of(x)
-            over_time = {name: each.values.T.astype(np.float64) for name, each in frames.items()}
-        for name, units in over_time.items():
-            parts = [units.mean(1)]
-            if statistics == "mean+deviation":
-                parts.append(units.std(1))
-            features[name].append(np.concatenate(parts))
+    features: dict[str, list[Floats]] = {stage.name: [] for stage in trained.network.stages}
+    responses = Responses(trained)
+    for sound in sounds:
+        found = responses.of(sound, ["statistics"], lambda x: _statistics(trained, x))
+        for name, both in found.items():
+            features[name].append(both.ravel() if statistics == "mean+deviation" else both[0])
     return {name: np.array(rows) for name, rows in features.items()}
+
+
+def _statistics(trained: AppliedNetwork, x: Any) -> dict[str, Floats]:
+    """Return stage -> mean and deviation of each unit over time for an input, (2, units)."""
+    if trained.has_windows:
+        windows, _ = cut_windows(x, trained.network.spec.n_frames, trained.hop_frames)
+        over_time = _units_over_time(trained.network, windows)
+    else:
+        frames = trained.frames_of(x)
+        over_time = {name: each.values.T.astype(np.float64) for name, each in frames.items()}
+    return {name: np.array([units.mean(1), units.std(1)]) for name, units in over_time.items()}
 
 
 def _units_over_time(network: Network, windows: Array) -> dict[str, Floats]:

@@ -1,9 +1,11 @@
 """Find the clips with the most similar activations, with an index on disk of earlier results."""
 
+import functools
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +18,7 @@ from neuromusic.evaluation.predict import sound_blocks
 from neuromusic.features.windows import cut_windows
 from neuromusic.models.applied import AppliedNetwork
 from neuromusic.models.inference import BATCH, in_threads
+from neuromusic.models.stored import Responses, Sound, file_key, sound_of_file
 
 log = logging.getLogger(__name__)
 
@@ -35,25 +38,43 @@ class Index:
     names: dict[str, str] = field(default_factory=dict)  # SHA-256 -> last known path
 
 
-@torch.inference_mode()
-def clip_vector(path: Path, trained: AppliedNetwork, stage: str) -> NDArray[np.float32]:
+def clip_vector(
+    path: Path, trained: AppliedNetwork, stage: str, responses: Responses | None = None
+) -> NDArray[np.float32]:
     """Return the mean over time of a stage's activations to a sound file, (units,).
 
     The mean is over all windows of the file, none of them padded; units are channels x bands,
-    flattened. Raises InputError for a file without sound.
+    flattened. ``responses`` are those of the network, which are the same for many files. Raises
+    InputError for a file without sound.
     """
     if not trained.has_windows:
-        frames = trained.frames_of(trained.input_of(path))[stage]
-        return np.asarray(frames.values.mean(0))
+        sound = sound_of_file(trained, path)
+        compute = functools.partial(_mean_frames, trained)
+    else:
+        sound = Sound(lambda: path, lambda: file_key(trained, path, "blocks"), False)
+        compute = functools.partial(_mean_windows, trained)
+    found = (responses or Responses(trained)).of(sound, ["mean"], compute)
+    return np.asarray(found[stage])
+
+
+def _mean_frames(trained: AppliedNetwork, x: Any) -> dict[str, NDArray[np.float32]]:
+    """Return stage -> mean over all frames (units,) for an input."""
+    return {name: frames.values.mean(0) for name, frames in trained.frames_of(x).items()}
+
+
+@torch.inference_mode()
+def _mean_windows(trained: AppliedNetwork, path: Path) -> dict[str, NDArray[np.float32]]:
+    """Return stage -> mean over all windows (units,) for a file, which is read in blocks."""
     window, device = trained.network.spec.n_frames, trained.network.band_mean.device
-    means = []
+    means: dict[str, list[NDArray[np.float32]]] = {each.name: [] for each in trained.network.stages}
     for wave in sound_blocks(path, trained):
         windows, _ = cut_windows(trained.features_of(wave)[0], window, trained.hop_frames)
         for first in range(0, len(windows), BATCH):
             x = torch.from_numpy(windows[first : first + BATCH]).to(device)
-            activations = trained.network.activations(x)[stage]  # (n, ..., time)
-            means.append(activations.flatten(1, -2).mean(-1).cpu().numpy())
-    return np.concatenate(means).mean(0)
+            activations = trained.network.activations(x)
+            for name, parts in means.items():  # (n, ..., time)
+                parts.append(activations[name].flatten(1, -2).mean(-1).cpu().numpy())
+    return {name: np.concatenate(parts).mean(0) for name, parts in means.items()}
 
 
 def load_index(path: Path, weights: str, stage: str) -> Index:
@@ -116,10 +137,14 @@ def _vectors(
 ) -> Iterator[tuple[Path, str, NDArray[np.float32] | None]]:
     """Yield (path, SHA-256, vector or None if the index contains it) for files with sound."""
 
+    responses = Responses(trained, n_threads=1)
+
     def compute(path: Path) -> tuple[str, NDArray[np.float32] | InputError | None]:
         key = sha256(path)
+        if key in index.vectors:
+            return key, None
         try:
-            return key, None if key in index.vectors else clip_vector(path, trained, index.stage)
+            return key, clip_vector(path, trained, index.stage, responses)
         except InputError as error:
             return key, error
 

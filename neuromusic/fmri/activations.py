@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 import pandas as pd
@@ -36,8 +36,14 @@ def stage_units(trained: "AppliedNetwork") -> dict[str, int]:
     """Return the number of units of each stage, as `clip_responses` lays them out."""
     import torch
 
+    from neuromusic.models.stored import Responses, Sound
+
     if not trained.has_windows:
-        return trained.unit_counts()
+        counts = Responses(trained).of(
+            Sound(lambda: None, lambda: "silence"), ["units"],
+            lambda _: {name: np.array(n) for name, n in trained.unit_counts().items()},
+        )  # fmt: skip
+        return {name: int(n) for name, n in counts.items()}
     network, spec = trained.network, trained.network.spec
     with torch.inference_mode():
         active = network.activations(network.band_mean.new_zeros(1, spec.n_rows, spec.n_frames))
@@ -50,6 +56,8 @@ def rest_response(trained: "AppliedNetwork", rest: Rest) -> dict[str, Array]:
     "zero": 0 everywhere. "silence": the mean response to one window without sound. Raises
     InputError for "silence" if the network was trained on features and cannot be given a sound.
     """
+    from neuromusic.models.stored import Responses, Sound
+
     network = trained.network
     if rest == "zero":
         zeros = {name: np.zeros(n, np.float32) for name, n in stage_units(trained).items()}
@@ -60,11 +68,14 @@ def rest_response(trained: "AppliedNetwork", rest: Rest) -> dict[str, Array]:
             'silence is unknown; set rest = "zero"'
         )
     window_s = network.spec.n_frames * network.spec.frame_s
-    features = trained.features_of(np.zeros(math.ceil(window_s * trained.rate_hz), np.float32))[0]
+    silence = np.zeros(math.ceil(window_s * trained.rate_hz), np.float32)
     placement = Placement(window_s, 0.0, window_s)
-    probability, stages = applied_volumes(trained, features, [placement])[0]
-    response = {PROBABILITY: probability[0].astype(np.float32)}
-    return response | {name: values[0] for name, values in stages.items()}
+    found = Responses(trained).of(
+        Sound(lambda: trained.features_of(silence)[0], lambda: "silence"),
+        ("volumes", *placement, "mean"),
+        lambda x: _volumes(trained, x, [placement], "mean")[0],
+    )
+    return {name: values[0] for name, values in found.items()}
 
 
 class ArrayFiles(Mapping[str, Array]):
@@ -157,6 +168,7 @@ def clip_responses(
     Raises InputError if none of the clips has an input.
     """
     from neuromusic.models.inference import best_device, in_threads
+    from neuromusic.models.stored import Responses, Sound
 
     check_binning(binning)
     inputs = inputs or inputs_from_prepared(trained)
@@ -165,13 +177,17 @@ def clip_responses(
     n_volumes = max(placement.n_volumes for _, placement in placed)
     trained.network.to(best_device())
     silent = rest_response(trained, rest)
+    responses_of = Responses(trained, n_threads=1)
 
     def respond(clip: str) -> list[dict[str, Array]]:
-        results = applied_volumes(trained, inputs.read(clip), wanted[clip], binning)
+        placements = wanted[clip]
+        found = responses_of.all_of(
+            Sound(lambda: inputs.read(clip), lambda: inputs.key(clip)),
+            [("volumes", *each, binning) for each in placements],
+            lambda x, numbers: _volumes(trained, x, [placements[n] for n in numbers], binning),
+        )
         return [
-            {PROBABILITY: _padded(probability.astype(np.float32), n_volumes)}
-            | {name: _padded(values, n_volumes) for name, values in stages.items()}
-            for probability, stages in results
+            {name: _padded(values, n_volumes) for name, values in each.items()} for each in found
         ]
 
     of_clips = track(in_threads(respond, present), label, len(present))
@@ -183,6 +199,16 @@ def clip_responses(
     files = _written(responses, len(placed), directory)
     probability = np.array(open_array(files.pop(PROBABILITY)))
     return ClipResponses(placed, missing, probability, ArrayFiles(files, {}), silent)
+
+
+def _volumes(
+    trained: "AppliedNetwork", x: Any, placements: Sequence[Placement], binning: str
+) -> list[dict[str, Array]]:
+    """Return "probability" and each stage on the volumes of each placement of an input."""
+    return [
+        {PROBABILITY: probability.astype(np.float32), **stages}
+        for probability, stages in applied_volumes(trained, x, placements, binning)
+    ]
 
 
 def _padded(values: Array, n_volumes: int) -> Array:

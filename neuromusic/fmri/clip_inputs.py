@@ -25,7 +25,8 @@ class ClipInputs:
 
     ``clips`` are those that are available, ``read`` returns the input (rows, frames) of one of
     them; ``source`` and ``remedy`` are for the message if none of the clips is available.
-    ``prepared`` is the prepared set that they come from, if any.
+    ``prepared`` is the prepared set that they come from, if any. ``key`` returns what the input is
+    computed from, see `models.stored.Sound`.
     """
 
     clips: Collection[str]
@@ -33,6 +34,7 @@ class ClipInputs:
     source: Path
     remedy: str
     prepared: Path | None = None
+    key: Callable[[str], str | None] = lambda _: None
 
     def present(self, clips: Collection[str]) -> list[str]:
         """Return those of ``clips`` that have an input; raise InputError if none has."""
@@ -94,7 +96,12 @@ def inputs_from_files(
     def read(clip: str) -> Array:
         return trained.input_of(path_of[clip], float(length_s[clip]))
 
-    return ClipInputs(path_of, read, source, "make the lists again with their clips")
+    def key(clip: str) -> str | None:
+        from neuromusic.models.stored import file_key
+
+        return file_key(trained, path_of[clip], float(length_s[clip]))
+
+    return ClipInputs(path_of, read, source, "make the lists again with their clips", key=key)
 
 
 def clip_inputs(

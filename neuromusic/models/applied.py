@@ -57,6 +57,10 @@ class AppliedNetwork(ABC):
     def weights_hash(self) -> str:
         """Return the SHA-256 of the weights."""
 
+    @abstractmethod
+    def key_settings(self) -> dict[str, Any] | None:
+        """Return what responses depend on besides the modules, for a cache; None if not stored."""
+
     @property
     @abstractmethod
     def hop_frames(self) -> int:

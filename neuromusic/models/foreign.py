@@ -71,6 +71,11 @@ class ForeignNetwork(AppliedNetwork):
             state.update(sha256(self.directory).encode())
         return state.hexdigest()
 
+    def key_settings(self) -> dict[str, Any]:
+        """See `AppliedNetwork.key_settings`."""
+        settings, front_end = self.external.settings(), self.external.front_end
+        return {"meta": self.meta.to_json(), "external": settings, "front_end": front_end}
+
     @property
     def hop_frames(self) -> int:
         """See `AppliedNetwork.hop_frames`."""
@@ -180,6 +185,10 @@ class FeatureNetwork(AppliedNetwork):
         """Return the SHA-256 of all files with features."""
         paths = sorted(self.folder.paths)
         return hashlib.sha256("".join(map(sha256, paths)).encode()).hexdigest()
+
+    def key_settings(self) -> None:
+        """See `AppliedNetwork.key_settings`: reading features again takes no longer."""
+        return None
 
     @property
     def hop_frames(self) -> int:

@@ -14,6 +14,7 @@ from neuromusic.features.windows import cut_windows
 from neuromusic.models.applied import AppliedNetwork
 from neuromusic.models.inference import BATCH
 from neuromusic.models.network import Network
+from neuromusic.models.stored import Responses, Sound
 
 Array = NDArray[np.float32]
 
@@ -52,6 +53,26 @@ def stage_frames(trained: AppliedNetwork, x: Any) -> dict[str, Timed]:
                 "check the network and its weights"
             )
     return found
+
+
+def frames_of_sound(
+    responses: Responses, trained: AppliedNetwork, sound: Sound
+) -> dict[str, Timed]:
+    """Return the frames of each stage for one sound; see `stage_frames`."""
+
+    def compute(x: Any) -> dict[str, NDArray[Any]]:
+        found = {}
+        for stage, each in stage_frames(trained, x).items():
+            found[f"{stage} values"] = each.values
+            found[f"{stage} times"] = np.array([each.frame_s, each.first_frame_s])
+        return found
+
+    arrays = responses.of(sound, ["frames"], compute)
+    stages = [name.removesuffix(" values") for name in arrays if name.endswith(" values")]
+    return {
+        stage: Timed(arrays[f"{stage} values"], *map(float, arrays[f"{stage} times"]))
+        for stage in stages
+    }
 
 
 @torch.inference_mode()

@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from neuromusic.core.cache import caching, current
 from neuromusic.core.cores import available_cores
 from neuromusic.core.errors import InputError, ResourceError
 from neuromusic.core.figures import FigureStyle
@@ -39,6 +41,7 @@ class Cell:
     splits: int
     seed: int
     overwrite: bool
+    cache: Path | None = None  # of activations, see `caching`; absolute
 
     @property
     def name(self) -> str:
@@ -49,9 +52,11 @@ class Cell:
 def cells_of(plan: Plan, out: Path, overwrite: bool) -> list[Cell]:
     """Return all cells, those of one data set together."""
     options = SoundOptions(plan.protocol)
+    cache = current()
+    place = cache.directory.absolute() if cache else None
     return [
         Cell(network, dataset, out.absolute() / network.name / dataset.name, options,
-             plan.splits, plan.seed, overwrite)
+             plan.splits, plan.seed, overwrite, place)
         for dataset in plan.datasets
         for network in plan.networks
     ]  # fmt: skip
@@ -172,10 +177,11 @@ def encode_cell(cell: Cell, n_processes: int = 1) -> str:
         is_timed = cell.dataset.kind == "timed"
         encode = encode_timed if is_timed else encode_sharing
         shared: dict[str, Any] = {} if is_timed else {"shared": cell.out.parents[1] / BASELINES}
-        encode(
-            applied, sounds=cell.dataset.sounds, responses=cell.dataset.responses, out=cell.out,
-            overwrite=cell.overwrite, **_fit_settings(cell), **shared,
-        )  # fmt: skip
+        with caching(cell.cache) if cell.cache and current() is None else nullcontext():
+            encode(
+                applied, sounds=cell.dataset.sounds, responses=cell.dataset.responses,
+                out=cell.out, overwrite=cell.overwrite, **_fit_settings(cell), **shared,
+            )  # fmt: skip
         _remember(cell, applied)
     except ResourceError:
         raise

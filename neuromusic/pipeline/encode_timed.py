@@ -228,7 +228,8 @@ def _features(
     """Return the features of the network, and of one with random weights: stage -> sound -> ..."""
     from neuromusic.encoding.sound_features import network_inputs
     from neuromusic.models.inference import best_device
-    from neuromusic.models.stage_frames import stage_frames
+    from neuromusic.models.stage_frames import frames_of_sound
+    from neuromusic.models.stored import Responses
 
     networks = {"trained": trained}
     if "random" in trained.controls:
@@ -236,11 +237,13 @@ def _features(
     for network in networks.values():
         network.network.to(best_device())
     found: dict[str, dict[str, dict[str, Timed]]] = {name: {} for name in networks}
+    responses = {name: Responses(network) for name, network in networks.items()}
     inputs = network_inputs(trained, files, waves, gain)
-    for sound, x in zip(names, track(inputs, "computing activations", len(files)), strict=True):
+    shown = track(inputs, "computing activations", len(files))
+    for sound, source in zip(names, shown, strict=True):
         for name, network in networks.items():
             try:
-                frames = stage_frames(network, x)
+                frames = frames_of_sound(responses[name], network, source)
             except InputError as error:
                 raise InputError(f"{sound}: {error}") from None
             for stage, timed in frames.items():

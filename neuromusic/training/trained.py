@@ -117,6 +117,11 @@ class TrainedNetwork(AppliedNetwork):
         """Return the SHA-256 of the file of weights."""
         return sha256(self.directory / WEIGHTS)
 
+    def key_settings(self) -> dict[str, Any]:
+        """See `AppliedNetwork.key_settings`."""
+        normalises = {"input": self.input_kind, "normalise_clips": self.normalise_clips}
+        return {"meta": self.meta.to_json(), "hop_frames": self.hop_frames, **normalises}
+
     @property
     def controls(self) -> tuple[str, ...]:
         """See `AppliedNetwork.controls`."""

@@ -23,6 +23,7 @@ from neuromusic.encoding import sound_encoding, sound_features
 from neuromusic.encoding.ridge import ALPHAS
 from neuromusic.encoding.sound_responses import find_sounds, read_responses
 from neuromusic.features.frontends.mel import MelSpec, log_mel
+from neuromusic.models.stored import Sound, sound_of_wave
 from neuromusic.pipeline.encode_sounds import SoundOptions, encode_sounds
 from neuromusic.pipeline.lists import make_file_lists
 from neuromusic.pipeline.prepare import prepare
@@ -174,8 +175,9 @@ def test_stage_features_are_mean_and_deviation_over_all_windows(place):
     assert len(starts) > 1
     with torch.no_grad():
         windows = [run.network.activations(torch.from_numpy(x[None, :, s : s + n])) for s in starts]
-    found = sound_features.stage_features(run, [x, x], "mean+deviation")
-    mean = sound_features.stage_features(run, [x], "mean")
+    of_x = Sound(lambda: x)
+    found = sound_features.stage_features(run, [of_x, of_x], "mean+deviation")
+    mean = sound_features.stage_features(run, [of_x], "mean")
     for stage in run.network.stages:
         units = torch.cat([each[stage.name].flatten(1, -2)[0] for each in windows], dim=1).numpy()
         expected = np.concatenate([units.mean(1), units.std(1)])
@@ -210,8 +212,8 @@ def test_the_baseline_contains_mean_and_deviation_of_each_band():
 def test_a_stage_predicts_responses_made_from_it_and_noise_is_not_predicted(place, runner):
     run = load_network(place / "run")
     waves = [audio.read(place / "wav" / f"{name}.wav") for name in names()]
-    gain = np.float32(sound_features.set_gain(run, waves))
-    inputs = [run.features_of(wave * gain)[0] for wave in waves]
+    gain = sound_features.set_gain(run, waves)
+    inputs = [sound_of_wave(run, wave, gain) for wave in waves]
     features = sound_features.stage_features(run, inputs, "mean")["PB"]
     z = StandardScaler().fit_transform(features)
     planted = np.linalg.svd(z, full_matrices=False)[0][:, 0]  # the first component of PB
