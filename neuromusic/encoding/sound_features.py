@@ -113,12 +113,10 @@ def stage_features(
     frames of a sound; or for a network with windows of a fixed length, all windows of a sound, none
     of them padded; a sound shorter than the window is then repeated to fill one.
     """
-    network = trained.network
-    features: dict[str, list[Floats]] = {stage.name: [] for stage in network.stages}
+    features: dict[str, list[Floats]] = {stage.name: [] for stage in trained.network.stages}
     for x in inputs:
         if trained.has_windows:
-            windows, _ = cut_windows(x, network.spec.n_frames, trained.hop_frames)
-            over_time = _units_over_time(network, windows)
+            over_time = _of_parts(trained, x)
         else:
             frames = trained.frames_of(x)
             over_time = {name: each.values.T.astype(np.float64) for name, each in frames.items()}
@@ -128,6 +126,16 @@ def stage_features(
                 parts.append(units.std(1))
             features[name].append(np.concatenate(parts))
     return {name: np.array(rows) for name, rows in features.items()}
+
+
+def _of_parts(trained: AppliedNetwork, x: Array) -> dict[str, Floats]:
+    """Return `_units_over_time` for all windows of a sound, with the stages of all parts."""
+    over_time: dict[str, Floats] = {}
+    for prefix, part in trained.parts.items():
+        windows, _ = cut_windows(x, part.network.spec.n_frames, part.hop_frames)
+        units = _units_over_time(part.network, windows)
+        over_time |= {f"{prefix}{name}": values for name, values in units.items()}
+    return over_time
 
 
 def _units_over_time(network: Network, windows: Array) -> dict[str, Floats]:

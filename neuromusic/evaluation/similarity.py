@@ -45,15 +45,25 @@ def clip_vector(path: Path, trained: AppliedNetwork, stage: str) -> NDArray[np.f
     if not trained.has_windows:
         frames = trained.frames_of(trained.input_of(path))[stage]
         return np.asarray(frames.values.mean(0))
-    window, device = trained.network.spec.n_frames, trained.network.band_mean.device
+    part, stage = part_of_stage(trained, stage)
+    window, device = part.network.spec.n_frames, part.network.band_mean.device
     means = []
     for wave in sound_blocks(path, trained):
-        windows, _ = cut_windows(trained.features_of(wave)[0], window, trained.hop_frames)
+        windows, _ = cut_windows(trained.features_of(wave)[0], window, part.hop_frames)
         for first in range(0, len(windows), BATCH):
             x = torch.from_numpy(windows[first : first + BATCH]).to(device)
-            activations = trained.network.activations(x)[stage]  # (n, ..., time)
+            activations = part.network.activations(x)[stage]  # (n, ..., time)
             means.append(activations.flatten(1, -2).mean(-1).cpu().numpy())
     return np.concatenate(means).mean(0)
+
+
+def part_of_stage(trained: AppliedNetwork, stage: str) -> tuple[AppliedNetwork, str]:
+    """Return the part of a network that has a stage, and the stage's name in it."""
+    for prefix, part in trained.parts.items():
+        for own in part.network.stages:
+            if f"{prefix}{own.name}" == stage:
+                return part, own.name
+    raise KeyError(stage)
 
 
 def load_index(path: Path, weights: str, stage: str) -> Index:

@@ -20,7 +20,7 @@ from safetensors import safe_open
 import neuromusic
 from neuromusic.core.errors import InputError, listed
 from neuromusic.core.progress import track
-from neuromusic.core.records import RECORD, places_of, read_record
+from neuromusic.core.records import NETWORK_COMMANDS, RECORD, places_of, read_record
 from neuromusic.core.settings import Section
 from neuromusic.features.frontends.base import STAGES
 from neuromusic.models.loading import named_by_user
@@ -135,7 +135,7 @@ def _network(source: Path | str, values: dict[str, Any]) -> Any:
     if not Path(source).is_dir():
         stages = tuple(values.get("external", {}).get("stages", ()))
         return load_applied(named_by_user(str(source)), channel=channel, stages=stages)
-    if (read_record(Path(source)) or {}).get("command") != "train":
+    if (read_record(Path(source)) or {}).get("command") not in NETWORK_COMMANDS:
         return load_features(source)
     heard = load_network(source)
     return as_network(heard, channel) if heard.meta.source == "audio" else source
