@@ -200,6 +200,9 @@ def why_apart(first: TrainedNetwork, other: TrainedNetwork) -> str:
     kinds = {"bands": "features", "wave": "samples"}
     if other.input_kind != first.input_kind:
         return f"takes {kinds[other.input_kind]}, not {kinds[first.input_kind]}"
+    front_ends = other.meta.front_end_name, first.meta.front_end_name
+    if front_ends[0] != front_ends[1]:
+        return "has the front end {}, not {}".format(*front_ends)
     key = other.meta.first_difference(first.meta)
     if key is not None:
         return f"{key} is {getattr(other.meta, key)}, not {getattr(first.meta, key)}"

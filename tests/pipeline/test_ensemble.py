@@ -13,9 +13,10 @@ from sklearn.metrics import log_loss
 
 from neuromusic.core.errors import InputError
 from neuromusic.design.lists import write_lists
+from neuromusic.evaluation.scores import score_network
+from neuromusic.features.prepared import open_prepared
 from neuromusic.models.stage_frames import stage_frames
 from neuromusic.pipeline.ensemble import ensemble
-from neuromusic.pipeline.evaluate import evaluate
 from neuromusic.pipeline.predict import predict
 from neuromusic.pipeline.prepare import prepare_features
 from neuromusic.pipeline.train import train
@@ -198,7 +199,9 @@ def test_clips_count_as_trained_on_unless_all_members_held_them_out(copied):
     tracks = rows["track"].unique()
     artists = pd.DataFrame({"track": tracks, "artist_group": tracks, "fault": ""})
     artists.to_csv(copied / "artists.tsv", sep="\t", index=False)
-    scores = evaluate(copied / "ab", artists=copied / "artists.tsv")
+    both = load_network(copied / "ab")
+    data = open_prepared(copied / "prepared")
+    scores = score_network(both, data, copied / "artists.tsv").scores
     assert scores["clean"]["trained"]["n"] == 40
     assert scores["clean"]["validation"]["n"] == 10  # run 4; run 1 was for training in b
     config = (copied / "ab/config.toml").read_text()
@@ -222,8 +225,8 @@ def test_it_is_complete_in_itself_recorded_and_not_replaced_silently(copied):
     assert neuromusic(*line, "--overwrite", cwd=copied).returncode == 0
     shutil.rmtree(copied / "a")
     shutil.rmtree(copied / "b")
-    scores = evaluate(copied / "ab")
-    assert scores["clip"]["n"] == 20
+    scored = score_network(load_network(copied / "ab"), open_prepared(copied / "prepared"))
+    assert scored.scores["clip"]["n"] == 20
     verified = neuromusic("verify", "ab", cwd=copied)
     assert verified.returncode == 0, verified.stdout
     assert "3 of 3 files as recorded" in verified.stdout
@@ -243,10 +246,13 @@ def test_networks_that_do_not_belong_together_are_named(project, tiny_run, tmp_p
     for name in ("polka", "slow"):
         data = prepare_features(root / f"{name}.npz", out=root / f"prepared_{name}")
         train(BANDS | {"train": {"epochs": 1}}, data, out=root / name)
-    clip = settings(BANDS, normalisation="clip") | {"train": {"epochs": 1}}
-    train(clip, project / "prepared", out=root / "clip")
+    one = {"train": {"epochs": 1}}
+    train(settings(BANDS, normalisation="clip") | one, project / "prepared", out=root / "clip")
+    data = prepare_features(root / "slow.npz", front_end="modulation", out=root / "prepared_mod")
+    train(settings(BANDS, front_end="modulation") | one, data, out=root / "modulation")
     refused = {
         root / "polka": "lacks the class rock and has the class polka besides",
+        root / "modulation": "has the front end modulation, not logmel",
         root / "slow": "frame_s is 0.16, not 0.155",
         root / "clip": "data.normalisation is clip, not band-mean",
         tiny_run.directory: f"was trained on {tiny_run.prepared}, not on {project / 'prepared'}",
