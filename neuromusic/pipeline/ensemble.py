@@ -11,7 +11,7 @@ from neuromusic.core.errors import InputError
 from neuromusic.core.files import as_path, write_json
 from neuromusic.core.outputs import Step, check_target
 from neuromusic.core.plan import Work
-from neuromusic.core.records import arguments, hash_inputs, record_hash
+from neuromusic.core.records import hash_inputs, record_hash
 from neuromusic.evaluation.scores import as_input_of, score_clips, training_set
 from neuromusic.evaluation.temperature import HIGHEST, LOWEST, calibrated, fit_temperature
 from neuromusic.features.prepared import PreparedSet, as_prepared
@@ -100,12 +100,12 @@ def ensemble(
         **hash_inputs([member.directory / WEIGHTS for member in members]),
         "prepared": record_hash(data.directory),
     }
-    _, places = arguments(prepared=data.directory)
+    places = {f"networks.{number}": member.directory for number, member in enumerate(members)}
     settings = {"members": together.config.model.options["members"]}
-    work = _work(together, data)
     step = Step(
-        COMMAND, out, settings, inputs, places, str(best_device()), overwrite=overwrite, work=work
-    )
+        COMMAND, out, settings, inputs, places | {"prepared": data.directory}, str(best_device()),
+        function="ensemble", overwrite=overwrite, work=_work(together, data),
+    )  # fmt: skip
     if step.is_done():
         return load_network(out)
     with step.directory() as directory:
@@ -191,7 +191,7 @@ def _about(
         "members": [
             {
                 "name": name,
-                "directory": str(member.directory),
+                "directory": member.directory.resolve().name,
                 "weights": inputs[str(member.directory / WEIGHTS)],
                 "model": member.name,
                 "seed": member.config.train.seed,

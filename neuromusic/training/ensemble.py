@@ -10,18 +10,18 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import tomli_w
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from neuromusic.core.files import write_text
 from neuromusic.design.splits import HeldOutRuns
 from neuromusic.models.network import Network
-from neuromusic.training.config import Config, Data, Model
+from neuromusic.training.config import Config, Data, Model, make_config
 from neuromusic.training.trained import (
     CONFIG,
     WEIGHTS,
@@ -188,6 +188,29 @@ def save_ensemble(directory: Path, ensemble: Ensemble) -> None:
         "prepared": str(ensemble.prepared.resolve()),
     }
     write_weights(directory / WEIGHTS, tensors, header)
+
+
+Member = tuple[dict[str, Any], dict[str, Tensor], Config]  # header, weights, settings
+
+
+def stored_members(
+    header: dict[str, Any], tensors: dict[str, Tensor], config: Config, where: str
+) -> list[Member]:
+    """Return the members of an ensemble, or the network itself as the only one.
+
+    Raises ValueError, KeyError or IndexError for a damaged header.
+    """
+    if "members" not in header:
+        return [(header, tensors, config)]
+    if not 0 < header["temperature"] < np.inf:
+        raise ValueError(f"the temperature is {header['temperature']}")
+    settings = config.model.options["members"]
+    parts: list[dict[str, Tensor]] = [{} for _ in header["members"]]
+    for key, tensor in tensors.items():
+        number, _, name = key.partition(".")
+        parts[int(number)][name] = tensor
+    configs = [make_config(each, where) for each in settings]
+    return list(zip(header["members"], parts, configs, strict=True))
 
 
 # --- Members that belong together -----------------------------------------------------------------

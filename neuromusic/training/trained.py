@@ -37,7 +37,7 @@ from neuromusic.models.inference import use_full_precision as use_full_precision
 from neuromusic.models.network import InputSpec, Network
 from neuromusic.models.registry import create_model, model_entry
 from neuromusic.stimuli.channels import Channel, channel_setting, check_channel
-from neuromusic.training.config import Config, load_config, make_config
+from neuromusic.training.config import Config, load_config
 from neuromusic.training.control_copies import CONTROLS, for_inference
 from neuromusic.training.stages_front_end import restored
 
@@ -299,6 +299,9 @@ def load_network(directory: Path | str, *, channel: Channel | None = None) -> Tr
     >>> network.classes[:3], [stage.name for stage in network.network.stages]
     (['blues', 'classical', 'country'], ['A1', 'belt', 'PB', 'T2T3', 'GRU'])
     """
+    # It defines a subclass of TrainedNetwork.
+    from neuromusic.training.ensemble import as_ensemble, stored_members
+
     directory = Path(directory)
     record = read_record(directory)
     if record is None or record.get("command") not in NETWORK_COMMANDS:
@@ -309,7 +312,7 @@ def load_network(directory: Path | str, *, channel: Channel | None = None) -> Tr
     try:
         with readable(path, "file of weights", REMEDY):
             header, tensors = _read_weights(path)
-            members = _members(header, tensors, config, str(directory / CONFIG))
+            members = stored_members(header, tensors, config, str(directory / CONFIG))
             networks = [for_inference(_build(*member)) for member in members]
             temperature = float(header.get("temperature", 1.0))
             classes = [check_file_name(name, f"{path}, classes") for name in header["classes"]]
@@ -325,27 +328,7 @@ def load_network(directory: Path | str, *, channel: Channel | None = None) -> Tr
     ]
     if "members" not in header:
         return as_network(loaded[0], channel)
-    from neuromusic.training.ensemble import as_ensemble  # a subclass of TrainedNetwork
-
     return as_network(as_ensemble(directory, loaded, config, temperature), channel)
-
-
-Member = tuple[dict[str, Any], dict[str, Tensor], Config]  # header, weights, settings
-
-
-def _members(
-    header: dict[str, Any], tensors: dict[str, Tensor], config: Config, where: str
-) -> list[Member]:
-    """Return the members of an ensemble, or the network itself as the only one."""
-    if "members" not in header:
-        return [(header, tensors, config)]
-    settings = config.model.options["members"]
-    parts: list[dict[str, Tensor]] = [{} for _ in header["members"]]
-    for key, tensor in tensors.items():
-        number, _, name = key.partition(".")
-        parts[int(number)][name] = tensor
-    configs = [make_config(each, where) for each in settings]
-    return list(zip(header["members"], parts, configs, strict=True))
 
 
 def _why_not_trained(directory: Path) -> str:

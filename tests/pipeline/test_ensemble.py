@@ -223,6 +223,9 @@ def test_it_is_complete_in_itself_recorded_and_not_replaced_silently(copied):
     assert dry.returncode == 0, dry.stderr
     assert "a temperature for 2 networks" in dry.stdout
     assert neuromusic(*line, "--overwrite", cwd=copied).returncode == 0
+    rerun = neuromusic("verify", "ab", "--rerun", cwd=copied)
+    assert rerun.returncode == 0, rerun.stdout + rerun.stderr
+    assert "repeated: 3 of 3 files are identical" in rerun.stdout
     shutil.rmtree(copied / "a")
     shutil.rmtree(copied / "b")
     scored = score_network(load_network(copied / "ab"), open_prepared(copied / "prepared"))
