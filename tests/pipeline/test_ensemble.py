@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from neuromusic.pipeline.ensemble import ensemble
 from neuromusic.pipeline.predict import predict
 from neuromusic.pipeline.prepare import prepare_features
 from neuromusic.pipeline.train import train
+from neuromusic.training.ensemble import save_ensemble
 from neuromusic.training.trained import load_network
 
 BANDS = {
@@ -275,7 +277,10 @@ def test_networks_that_do_not_belong_together_are_named(project, tiny_run, tmp_p
     assert not (root / "out").exists()
 
 
-def test_settings_that_do_not_fit_the_weights_are_an_error(copied):
+def test_settings_that_do_not_fit_and_impossible_temperatures_are_errors(copied):
+    save_ensemble(copied / "ab", replace(load_network(copied / "ab"), temperature=0.0))
+    with pytest.raises(InputError, match=r"file of weights \(the temperature is 0\.0\)"):
+        load_network(copied / "ab")
     (copied / "ab/config.toml").write_text('[model]\nname = "ensemble"\n')
     with pytest.raises(InputError, match="is not a readable file of weights"):
         load_network(copied / "ab")
