@@ -37,6 +37,10 @@ log = logging.getLogger(__name__)
 
 COMMAND = "ensemble"
 ABOUT = "ensemble.json"  # what it was made from, for people
+NO_COMMON_RUN = (
+    "no clip is held out for validation by all members (train them with data.validation_runs in "
+    "common to have one)"
+)
 
 
 def ensemble(
@@ -172,7 +176,7 @@ def _fit(together: Ensemble, data: PreparedSet) -> tuple[float, dict[str, Any]]:
     inputs = as_input_of(together, data)
     rows = select(inputs, together.config.data).valid
     if len(rows) == 0:
-        return 1.0, {"why_none": "no clip is held out for validation by all members"}
+        return 1.0, {"why_none": NO_COMMON_RUN}
     truth = labels(inputs, together.classes)[rows]
     _, log_p = score_clips(together, inputs, rows)
     before = calibrated(truth, log_p, 1.0)
