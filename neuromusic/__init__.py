@@ -6,7 +6,7 @@ Any experiment                  inspect_experiment, check_experiment, show_exper
 Lists of what was played        make_lists, make_file_lists, check_orders, rebuild_orders,
                                 design_orders, cut_clips, validate_sounds, find_leaks
 Features and variants           prepare, prepare_features, augment, log_mel
-Networks                        train, load_network, sweep, create_model, list_models,
+Networks                        train, load_network, sweep, ensemble, create_model, list_models,
                                 register_model
 Networks of others              External, get_network, list_networks, load_applied,
                                 load_features, load_weights
@@ -58,6 +58,7 @@ _MODULES = {
     "pipeline.encode": ("EncodingOptions", "Rois", "encode"),
     "pipeline.encode_sounds": ("SoundOptions", "encode_sounds"),
     "pipeline.encode_timed": ("TimedInput", "TimedOptions", "encode_timed"),
+    "pipeline.ensemble": ("ensemble",),
     "pipeline.evaluate": ("evaluate",),
     "pipeline.experiment": ("check_experiment", "inspect_experiment", "show_experiment"),
     "pipeline.experiment_lists": ("make_experiment_lists",),
@@ -117,6 +118,7 @@ if TYPE_CHECKING:
     from neuromusic.pipeline.encode import EncodingOptions, Rois, encode
     from neuromusic.pipeline.encode_sounds import SoundOptions, encode_sounds
     from neuromusic.pipeline.encode_timed import TimedInput, TimedOptions, encode_timed
+    from neuromusic.pipeline.ensemble import ensemble
     from neuromusic.pipeline.evaluate import evaluate
     from neuromusic.pipeline.experiment import (
         check_experiment,

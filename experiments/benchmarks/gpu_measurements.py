@@ -237,8 +237,9 @@ def window_rates(job: Job) -> Iterator[Row]:
     import torch
     from networks import seconds
 
+    from neuromusic.models.inference import use_full_precision
     from neuromusic.models.registry import create_model
-    from neuromusic.training.trained import to_channels_last, use_full_precision
+    from neuromusic.training.control_copies import to_channels_last
 
     batch, times = job.pick(128, 2), job.pick(5, 1)
     spec, precision = window_spec(job), job.precisions("float32", "bfloat16")[-1]

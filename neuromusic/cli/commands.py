@@ -31,6 +31,7 @@ SECTIONS = {
         "evaluate": "Score a trained network on the test clips.",
         "crossval": "Cross-validate a network over scanner runs or artists.",
         "sweep": "Search for the best settings.",
+        "ensemble": "Make one network of several that answer together.",
         "compare": "Rank trained networks and test their differences.",
         "predict": "Predict the genre of sound files.",
         "similar": "Find the clips to which a network responds most similarly.",

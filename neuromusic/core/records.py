@@ -16,6 +16,7 @@ from neuromusic.core.files import reading, sha256, write_text
 from neuromusic.core.version import __version__
 
 RECORD = "provenance.json"
+NETWORK_COMMANDS = ("train", "ensemble")  # their outputs are trained networks
 MOST_NAMED = 5  # differences in a message
 PACKAGES = (
     "numpy", "scipy", "numba", "soundfile", "soxr", "torch", "torchaudio", "pandas",

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from neuromusic.core.errors import InputError, did_you_mean
 from neuromusic.core.files import as_path
 from neuromusic.core.folders import why_no_file
-from neuromusic.core.records import read_record
+from neuromusic.core.records import NETWORK_COMMANDS, read_record
 from neuromusic.design.bids import BidsIndex
 from neuromusic.design.presentations import Design
 from neuromusic.encoding.rois import Areas, Rois, read_areas
@@ -54,7 +54,7 @@ def check_trained(network: object) -> None:
     """Raise InputError for a directory that is not a trained network, without opening it."""
     if isinstance(network, str | Path):
         record = read_record(as_path(network))
-        if record is None or record.get("command") != "train":
+        if record is None or record.get("command") not in NETWORK_COMMANDS:
             from neuromusic.training.trained import load_network
 
             load_network(network)  # says why

@@ -127,12 +127,21 @@ def stage_features(
 def _statistics(trained: AppliedNetwork, x: Any) -> dict[str, Floats]:
     """Return stage -> mean and deviation of each unit over time for an input, (2, units)."""
     if trained.has_windows:
-        windows, _ = cut_windows(x, trained.network.spec.n_frames, trained.hop_frames)
-        over_time = _units_over_time(trained.network, windows)
+        over_time = _of_parts(trained, x)
     else:
         frames = trained.frames_of(x)
         over_time = {name: each.values.T.astype(np.float64) for name, each in frames.items()}
     return {name: np.array([units.mean(1), units.std(1)]) for name, units in over_time.items()}
+
+
+def _of_parts(trained: AppliedNetwork, x: Array) -> dict[str, Floats]:
+    """Return `_units_over_time` for all windows of a sound, with the stages of all parts."""
+    over_time: dict[str, Floats] = {}
+    for prefix, part in trained.parts.items():
+        windows, _ = cut_windows(x, part.network.spec.n_frames, part.hop_frames)
+        units = _units_over_time(part.network, windows)
+        over_time |= {f"{prefix}{name}": values for name, values in units.items()}
+    return over_time
 
 
 def _units_over_time(network: Network, windows: Array) -> dict[str, Floats]:

@@ -49,26 +49,41 @@ def predict_files(paths: Sequence[Path], trained: TrainedNetwork) -> NDArray[np.
     They are pooled over all windows of a file that contain sound. Raises InputError for a file
     without sound, and if the network does not take sound.
     """
-    return np.stack([pool_windows(log_p) for log_p in predict_windows(paths, trained)])
+    return pool_parts(predict_windows(paths, trained), trained)
 
 
-def predict_windows(paths: Sequence[Path], trained: TrainedNetwork) -> list[NDArray[np.float64]]:
+def pool_parts(
+    windows: Sequence[Sequence[NDArray[np.float64]]], trained: TrainedNetwork
+) -> NDArray[np.float64]:
+    """Return the log-probabilities (files, classes) from those that `predict_windows` returns."""
+    return np.stack(
+        [trained.combined([pool_windows(log_p) for log_p in of_file]) for of_file in windows]
+    )
+
+
+def predict_windows(
+    paths: Sequence[Path], trained: TrainedNetwork
+) -> list[list[NDArray[np.float64]]]:
     """Return the log-probabilities (windows, classes) of the windows of each file that have sound.
 
-    Raises InputError as `predict_files` does.
+    There is one array per file and part of the network: the members of an ensemble cut windows of
+    their own. Raises InputError as `predict_files` does.
     """
     trained.network.to(best_device())
+    parts = list(trained.parts.values())
     empty = np.zeros((0, len(trained.classes)))
 
     def predict(
         numbered_block: tuple[int, NDArray[np.float32]],
-    ) -> tuple[int, float, NDArray[np.float64]]:
+    ) -> tuple[int, float, list[NDArray[np.float64]]]:
         number, wave = numbered_block
         features, has_sound = trained.features_of(wave)
-        window = trained.network.spec.n_frames
-        windows, _ = cut_windows(features, window, trained.hop_frames, has_sound)
-        log_p = log_probabilities(trained.network, windows) if len(windows) else empty
-        return number, len(wave) / audio.RATE_HZ, log_p
+        of_parts = []
+        for part in parts:
+            window = part.network.spec.n_frames
+            windows, _ = cut_windows(features, window, part.hop_frames, has_sound)
+            of_parts.append(log_probabilities(part.network, windows) if len(windows) else empty)
+        return number, len(wave) / audio.RATE_HZ, of_parts
 
     total_s = sum(audio.duration_s(path) for path in paths)
     blocks = (
@@ -77,12 +92,14 @@ def predict_windows(paths: Sequence[Path], trained: TrainedNetwork) -> list[NDAr
     results = track(
         in_threads(predict, blocks), "predict (s)", round(total_s), size=lambda result: result[1]
     )
-    by_file: list[list[NDArray[np.float64]]] = [[] for _ in paths]
-    for number, _, log_p in results:
-        by_file[number].append(log_p)
-    per_window = [np.concatenate(parts) for parts in by_file]
-    for path, log_p in zip(paths, per_window, strict=True):
-        if len(log_p) == 0:
+    by_file: list[list[list[NDArray[np.float64]]]] = [[] for _ in paths]
+    for number, _, of_parts in results:
+        by_file[number].append(of_parts)
+    per_window = [
+        [np.concatenate(blocks) for blocks in zip(*of_file, strict=True)] for of_file in by_file
+    ]
+    for path, arrays in zip(paths, per_window, strict=True):
+        if min(map(len, arrays)) == 0:
             raise InputError(f"{path}: is so quiet that it counts as silence; expected sound")
     return per_window
 

@@ -28,7 +28,7 @@ from neuromusic.features.windows import cut_windows
 from neuromusic.models.inference import in_threads, log_probabilities, pool_windows
 from neuromusic.models.network import Network
 from neuromusic.training.selection import labels, select
-from neuromusic.training.trained import TrainedNetwork, best_device, untrained_copy
+from neuromusic.training.trained import TrainedNetwork, best_device
 
 log = logging.getLogger(__name__)
 
@@ -136,8 +136,7 @@ def score_network(
         groups, over = pd.factorize(artist)[0], "artists"
     if len(np.unique(groups)) == 1:
         log.warning("%s: %s", data.directory, one_group(len(rows), over))
-    device = best_device()
-    per_window, log_p = score_rows(trained.network.to(device), inputs, rows, trained.hop_frames)
+    per_window, log_p = score_clips(trained, inputs, rows)
     counts = np.array([len(windows) for windows in per_window])
     confusion = confusion_matrix(truth, log_p.argmax(1), len(trained.classes))
     scores: dict[str, Any] = {
@@ -148,8 +147,7 @@ def score_network(
         "per_genre": _per_genre(confusion, trained.classes),
         "calibration": calibration(truth, log_p),
     }
-    untrained = untrained_copy(trained).to(device)
-    _, random_log_p = score_rows(untrained, inputs, rows, trained.hop_frames)
+    _, random_log_p = score_clips(trained.control("random"), inputs, rows)
     scores |= {
         "random_weights": summarise(truth, random_log_p, groups, over),
         "chance": 1 / len(trained.classes),
@@ -163,6 +161,24 @@ def score_network(
         table, trained_on = mark_shared(table, used, trained.config, artists)
         scores["clean"] = score_clean(table, trained.classes) | trained_on
     return Evaluation(scores, table, confusion)
+
+
+def score_clips(
+    trained: TrainedNetwork, data: PreparedSet, rows: NDArray[np.int64]
+) -> tuple[list[NDArray[np.float64]], NDArray[np.float64]]:
+    """Return what `score_rows` does for a trained network.
+
+    The members of an ensemble have windows of their own, so the only window of a clip is then the
+    clip itself.
+    """
+    trained.network.to(best_device())
+    parts = [
+        score_rows(part.network, data, rows, part.hop_frames) for part in trained.parts.values()
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    log_p = trained.combined([of_rows for _, of_rows in parts])
+    return list(log_p[:, None]), log_p
 
 
 def score_rows(

@@ -65,15 +65,17 @@ def _mean_frames(trained: AppliedNetwork, x: Any) -> dict[str, NDArray[np.float3
 @torch.inference_mode()
 def _mean_windows(trained: AppliedNetwork, path: Path) -> dict[str, NDArray[np.float32]]:
     """Return stage -> mean over all windows (units,) for a file, which is read in blocks."""
-    window, device = trained.network.spec.n_frames, trained.network.band_mean.device
+    device = trained.network.band_mean.device
     means: dict[str, list[NDArray[np.float32]]] = {each.name: [] for each in trained.network.stages}
     for wave in sound_blocks(path, trained):
-        windows, _ = cut_windows(trained.features_of(wave)[0], window, trained.hop_frames)
-        for first in range(0, len(windows), BATCH):
-            x = torch.from_numpy(windows[first : first + BATCH]).to(device)
-            activations = trained.network.activations(x)
-            for name, parts in means.items():  # (n, ..., time)
-                parts.append(activations[name].flatten(1, -2).mean(-1).cpu().numpy())
+        features = trained.features_of(wave)[0]
+        for prefix, part in trained.parts.items():
+            windows, _ = cut_windows(features, part.network.spec.n_frames, part.hop_frames)
+            for first in range(0, len(windows), BATCH):
+                x = torch.from_numpy(windows[first : first + BATCH]).to(device)
+                for name, values in part.network.activations(x).items():  # (n, ..., time)
+                    of_windows = values.flatten(1, -2).mean(-1).cpu().numpy()
+                    means[f"{prefix}{name}"].append(of_windows)
     return {name: np.concatenate(parts).mean(0) for name, parts in means.items()}
 
 

@@ -118,7 +118,7 @@ def _cost(trained: TrainedNetwork, directories: Sequence[Path]) -> dict[str, Any
     timed = [pd.read_csv(path / SECONDS) for path in directories if (path / SECONDS).is_file()]
     published = trained.config.published
     return {
-        "multiply_adds": multiply_adds(trained.network),
+        "multiply_adds": sum(multiply_adds(part.network) for part in trained.parts.values()),
         "seconds_an_epoch": float(pd.concat(timed)["seconds"].median()) if timed else np.nan,
         "published": np.nan if published.accuracy is None else published.accuracy,
         "published_what": published.what or np.nan,

@@ -44,10 +44,14 @@ def stage_units(trained: "AppliedNetwork") -> dict[str, int]:
             lambda _: {name: np.array(n) for name, n in trained.unit_counts().items()},
         )  # fmt: skip
         return {name: int(n) for name, n in counts.items()}
-    network, spec = trained.network, trained.network.spec
-    with torch.inference_mode():
-        active = network.activations(network.band_mean.new_zeros(1, spec.n_rows, spec.n_frames))
-    return {name: math.prod(block.shape[1:-1]) for name, block in active.items()}
+    units: dict[str, int] = {}
+    for prefix, part in trained.parts.items():
+        network, spec = part.network, part.network.spec
+        with torch.inference_mode():
+            active = network.activations(network.band_mean.new_zeros(1, spec.n_rows, spec.n_frames))
+        shapes = {f"{prefix}{name}": block.shape[1:-1] for name, block in active.items()}
+        units |= {name: math.prod(shape) for name, shape in shapes.items()}
+    return units
 
 
 def rest_response(trained: "AppliedNetwork", rest: Rest) -> dict[str, Array]:

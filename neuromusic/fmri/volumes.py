@@ -150,12 +150,31 @@ def applied_volumes(
     ``x`` is its input for the clip. A network of others has no probabilities: (n_volumes, 0).
     """
     if trained.has_windows:
-        return clip_volumes(trained.network, x, trained.hop_frames, placements, binning)
+        of_parts = {
+            prefix: clip_volumes(part.network, x, part.hop_frames, placements, binning)
+            for prefix, part in trained.parts.items()
+        }
+        return of_parts[""] if "" in of_parts else _together(trained, of_parts)
     frames = trained.frames_of(x)
     return [
         (np.zeros((each.n_volumes, 0)), frames_on_volumes(frames, each, binning))
         for each in placements
     ]
+
+
+def _together(trained: "AppliedNetwork", of_parts: Mapping[str, list[Volumes]]) -> list[Volumes]:
+    """Return the responses of an ensemble from those of its members, by their prefixes."""
+    results = []
+    for of_placement in zip(*of_parts.values(), strict=True):
+        with np.errstate(divide="ignore"):  # a probability of 0
+            log_p = [np.log(probability) for probability, _ in of_placement]
+        stages = {
+            f"{prefix}{name}": values
+            for prefix, (_, of_part) in zip(of_parts, of_placement, strict=True)
+            for name, values in of_part.items()
+        }
+        results.append((np.exp(trained.combined(log_p)), stages))
+    return results
 
 
 def frames_on_volumes(

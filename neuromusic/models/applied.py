@@ -1,7 +1,7 @@
 """A network and how it is given sound: what commands need to know of one, whoever trained it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -90,6 +90,18 @@ class AppliedNetwork(ABC):
     def rate_hz(self) -> int:
         """Sample rate at which the network is given sounds."""
         return audio.RATE_HZ
+
+    @property
+    def parts(self) -> "Mapping[str, AppliedNetwork]":
+        """Prefix of stages -> network: the members of an ensemble, otherwise the network itself.
+
+        All take the same input. The stages are those of all parts, each with its prefix.
+        """
+        return {"": self}
+
+    def combined(self, log_p: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+        """Return the log-probabilities (..., classes) from those of all parts."""
+        return log_p[0]
 
     @property
     def has_windows(self) -> bool:

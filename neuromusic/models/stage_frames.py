@@ -45,7 +45,11 @@ def stage_frames(trained: AppliedNetwork, x: Any) -> dict[str, Timed]:
     """
     if not trained.has_windows:
         return trained.frames_of(x)
-    found = _from_windows(trained, x)
+    found = {
+        f"{prefix}{stage}": timed
+        for prefix, part in trained.parts.items()
+        for stage, timed in _from_windows(part, x).items()
+    }
     for stage, timed in found.items():
         if not np.isfinite(timed.values).all():
             raise InputError(

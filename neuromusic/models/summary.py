@@ -27,6 +27,7 @@ FAMILIES = {
     "vision": "from image recognition",
     "wave": "on samples",
     "fragments": "from the study of 5-s fragments",
+    "bands": "statistics of bands",
     "readout": "readouts of other networks",
 }
 TABLE = Path(__file__).with_name("networks.tsv")

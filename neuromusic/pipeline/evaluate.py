@@ -116,7 +116,7 @@ def _work(trained: TrainedNetwork, data: PreparedSet, artists: Path | None) -> p
     """Check that the network can be scored; return the work, figures included."""
     n_rows = check_scoring(trained, data, artists)
     n_frames = as_input_of(trained, data).features.shape[2]
-    seconds = scoring_s(trained.network, n_rows, n_frames, trained.hop_frames)
+    seconds = scoring_s(trained, n_rows, n_frames)
     return plan.Work(
         f"scores of {n_rows} clips, by the trained network and with random weights",
         DRAWING_S + 2 * seconds,

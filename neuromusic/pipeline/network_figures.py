@@ -16,7 +16,7 @@ from neuromusic.evaluation.scores import Evaluation
 from neuromusic.features.prepared import PreparedSet
 from neuromusic.fmri.layout import on_grid
 from neuromusic.fmri.plots import timeline
-from neuromusic.fmri.volumes import clip_volumes
+from neuromusic.fmri.volumes import applied_volumes
 from neuromusic.stimuli.variants import VARIANTS
 from neuromusic.training.config import Data
 from neuromusic.training.trained import METRICS, TrainedNetwork
@@ -33,13 +33,16 @@ def draw_figures(
     directory = trained.directory / "figures"
     directory.mkdir(exist_ok=True)
     name = trained.config.model.name
-    metrics = pd.read_csv(trained.directory / METRICS)
     figures = {
         "confusion": confusion(evaluation, trained.classes, name, style),
         "reliability": calibration_of(evaluation, trained.classes, name, style),
-        "learning_curves": training_plots.learning_curves(metrics, name, style),
     }
     skipped = []
+    if len(trained.parts) == 1:
+        metrics = pd.read_csv(trained.directory / METRICS)
+        figures["learning_curves"] = training_plots.learning_curves(metrics, name, style)
+    else:
+        skipped.append("learning curves: an ensemble is not trained; its members have some")
     clip = _clip_with_all_variants(inputs)
     if clip is None:
         skipped.append("variants: the set was prepared without variants")
@@ -143,7 +146,7 @@ def _draw_timeline(
     probability_of = {}
     for clip in trials["clip"].unique():
         features = data.row_features(row_of[clip])
-        results = clip_volumes(trained.network, features, trained.hop_frames, [placement])
+        results = applied_volumes(trained, features, [placement])
         probability_of[clip] = results[0][0]
     probability = on_grid(trials, probability_of, len(trials) * placement.n_volumes)
     first = trials.iloc[0]

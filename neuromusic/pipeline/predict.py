@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from neuromusic.core.files import as_path
-from neuromusic.evaluation.predict import predict_windows, prediction_table
-from neuromusic.models.inference import pool_windows
+from neuromusic.evaluation.predict import pool_parts, predict_windows, prediction_table
 from neuromusic.stimuli.channels import Channel
 from neuromusic.training.trained import TrainedNetwork, as_network
 
@@ -37,7 +35,7 @@ def predict(
     pandas.DataFrame
         One row per file: file, predicted genre, its probability, and one column per genre with the
         genre's probability. ``table.attrs["windows"]`` is the number of windows of each file over
-        which its probabilities are pooled.
+        which its probabilities are pooled, of all members of an ensemble together.
 
     Raises
     ------
@@ -58,7 +56,6 @@ def predict(
     trained = as_network(network, channel)
     windows = predict_windows(paths, trained)
     names = pd.DataFrame({"file": [str(path) for path in paths]})
-    log_p = np.stack([pool_windows(each) for each in windows])
-    table = prediction_table(names, log_p, trained.classes)
-    table.attrs["windows"] = [len(each) for each in windows]
+    table = prediction_table(names, pool_parts(windows, trained), trained.classes)
+    table.attrs["windows"] = [sum(map(len, of_file)) for of_file in windows]
     return table

@@ -20,7 +20,7 @@ from safetensors import safe_open
 import neuromusic
 from neuromusic.core.errors import InputError, listed
 from neuromusic.core.progress import track
-from neuromusic.core.records import RECORD, places_of, read_record
+from neuromusic.core.records import NETWORK_COMMANDS, RECORD, places_of, read_record
 from neuromusic.core.settings import Section
 from neuromusic.features.frontends.base import STAGES
 from neuromusic.models.loading import named_by_user
@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 # Public functions whose files depend only on what their records contain.
 REPEATABLE = (
     "rebuild_orders", "design_orders", "cut_clips", "make_lists", "make_file_lists", "prepare",
-    "prepare_features", "prepare_folder", "train", "confusions", "export", "simulate", "encode",
-    "encode_sounds", "encode_timed",
+    "prepare_features", "prepare_folder", "train", "ensemble", "confusions", "export", "simulate",
+    "encode", "encode_sounds", "encode_timed",
 )  # fmt: skip
 TIMED = (LAST, SECONDS)  # contain how long epochs took, so they differ each time
 
@@ -135,14 +135,17 @@ def _network(source: Path | str, values: dict[str, Any]) -> Any:
     if not Path(source).is_dir():
         stages = tuple(values.get("external", {}).get("stages", ()))
         return load_applied(named_by_user(str(source)), channel=channel, stages=stages)
-    if (read_record(Path(source)) or {}).get("command") != "train":
+    if (read_record(Path(source)) or {}).get("command") not in NETWORK_COMMANDS:
         return load_features(source)
     heard = load_network(source)
     return as_network(heard, channel) if heard.meta.source == "audio" else source
 
 
 def _recorded_values(directory: Path, record: dict[str, Any]) -> dict[str, Any]:
-    """Return settings and places as one tree; the place "corpus.path" goes into "corpus"."""
+    """Return settings and places as one tree; the place "corpus.path" goes into "corpus".
+
+    The places "networks.0", "networks.1" and so on become a list.
+    """
     settings = json.loads(json.dumps(record["settings"]))  # a copy
     # The settings of a training are its parameter config.
     values = {"config": settings} if record["function"] == "train" else settings
@@ -154,6 +157,9 @@ def _recorded_values(directory: Path, record: dict[str, Any]) -> dict[str, Any]:
         for parent in parents:
             branch = branch.setdefault(parent, {})
         branch[last] = _find(Path(recorded), directory)
+    networks = values.get("networks")
+    if isinstance(networks, dict):
+        values["networks"] = [networks[str(number)] for number in range(len(networks))]
     return values
 
 

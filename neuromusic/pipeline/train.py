@@ -17,14 +17,14 @@ from neuromusic.core.progress import epoch_bars, epoch_text
 from neuromusic.core.tables import read_table
 from neuromusic.evaluation import plots, training_plots
 from neuromusic.evaluation.metrics import confusion_matrix
-from neuromusic.evaluation.scores import score_rows
+from neuromusic.evaluation.scores import score_clips
 from neuromusic.features.prepared import PreparedSet, as_prepared
 from neuromusic.training.config import Config, as_config
 from neuromusic.training.devices import check_devices
 from neuromusic.training.fit import Advance, fit, is_helper
 from neuromusic.training.selection import labels, select
 from neuromusic.training.trackers import Tracker
-from neuromusic.training.trained import LAST, METRICS, TrainedNetwork, best_device, load_network
+from neuromusic.training.trained import LAST, METRICS, TrainedNetwork, load_network
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +151,6 @@ def valid_confusion(
     rows = select(data, trained.config.data).valid
     if len(rows) == 0:
         return None
-    _, log_p = score_rows(trained.network.to(best_device()), data, rows, trained.hop_frames)
+    _, log_p = score_clips(trained, data, rows)
     truth = labels(data, trained.classes)[rows]
     return confusion_matrix(truth, log_p.argmax(1), len(trained.classes)), trained.classes

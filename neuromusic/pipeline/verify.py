@@ -19,7 +19,13 @@ from neuromusic.core.errors import InputError, printable
 from neuromusic.core.files import as_path, read_npz, sha256
 from neuromusic.core.folders import find_files
 from neuromusic.core.progress import track
-from neuromusic.core.records import RECORD, places_of, read_plain_json, record_hash
+from neuromusic.core.records import (
+    NETWORK_COMMANDS,
+    RECORD,
+    places_of,
+    read_plain_json,
+    record_hash,
+)
 from neuromusic.training.trained import TRACKER_FOLDERS, WEIGHTS
 
 log = logging.getLogger(__name__)
@@ -314,7 +320,7 @@ def _strangers(output: RecordCheck, names: Sequence[str]) -> list[str]:
     directory, command = output.path.parent, output.record["command"]
     problems, strange = [], []
     for name in names:
-        if command == "train" and fnmatch(name, "index-*.npz"):
+        if command in NETWORK_COMMANDS and fnmatch(name, "index-*.npz"):
             if not _is_index_of(directory / name, directory):
                 problems.append(
                     f"{directory / name}: is not an index of these weights; delete it, and "

@@ -36,19 +36,20 @@ def training_work(config: Config, network: Network) -> Work:
     )
 
 
-def scoring_s(network: Network, n_rows: int, n_frames: int, hop_frames: int) -> float:
+def scoring_s(trained: AppliedNetwork, n_rows: int, n_frames: int) -> float:
     """Return how many seconds it takes to score ``n_rows`` clips of ``n_frames`` frames."""
-    per_clip = 1 + max(0, n_frames - network.spec.n_frames) // hop_frames
-    return forward_s(network, n_rows * per_clip, torch.cuda.is_available())
+    seconds = 0.0
+    for part in trained.parts.values():
+        per_clip = 1 + max(0, n_frames - part.network.spec.n_frames) // part.hop_frames
+        seconds += forward_s(part.network, n_rows * per_clip, torch.cuda.is_available())
+    return seconds
 
 
 def hearing_s(trained: AppliedNetwork, n_sounds: int, longest_s: float) -> float:
     """Return how many seconds it takes a network to hear some sounds."""
-    network = trained.network
     if not trained.has_windows:
         return SECONDS_PER_SECOND * n_sounds * longest_s
-    n_frames = round(longest_s / network.spec.frame_s)
-    return scoring_s(network, n_sounds, n_frames, trained.hop_frames)
+    return scoring_s(trained, n_sounds, round(longest_s / trained.network.spec.frame_s))
 
 
 def forward_s(network: Network, n_windows: int, gpu: bool) -> float:

@@ -37,6 +37,7 @@ from neuromusic.training import trained
 from neuromusic.training.batches import band_statistics
 from neuromusic.training.build import build_network
 from neuromusic.training.config import Config, load_config
+from neuromusic.training.control_copies import to_channels_last
 from neuromusic.training.devices import check_devices
 from neuromusic.training.distributed import end_on_signals
 from neuromusic.training.estimates import training_work
@@ -251,7 +252,7 @@ def fit(
     if state != "resume" and trainer.is_global_zero:
         write_text(out / trained.CONFIG, config.to_toml())
         write_record(out, content, PLAN)
-    task = GenreTask(trained.to_channels_last(network), data, selection, config)
+    task = GenreTask(to_channels_last(network), data, selection, config)
     checkpoint = out / trained.LAST if state == "resume" else None
     if checkpoint is not None:
         check_checkpoint(checkpoint)

@@ -6,7 +6,7 @@ losses and durations per epoch (``metrics.csv``, ``seconds.csv``), and the recor
 """
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Self
@@ -20,19 +20,25 @@ from torch import Tensor
 
 from neuromusic.core.errors import InputError
 from neuromusic.core.files import check_file_name, check_links, readable, sha256, write_text
-from neuromusic.core.records import places_of, read_record, record_hash, write_record
+from neuromusic.core.records import (
+    NETWORK_COMMANDS,
+    places_of,
+    read_record,
+    record_hash,
+    write_record,
+)
 from neuromusic.features.blocks import compute_in_blocks
 from neuromusic.features.frontends.base import STAGES, frames_with_sound, front_end
 from neuromusic.features.meta import SetMeta
 from neuromusic.features.prepared import PreparedSet, normalise_clip
 from neuromusic.models.applied import AppliedNetwork
-from neuromusic.models.controls import permute_weights
 from neuromusic.models.inference import best_device as best_device
 from neuromusic.models.inference import use_full_precision as use_full_precision
 from neuromusic.models.network import InputSpec, Network
 from neuromusic.models.registry import create_model, model_entry
 from neuromusic.stimuli.channels import Channel, channel_setting, check_channel
 from neuromusic.training.config import Config, load_config
+from neuromusic.training.control_copies import CONTROLS, for_inference
 from neuromusic.training.stages_front_end import restored
 
 CONFIG = "config.toml"
@@ -128,7 +134,7 @@ class TrainedNetwork(AppliedNetwork):
         return tuple(CONTROLS)
 
     def control(self, kind: str, number: int = 1) -> Self:
-        """See `AppliedNetwork.control`, `untrained_copy` and `permuted_copy`."""
+        """See `AppliedNetwork.control` and `control_copies`."""
         return replace(self, network=CONTROLS[kind](self, number))
 
     @property
@@ -195,19 +201,34 @@ class TrainedNetwork(AppliedNetwork):
 
 def save_weights(path: Path, network: Network, config: Config, prepared: PreparedSet) -> None:
     """Write the weights; the header contains everything needed to build the network again."""
-    header = {
+    write_weights(
+        path,
+        network.state_dict(),
+        {
+            **description(network, config),
+            "classes": prepared.classes,
+            "meta": prepared.meta.to_json(),
+            "prepared": str(prepared.directory.resolve()),
+        },
+    )
+
+
+def description(network: Network, config: Config) -> dict[str, Any]:
+    """Return what is needed, besides the weights, to build a network again."""
+    return {
         "model": config.model.name,
         "activation": config.model.activation,
         "options": config.model.options,
         "spec": asdict(network.spec),
-        "classes": prepared.classes,
-        "meta": prepared.meta.to_json(),
-        "prepared": str(prepared.directory.resolve()),
     }
+
+
+def write_weights(path: Path, tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> None:
+    """Write tensors as a safetensors file with our part of the header, completely or not at all."""
     part = path.with_name(f".{path.name}.partial")
-    tensors = {k: v.detach().cpu().contiguous() for k, v in network.state_dict().items()}
+    plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
     # save_file would make a file that only its owner can read, whatever the umask.
-    part.write_bytes(safetensors.torch.save(tensors, metadata={"neuromusic": json.dumps(header)}))
+    part.write_bytes(safetensors.torch.save(plain, metadata={"neuromusic": json.dumps(header)}))
     part.replace(path)
 
 
@@ -259,7 +280,7 @@ def load_network(directory: Path | str, *, channel: Channel | None = None) -> Tr
     Parameters
     ----------
     directory : Path or str
-        A directory that `neuromusic.train` made.
+        A directory that `neuromusic.train` or `neuromusic.ensemble` made.
     channel : {"mix", "left", "right"}, optional
         Which channel of sound files the network hears, in all functions that take a network: their
         mean, or the first or second one. By default the one that its prepared set was made from.
@@ -267,7 +288,8 @@ def load_network(directory: Path | str, *, channel: Channel | None = None) -> Tr
     Returns
     -------
     TrainedNetwork
-        The network on the CPU, in evaluation mode, with the weights of the best epoch.
+        The network on the CPU, in evaluation mode, with the weights of the best epoch. An ensemble
+        is one as well; its attribute ``members`` has the networks.
 
     Raises
     ------
@@ -282,9 +304,12 @@ def load_network(directory: Path | str, *, channel: Channel | None = None) -> Tr
     >>> network.classes[:3], [stage.name for stage in network.network.stages]
     (['blues', 'classical', 'country'], ['A1', 'belt', 'PB', 'T2T3', 'GRU'])
     """
+    # It defines a subclass of TrainedNetwork.
+    from neuromusic.training.ensemble import as_ensemble, stored_members
+
     directory = Path(directory)
     record = read_record(directory)
-    if record is None or record.get("command") != "train":
+    if record is None or record.get("command") not in NETWORK_COMMANDS:
         raise InputError(_why_not_trained(directory))
     check_links(directory)
     config = load_config(directory / CONFIG)
@@ -292,7 +317,9 @@ def load_network(directory: Path | str, *, channel: Channel | None = None) -> Tr
     try:
         with readable(path, "file of weights", REMEDY):
             header, tensors = _read_weights(path)
-            network = _build(header, tensors, config.train.seed)
+            members = stored_members(header, tensors, config, str(directory / CONFIG))
+            networks = [for_inference(_build(*member)) for member in members]
+            temperature = float(header.get("temperature", 1.0))
             classes = [check_file_name(name, f"{path}, classes") for name in header["classes"]]
             meta = SetMeta.from_json(header["meta"], str(path), REMEDY)
             recorded = Path(header["prepared"])
@@ -300,9 +327,13 @@ def load_network(directory: Path | str, *, channel: Channel | None = None) -> Tr
     except FileNotFoundError:
         raise InputError(f"{path}: is missing; {REMEDY}") from None
     prepared = _find_prepared(recorded, directory, prepared_hash)
-    network = _for_inference(network)
-    trained = TrainedNetwork(directory, network, classes, meta, config, prepared, prepared_hash)
-    return as_network(trained, channel)
+    loaded = [
+        TrainedNetwork(directory, network, classes, meta, own, prepared, prepared_hash)
+        for network, (_, _, own) in zip(networks, members, strict=True)
+    ]
+    if "members" not in header:
+        return as_network(loaded[0], channel)
+    return as_network(as_ensemble(directory, loaded, config, temperature), channel)
 
 
 def _why_not_trained(directory: Path) -> str:
@@ -332,7 +363,7 @@ def _read_weights(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return json.loads(metadata["neuromusic"]), tensors
 
 
-def _build(header: dict[str, Any], tensors: dict[str, Tensor], seed: int) -> Network:
+def _build(header: dict[str, Any], tensors: dict[str, Tensor], config: Config) -> Network:
     """Return the network that a header describes, with its weights.
 
     Raises ValueError if the weights do not fit the description.
@@ -341,7 +372,7 @@ def _build(header: dict[str, Any], tensors: dict[str, Tensor], seed: int) -> Net
 
     def build() -> Network:
         model, activation, options = header["model"], header["activation"], header["options"]
-        return create_model(model, spec, seed, activation, **options)
+        return create_model(model, spec, config.train.seed, activation, **options)
 
     with torch.device("meta"):  # allocates nothing: a damaged header could ask for any size
         expected = {key: value.shape for key, value in build().state_dict().items()}
@@ -358,50 +389,3 @@ def _find_prepared(recorded: Path, directory: Path, prepared_hash: str) -> Path:
         if path.is_dir() and record_hash(path) == prepared_hash:
             return path
     return recorded
-
-
-# --- Networks for inference -----------------------------------------------------------------------
-
-
-def untrained_copy(trained: TrainedNetwork, number: int = 1) -> Network:
-    """Return the same network with random weights, as a control.
-
-    They are those it had before training; further copies (``number`` 2, 3, ...) have those of the
-    next seeds.
-    """
-    model, seed = trained.config.model, trained.config.train.seed + number - 1
-    network = create_model(
-        model.name, trained.network.spec, seed, model.activation, **model.options
-    )  # fmt: skip
-    network.band_mean.copy_(trained.network.band_mean)
-    network.band_std.copy_(trained.network.band_std)
-    return _for_inference(network)
-
-
-def permuted_copy(trained: TrainedNetwork, number: int = 1) -> Network:
-    """Return the network with the values of each tensor of weights in random order, as a control.
-
-    How inputs are normalised was not learned and stays; see `models.controls.permute_weights`.
-    """
-    return _for_inference(permute_weights(trained.network, [trained.config.train.seed, number]))
-
-
-CONTROLS: dict[str, Callable[[TrainedNetwork, int], Network]] = {
-    "random": untrained_copy,
-    "permuted": permuted_copy,
-}
-
-
-def to_channels_last(network: Network) -> Network:
-    """Move a network's 4-D weights, in place, to the memory layout (B, height, width, channels).
-
-    A CPU then pools and convolves with all of its vector units: most networks need two thirds of
-    the time or less. With mixed precision a GPU is faster too.
-    """
-    # Some versions of torch declare no overload of `to` with a memory format alone.
-    to: Callable[..., Network] = network.to
-    return to(memory_format=torch.channels_last)
-
-
-def _for_inference(network: Network) -> Network:
-    return to_channels_last(network.eval())

@@ -105,7 +105,7 @@ def test_settings_are_listed_and_printed(tmp_path):
     ("name", "message"),
     [("cortx", "did you mean 'cortex'?"), ("cortex.toml", "'cortex'"),
      ("experiments/cortex.toml", "'cortex'"), ("nothing/like/it.toml", "'neuromusic settings'"),
-     ("qqqqqq", "and 32 more ('neuromusic settings' lists them)")],
+     ("qqqqqq", "and 33 more ('neuromusic settings' lists them)")],
 )  # fmt: skip
 def test_an_unknown_name_is_refused_in_one_line(tmp_path, command, name, message):
     result = neuromusic(*command.format(name).split(), cwd=tmp_path)

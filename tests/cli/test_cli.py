@@ -145,7 +145,7 @@ TRAIN = "train tiny.toml --prepared prepared --out new --set"
         (f"{LISTS} clips --drop-leaks artist --artists other/thesis.txt", "has no column track"),
         ("augment other", "has no train.tsv"),
         ("train wrong.toml --prepared prepared --out new", "did you mean 'train.epochs'"),
-        (f"{TRAIN} model.name=cortex", "unknown model 'cortex'; known: alexnet, baseline-1d"),
+        (f"{TRAIN} model.name=cortex", "unknown model 'cortex'; known: alexnet, bands"),
         (f"{TRAIN} data.window_s=20", "is longer than blues.00000_15s.wav"),
         (f"{TRAIN} data.test_runs=[7]", "no run 7"),
         ("train tiny.toml --prepared other --out new", "is not a prepared set"),

@@ -7,7 +7,8 @@ from helpers import TINY_TOML, write_features
 
 from neuromusic.pipeline.prepare import prepare_features
 from neuromusic.pipeline.train import train
-from neuromusic.training.trained import load_network, permuted_copy, untrained_copy
+from neuromusic.training.control_copies import permuted_copy, untrained_copy
+from neuromusic.training.trained import load_network
 
 
 @pytest.fixture(scope="module")

@@ -20,11 +20,12 @@ from neuromusic.pipeline.prepare import prepare_features
 from neuromusic.training import trained
 from neuromusic.training.batches import band_statistics, rows_as_tensor
 from neuromusic.training.config import make_config
+from neuromusic.training.control_copies import untrained_copy
 from neuromusic.training.fit import fit
 from neuromusic.training.optim import lr_curve
 from neuromusic.training.resume import clear, training_state
 from neuromusic.training.selection import select
-from neuromusic.training.trained import load_network, untrained_copy
+from neuromusic.training.trained import load_network
 
 FILES = ("model.safetensors", "metrics.csv", "config.toml")
 
