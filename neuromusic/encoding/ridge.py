@@ -2,8 +2,8 @@
 
 What depends on the features only is computed once (`ridge_problem`) and used for any number of
 blocks of targets (`fit_targets`). Each fold is diagonalised once, and predictions are computed for
-nine of the thirteen penalties or so: those for the others are linear combinations of them, to the
-precision of float32. With several bands of features, himalaya searches the penalty of each band.
+nine of the thirteen penalties or so: those for the others are linear combinations of them. With
+several bands of features, himalaya searches the penalty of each band.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ SHARES = 100  # random divisions of the penalty between bands that are tried
 MOST_VALUES = 30_000_000  # in the targets of one block, in all folds if there are several bands
 TARGETS_AT_ONCE = 256  # whose predictions of a group, with all penalties, fit into the cache
 SINGULAR = 1e-7  # share of the largest eigenvalue below which an eigenvalue is rounding error
-ROUNDING = 1e-5  # share of its largest shrinkage by which that of a penalty may be wrong
+ROUNDING = 1e-4  # share of its largest shrinkage by which that of a penalty may be wrong
 
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
@@ -222,10 +222,9 @@ def _fit_block(problem: RidgeProblem, y: NDArray[np.floating]) -> tuple[NDArray[
     y_mean = y.mean(0, dtype=np.float64)
     y = np.subtract(y, y_mean, dtype=np.float32)
     held = [_HeldOut.of(problem.x, y, fold) for fold in problem.folds]
-    total = np.zeros((problem.x.shape[1], y.shape[1]))
+    cross = np.zeros((problem.x.shape[1], y.shape[1]), np.float32)
     for each in held:
-        total += each.cross
-    cross = total.astype(np.float32)
+        cross += each.cross
     if len(problem.sizes) > 1:
         share, alpha, loss = _search_bands(problem, cross, held)
         return _refit_bands(problem, cross, share, alpha), share, alpha / problem.unit, y_mean, loss
@@ -283,7 +282,7 @@ def _losses(problem: RidgeProblem, fold: _Fold, cross: Singles, held: _HeldOut) 
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     penalties = problem.alphas * problem.unit
-    chosen, mixed = _computed_penalties(fold.values, penalties)
+    chosen, others, mixed = _computed_penalties(fold.values, penalties)
     inverse = on_device(1 / np.add.outer(penalties, fold.values))  # (alphas, rank)
     mixing, vectors = on_device(mixed), on_device(fold.vectors)
     x = on_device(problem.x[fold.held] - fold.mean) @ vectors
@@ -291,37 +290,45 @@ def _losses(problem: RidgeProblem, fold: _Fold, cross: Singles, held: _HeldOut) 
     for first in range(0, cross.shape[1], TARGETS_AT_ONCE):
         part = slice(first, first + TARGETS_AT_ONCE)
         y, weights = on_device(held.y[:, part]), vectors.T @ on_device(cross[:, part])
-        predicted = mixing @ (x @ (inverse[chosen, :, None] * weights)).flatten(1)
-        lengths = torch.linalg.vector_norm(predicted.view(len(penalties), *y.shape), dim=1)
+        predicted = x @ (inverse[chosen, :, None] * weights)  # (chosen, held samples, targets)
+        rest = (mixing @ predicted.flatten(1)).view(len(others), *y.shape)
+        lengths = torch.empty(len(penalties), y.shape[1], device=device)
+        lengths[chosen] = predicted.square_().sum(1)
+        lengths[others] = rest.square_().sum(1)
         # The error is |y|^2 + |prediction|^2 - 2 y prediction. With a large penalty the prediction
         # is so small that the difference of y from it would be rounded to y.
         products = inverse @ (weights * (x.T @ y))
-        change = lengths.double().square() - 2 * products.double()
+        change = lengths.double() - 2 * products.double()
         out[:, part] = (y.double().square().sum(0) + change).cpu().numpy()
     return out / len(x)
 
 
-def _computed_penalties(values: Floats, penalties: Floats) -> tuple[NDArray[np.int64], Floats]:
+def _computed_penalties(values: Floats, penalties: Floats) -> tuple[list[int], list[int], Floats]:
     """Return which penalties to compute predictions for, and how the others follow from them.
 
     A prediction depends on the penalty only through the shrinkage value / (value + penalty) of each
     eigenvalue. As functions of the eigenvalue, the shrinkages of a dense grid of penalties are
     nearly dependent: an interpolative decomposition (Cheng et al. 2005, SIAM J. Sci. Comput. 26,
     1389, section 3) finds a few of which the others are linear combinations, here to ROUNDING of
-    each penalty's largest shrinkage.
+    each penalty's largest shrinkage. Only the length of predictions is computed this way.
 
-    Returns their indices (chosen,) and the factors (penalties, chosen).
+    Returns the indices of the penalties to compute and of the others, and the factors (others,
+    computed).
     """
     n = len(penalties)
     largest = values.max() / (penalties + values.max())
     shrinkage = values / np.add.outer(penalties, values) / largest[:, None]
     _, order = scipy.linalg.qr(shrinkage.T, mode="r", pivoting=True)
     for n_chosen in range(1, n):
-        chosen = np.sort(order[:n_chosen])
-        mixing = np.linalg.lstsq(shrinkage[chosen].T, shrinkage.T, rcond=None)[0].T
-        if np.abs(mixing @ shrinkage[chosen] - shrinkage).max() < ROUNDING:
-            return chosen, largest[:, None] * mixing / largest[chosen]
-    return np.arange(n), np.eye(n)
+        chosen, others = np.sort(order[:n_chosen]), np.sort(order[n_chosen:])
+        factors = np.linalg.lstsq(shrinkage[chosen].T, shrinkage[others].T, rcond=None)[0].T
+        if np.abs(factors @ shrinkage[chosen] - shrinkage[others]).max() < ROUNDING:
+            return (
+                chosen.tolist(),
+                others.tolist(),
+                largest[others, None] * factors / largest[chosen],
+            )
+    return list(range(n)), [], np.empty((0, n))
 
 
 # --- Several bands --------------------------------------------------------------------------------
