@@ -31,7 +31,7 @@ def measure(command: Sequence[object], log: Path | None = None, **environment: s
     """Run a command and wait for it; raise RuntimeError with its output if it fails.
 
     Memory is the peak of the summed proportional set sizes of its processes (``smaps_rollup``),
-    sampled every 50 ms.
+    sampled every 50 ms, or more rarely if a sample takes more than 1 ms.
     """
     peak = {"Pss": 0.0, "Pss_Anon": 0.0}
     ended = threading.Event()
@@ -42,10 +42,14 @@ def measure(command: Sequence[object], log: Path | None = None, **environment: s
     )  # fmt: skip
 
     def watch() -> None:
-        while not ended.wait(SAMPLING_S):
+        wait_s = SAMPLING_S
+        while not ended.wait(wait_s):
+            begun = time.perf_counter()
             samples = [_memory_mb(pid) for pid in _tree(process.pid)]
             for key in peak:
                 peak[key] = max(peak[key], sum(sample.get(key, 0.0) for sample in samples))
+            # To look at gigabytes takes time, during which the process cannot allocate memory.
+            wait_s = max(SAMPLING_S, 50 * (time.perf_counter() - begun))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
