@@ -75,7 +75,8 @@ def test_every_function_documents_its_parameters_and_its_result(name):
         for word in line.split(":")[0].split(",")
     }
     assert documented == set(parameters), name
-    assert len(parameters.keys() - {"overwrite", "figures"}) <= 7, name
+    same_result = {"overwrite", "figures", "machine"}  # whatever they are
+    assert len(parameters.keys() - same_result) <= 7, name
 
 
 @pytest.fixture(scope="module")

@@ -15,14 +15,14 @@ from neuromusic.cli import options
 def command(directory: Path, limit_gb: float | None, clear: bool) -> None:
     """Show a cache of activations, limit its size, or empty it.
 
-    A cache is made by --cache of encode, export, similar and benchmark. An entry holds the
+    A cache is made by --cache of encode, export, similar and benchmark, such as `neuromusic encode
+    runs/a --bids ds003720 --cache cache --out encoded`. An entry holds the
     activations of one network for one sound. If the entries are larger than the limit, those that
     were not used for the longest time are removed. Nothing is lost: what is missing is computed
     again.
 
     \b
     Examples:
-      neuromusic encode runs/a --bids ds003720 --cache cache --out encoded
       neuromusic cache cache
       neuromusic cache cache --limit-gb 50
       neuromusic cache cache --clear

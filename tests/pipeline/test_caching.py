@@ -157,7 +157,7 @@ def in_process(project, monkeypatch, runner):
     return run
 
 
-@pytest.mark.parametrize("kind", ["sounds", "timed"])
+@pytest.mark.parametrize("kind", ["sounds", pytest.param("timed", marks=pytest.mark.slow)])
 def test_encodings_are_the_same_without_a_cache_and_with_an_empty_or_full_one(
     in_process, tmp_path, kind
 ):
@@ -165,6 +165,7 @@ def test_encodings_are_the_same_without_a_cache_and_with_an_empty_or_full_one(
     assert (n_found, n_stored) == (0, 2 * N_SOUNDS)  # also with random weights
 
 
+@pytest.mark.slow
 def test_an_encoding_of_images_is_the_same_and_shares_entries_with_an_export(
     in_process, project, tmp_path
 ):
@@ -200,6 +201,7 @@ def test_similar_finds_the_same_with_a_cache_and_needs_no_new_entry_for_another_
     assert counts(search("A1", "--stage", "A1", "--cache", tmp_path / "cache")) == (N_SOUNDS, 0)
 
 
+@pytest.mark.slow
 def test_a_benchmark_shares_its_cache_with_encode(in_process, project, tmp_path):
     plain = in_process("benchmark", "benchmark.toml", "--out", tmp_path / "plain")
     assert plain.returncode == 0, plain.stderr

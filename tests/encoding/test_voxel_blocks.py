@@ -94,6 +94,7 @@ def test_blocks_give_the_result_of_one_block(place, in_blocks):
         pd.testing.assert_frame_equal(ours, expected, rtol=1e-3, atol=1e-4, obj=path.name)
 
 
+@pytest.mark.slow
 def test_a_killed_encoding_continues_after_its_blocks(place, in_blocks):
     process = start(place, 10, "killed")
     work = place / ".killed.partial" / "work"
