@@ -168,6 +168,8 @@ def encode_subjects(
             done = n_fits * (len(clean.blocks) - len(missing))
             with progress(text, n_fits * len(clean.blocks), done) as bar:
                 yield from ((blocks, block, bar) for block in missing)
+            clean.remove()  # all blocks are scored; the series of all subjects may be large
+            del blocks  # before the designs of the next subject
 
     results = run_calls(score_block, calls(), machine)
     if machine.dask is not None:
