@@ -44,7 +44,7 @@ def command(
 
     \b
     Example:
-      neuromusic sweep sweep-cortex --trials 50 --storage sqlite:///sweep.db
+      neuromusic sweep sweep-cortex --trials 60 --storage sqlite:///sweep.db
     """
     from neuromusic.core.errors import need_package
 
