@@ -186,7 +186,7 @@ def read_entry(path: Path, key: str) -> Arrays:
 
 
 def entries(directory: Path) -> Iterator[Entry]:
-    """Yield the entries of a cache, and what is left of entries whose process was killed."""
+    """Yield the entries of a cache, and partial files that killed processes left behind."""
     with contextlib.suppress(FileNotFoundError), os.scandir(directory) as folders:
         for folder in folders:
             if not re.fullmatch("[0-9a-f]{2}", folder.name) or not folder.is_dir():
