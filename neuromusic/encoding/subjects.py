@@ -62,7 +62,7 @@ class SubjectBlocks:
     areas: Areas
 
     def score(self, block: int, bar: Bar | None = None) -> None:
-        """Score a block, unless its file exists."""
+        """Score a block, unless its file exists; can be called on another machine."""
         path = score_file(self.clean.directory, block)
         usable = self.clean.usable_in(block)
         if path.is_file() or not usable.any():
@@ -76,11 +76,6 @@ class SubjectBlocks:
 def score_file(directory: Path, block: int) -> Path:
     """Return the file with the scores of a block of voxels."""
     return directory / f"scores-{block:04d}.npz"
-
-
-def score_block(blocks: SubjectBlocks, block: int, bar: Bar | None = None) -> None:
-    """Score a block of voxels; can be called on another machine."""
-    blocks.score(block, bar)
 
 
 @dataclass(frozen=True)
@@ -171,7 +166,7 @@ def encode_subjects(
             clean.remove()  # all blocks are scored; the series of all subjects may be large
             del blocks  # before the designs of the next subject
 
-    results = run_calls(score_block, calls(), machine)
+    results = run_calls(SubjectBlocks.score, calls(), machine)
     if machine.dask is not None:
         n_blocks = sum(len(blocks_of(len(each.voxels))) for each in opened.values())
         results = track(results, "fitting blocks of voxels", n_blocks)
