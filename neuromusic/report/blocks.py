@@ -60,6 +60,8 @@ class Drawing:
         Returns the figure in a style.
     data : DataFrame
         What is plotted.
+    is_on_page : bool
+        False for a figure that is only written as a file of its own.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Drawing:
     alt: str
     draw: Callable[[FigureStyle], "Figure"]
     data: pd.DataFrame
+    is_on_page: bool = True
 
 
 @dataclass(frozen=True)

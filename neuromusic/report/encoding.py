@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from neuromusic.core.files import read_json
@@ -65,7 +66,9 @@ def _areas(directory: Path, stages: list[str]) -> list[Block]:
     areas = _table(directory / "areas.tsv")
     intervals = _table(directory / "figures" / "stage_by_area.tsv")
     intervals = intervals.assign(best=intervals["best"].astype(str).isin(("True", "1")))
-    of_all = areas[(areas["clips"] == ALL) & (areas["network"] == TRAINED)]
+    of_all = areas[
+        (areas["clips"] == ALL) & (areas["network"] == TRAINED) & areas["stage"].isin(stages)
+    ]
     texts = [_best_text(str(area), rows) for area, rows in of_all.groupby("area", sort=False)]
     return [
         *(Paragraph(text) for text in texts[:8]),
@@ -88,19 +91,24 @@ def _best_text(area: str, rows: pd.DataFrame) -> str:
         return f"{area}: no responses to predict."
     stage = str(means.idxmax())
     best = rows[rows["stage"] == stage]
-    subjects = best["subject"].nunique()
-    if subjects > 1:
-        ceiling = value(best["ceiling_r"].mean())
-        significant = int((best["p_holm"] < P_LEVEL).sum())
+    n_significant, n = int((best["p_holm"] < P_LEVEL).sum()), best["subject"].nunique()
+    if n > 1:
+        ceiling = best["ceiling_r"].mean()
+        above = "" if np.isnan(ceiling) else f" (noise ceiling {value(ceiling)})"
         return (
-            f"{area}: stage {stage} predicts best, mean r = {value(means[stage])} over "
-            f"{subjects} subjects (noise ceiling {ceiling}), significant in {significant} of them."
+            f"{area}: stage {stage} predicts best, mean r = {value(means[stage])} over {n} "
+            f"subjects{above}; significant in {n_significant} of them."
         )
     row = best.iloc[0]
+    if not n_significant:
+        return f"{area}: no stage predicts it significantly (highest r = {with_interval(row)})."
+    ceiling_text = "no noise ceiling, because no voxel is reliable"
+    if not np.isnan(row["ceiling_r"]):
+        ceiling_text = f"noise ceiling {with_interval(row, 'ceiling_r')}"
     return (
         f"{area}: stage {stage} predicts best, r = {with_interval(row)}, "
-        f"{p_value(float(row['p_holm']))} (corrected), noise ceiling "
-        f"{with_interval(row, 'ceiling_r')}, {count(int(row['voxels']), 'voxel')}."
+        f"{p_value(float(row['p_holm']))} (corrected); {ceiling_text}; "
+        f"{count(int(row['voxels']), 'voxel')}."
     )
 
 

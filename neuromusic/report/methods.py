@@ -86,11 +86,20 @@ def training(
     return Methods(" ".join(filter(None, text)), references)
 
 
+FRONT_ENDS = {
+    "logmel": "the log-mel spectrogram ({n} bands",
+    "cochleagram": "the cochleagram ({n} bands",
+    "modulation": "the spectro-temporal modulation ({n} values",
+    "scattering": "the scattering transform ({n} values",
+    "stages": "the stages of another network ({n} units",
+}
+
+
 def _input_text(data: Mapping[str, Any], windows: Mapping[str, Any]) -> str:
-    text = f"Its input were windows of {windows['window_s']:g} s"
-    if "front_end" in data:
-        frames = f"{data['n_bands']} bands, one frame every {1000 * data['frame_s']:.0f} ms"
-        text += f" of {data['front_end']} features ({frames})"
+    text = f"The network was given windows of {windows['window_s']:g} s"
+    if data.get("front_end") in FRONT_ENDS:
+        what = FRONT_ENDS[data["front_end"]].format(n=data["n_bands"])
+        text += f" of {what}, one frame every {1000 * data['frame_s']:.0f} ms)"
     if "n_train" in data:
         text += f" of {count(data['n_train'], 'training clip')}"
         if data.get("n_variants", 1) > 1:
@@ -105,7 +114,7 @@ def _optimisation_text(settings: Mapping[str, Any]) -> str:
     kept = (
         f"The epoch with the lowest cross-entropy in {count(n_held, 'held-out run')} was kept."
         if n_held
-        else "No runs were held out for validation; the last epoch was kept."
+        else "No clips were held out for validation; the last epoch was kept."
     )
     decay = f", weight decay {train['weight_decay']:g}" if train.get("weight_decay") else ""
     smoothing = train.get("label_smoothing")
@@ -196,11 +205,11 @@ def encoding(record: Mapping[str, Any], summary: Mapping[str, Any]) -> Methods:
         + " removed from voxels and components, and each run scaled to unit variance.",
         "Ridge regression was fitted to the training runs; the penalty of each voxel was chosen by "
         "leaving training runs out. In the test runs, the repeats of a clip were averaged.",
-        f"Tests of areas: {summary['AreaTests']}." if "AreaTests" in summary else "",
+        f"Tests of areas: {_plain(summary['AreaTests'])}." if "AreaTests" in summary else "",
     ]
     references = [HOLM]
     if "UniqueVariance" in summary:
-        text.append(f"Variance partitioning: {summary['UniqueVariance']}.")
+        text.append(f"Variance partitioning: {_plain(summary['UniqueVariance'])}.")
         references.append(DE_HEER)
     seeds = summary.get("ControlSeeds")
     if seeds:
@@ -209,6 +218,11 @@ def encoding(record: Mapping[str, Any], summary: Mapping[str, Any]) -> Methods:
             "and with permuted weights."
         )
     return Methods(" ".join(filter(None, text)), references)
+
+
+def _plain(tests: str) -> str:
+    """Return a description of tests without the names of columns."""
+    return tests.replace("p: ", "").replace("; p_holm: Holm over", ", corrected (Holm) over")
 
 
 def sounds(record: Mapping[str, Any], summary: Mapping[str, Any]) -> Methods:

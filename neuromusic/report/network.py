@@ -33,7 +33,14 @@ from neuromusic.report.figures import draw_scores
 from neuromusic.report.numbers import accuracy, count
 from neuromusic.report.origin import Origin, origin
 from neuromusic.stimuli.variants import VARIANTS
-from neuromusic.training.trained import CONFIG_JSON, LAST, METRICS, SCORES, SECONDS, WEIGHTS
+from neuromusic.training.trained import (
+    LAST,
+    METRICS,
+    SCORES,
+    SECONDS,
+    WEIGHTS,
+    stored_settings,
+)
 
 REMEDY = "evaluate it again"
 AFTER_CLASSES = ("artist", "shares", "fold")  # columns of predictions.tsv
@@ -84,7 +91,7 @@ class _Files:
         self.directory, self.record = directory, record
         self.settings: Mapping[str, Any] = (record or {}).get("settings") or {}
         if not self.settings:
-            self.settings = read_plain_json(directory / CONFIG_JSON) or {}
+            self.settings = stored_settings(directory)
         has_scores = all((directory / name).is_file() for name in SCORES)
         self.scores: dict[str, Any] = read_json(directory / SCORES[0], REMEDY) if has_scores else {}
         self.prepared = _prepared_of(directory, record)
@@ -176,8 +183,8 @@ class _Files:
         data = pd.DataFrame(counts, columns=classes)
         data.insert(0, "true", classes)
         return [Drawing(
-            "confusion", "The same for a paper.", f"Confusion matrix: {title}",
-            lambda style: plots.confusion(counts, classes, title, style), data,
+            "confusion", "Confusion matrix.", f"Confusion matrix: {title}",
+            lambda style: plots.confusion(counts, classes, title, style), data, is_on_page=False,
         )]  # fmt: skip
 
     def calibration(self) -> list[Block]:

@@ -37,7 +37,7 @@ from neuromusic.report.blocks import (
 log = logging.getLogger(__name__)
 
 MOST_BYTES = 25_000_000  # of a page: what most mail servers let through
-FIRST_ROWS = 50  # of a table that are in the page itself; the others follow if they are asked for
+FIRST_ROWS = 20  # of a table that are in the page itself; the others follow if they are asked for
 MOST_PIXELS = 1_600  # width of a picture in the page
 DARK = 0.55  # share of a true class from which numbers are white
 
@@ -162,7 +162,10 @@ class _Maker:
         kind = type(block).__name__.lower()
         view: dict[str, Any] = {"kind": kind, "id": f"block-{self.n_blocks}"}
         if isinstance(block, Drawing):
-            return view | self._drawing(block)
+            if self.folder is None and not block.is_on_page:
+                return view | {"kind": "nothing"}
+            shown = self._drawing(block)
+            return view | (shown if block.is_on_page else {"kind": "nothing"})
         if isinstance(block, Picture):
             return view | self._picture(block)
         if isinstance(block, Table):
@@ -261,7 +264,8 @@ def _cell(value: Any) -> str:
     if isinstance(value, (bool, np.bool_)):
         return "yes" if value else "no"
     if isinstance(value, (float, np.floating)):
-        text = f"{value:.4g}" if abs(value) < 1e6 else f"{value:.0f}"
+        number = float(value)
+        text = f"{number:.4g}" if abs(number) < 1e6 else f"{number:.0f}"
         return text.replace("-", "\N{MINUS SIGN}")
     return str(value)
 

@@ -6,6 +6,7 @@ losses and durations per epoch (``metrics.csv``, ``seconds.csv``), and the recor
 """
 
 import json
+import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -248,6 +249,18 @@ def update_settings(directory: Path, config: Config) -> None:
 
 
 # --- Reading --------------------------------------------------------------------------------------
+
+
+def stored_settings(directory: Path) -> dict[str, Any]:
+    """Return the settings of a network, or of a training that goes on, as they are on disk.
+
+    They may be those of another version. Empty if there are none that can be read.
+    """
+    try:
+        with readable(directory / CONFIG, "file of settings", REMEDY):
+            return tomllib.loads((directory / CONFIG).read_text("utf-8"))
+    except (FileNotFoundError, InputError):
+        return {}
 
 
 def kept_epoch(metrics: pd.DataFrame) -> dict[str, float]:
