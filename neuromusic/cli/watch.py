@@ -46,11 +46,11 @@ def _picture(directories: list[Path]) -> str:
 
     trainings = [read_training(path) for path in directories]
     newest = min(trainings, key=lambda each: each.silent_s)
-    width = shutil.get_terminal_size().columns
+    size = shutil.get_terminal_size()
     parts = ["\n".join(state_line(each) for each in trainings)]
     if len(trainings) > 1:
         parts.append(f"{newest.directory.name}:")
-    parts.append(curves(newest, width))
+    parts.append(curves(newest, size.columns, size.lines - len(trainings) - 4))
     if not all(each.is_finished for each in trainings) and stalled_line(newest):
         parts.append(stalled_line(newest))
     return "\n\n".join(parts)

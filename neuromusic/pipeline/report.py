@@ -10,7 +10,7 @@ from neuromusic.core.errors import InputError
 from neuromusic.core.figures import FigureStyle
 from neuromusic.core.files import as_path
 from neuromusic.core.outputs import locked
-from neuromusic.report import directories, page
+from neuromusic.reporting import directories, page
 from neuromusic.training.trained import TrainedNetwork
 
 log = logging.getLogger(__name__)

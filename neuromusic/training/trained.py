@@ -5,6 +5,7 @@ weights of the best epoch (``model.safetensors``), the checkpoint of the last ep
 losses and durations per epoch (``metrics.csv``, ``seconds.csv``), and the record.
 """
 
+import html
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -20,10 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neuromusic.core.errors import InputError
+from neuromusic.core.figures import percent
 from neuromusic.core.files import check_file_name, check_links, readable, sha256, write_text
 from neuromusic.core.records import (
     NETWORK_COMMANDS,
     places_of,
+    read_plain_json,
     read_record,
     record_hash,
     write_record,
@@ -98,6 +101,29 @@ class TrainedNetwork(AppliedNetwork):
             f"TrainedNetwork({str(self.directory)!r}: {self.config.model.name}, "
             f"{n_parameters:,} parameters, {len(self.classes)} classes, stages {stages})"
         )
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the short form of a page that `report` makes."""
+        rows = {
+            "network": self.name,
+            "directory": str(self.directory),
+            "parameters": f"{sum(p.numel() for p in self.network.parameters()):,}",
+            "classes": ", ".join(self.classes),
+            "stages": ", ".join(stage.name for stage in self.network.stages),
+            "accuracy": self._score_text(),
+        }
+        cells = (
+            f"<tr><th style='text-align: left'>{name}</th><td>{html.escape(text)}</td></tr>"
+            for name, text in rows.items()
+        )
+        return f"<table>{''.join(cells)}</table>"
+
+    def _score_text(self) -> str:
+        clip = (read_plain_json(self.directory / SCORES[0]) or {}).get("clip")
+        if clip is None:
+            return "not evaluated"
+        low, high = map(percent, clip["accuracy_ci95"])
+        return f"{percent(clip['accuracy'])} ({low} to {high}), {clip['n']} clips"
 
     def is_trained_on(self, prepared: PreparedSet) -> bool:
         """Return whether a prepared set is the one that the network was trained on.

@@ -18,7 +18,7 @@ from neuromusic.training.trained import METRICS, SECONDS, stored_settings
 REMEDY = "train again"
 STALLED_S, STALLED_EPOCHS = 60.0, 5  # without a sign of life for longer than both
 MARKS = {"train": "\N{MIDDLE DOT}", "valid": "o"}
-PLOT_ROWS = 11
+MOST_ROWS, LEAST_ROWS = 11, 4  # of a plot
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,12 @@ def stalled_line(training: Training) -> str:
     )
 
 
-def curves(training: Training, width: int) -> str:
-    """Return loss and accuracy over the epochs, drawn with characters, ``width`` columns wide."""
+def curves(training: Training, width: int, height: int) -> str:
+    """Return loss and accuracy over the epochs, drawn with characters.
+
+    ``width`` is in columns; both plots together take about ``height`` lines, if that is possible.
+    """
+    n_rows = int(np.clip(height // 2 - 4, LEAST_ROWS, MOST_ROWS))
     plots = []
     for metric in ("loss", "accuracy"):
         series = {
@@ -118,7 +122,7 @@ def curves(training: Training, width: int) -> str:
         if series:
             names = ", ".join(f"{MARKS[split]} {_NAMES[split]}" for split in series)
             top = 1.0 if metric == "accuracy" else None
-            plots.append("\n".join([f"{metric} ({names})", *_plot(series, width, top)]))
+            plots.append("\n".join([f"{metric} ({names})", *_plot(series, (n_rows, width), top)]))
     return "\n\n".join(plots)
 
 
@@ -126,20 +130,21 @@ _NAMES = {"train": "training", "valid": "validation"}
 
 
 def _plot(
-    series: Mapping[str, NDArray[np.float64]], width: int, top: float | None
+    series: Mapping[str, NDArray[np.float64]], size: tuple[int, int], top: float | None
 ) -> Sequence[str]:
-    """Return the rows of a plot from 0 to ``top``, or to the largest value."""
+    """Return the lines of a plot of ``size`` (rows, columns), from 0 to ``top`` or the largest."""
+    n_rows, width = size
     finite = [values[np.isfinite(values)] for values in series.values()]
     highest = top or max((values.max() for values in finite if len(values)), default=1.0) or 1.0
     n_epochs = max(map(len, series.values()))
     columns = max(10, min(width - 9, n_epochs))
-    grid = [[" "] * columns for _ in range(PLOT_ROWS)]
+    grid = [[" "] * columns for _ in range(n_rows)]
     for split, values in series.items():
         for column, part in enumerate(np.array_split(values, min(columns, len(values)))):
             mean = float(np.nanmean(part)) if np.isfinite(part).any() else np.nan
             if np.isfinite(mean):
                 height = min(max(mean / highest, 0.0), 1.0)
-                grid[round((1 - height) * (PLOT_ROWS - 1))][column] = MARKS[split]
-    labels = {0: f"{highest:.2f}", PLOT_ROWS - 1: "0.00"}
+                grid[round((1 - height) * (n_rows - 1))][column] = MARKS[split]
+    labels = {0: f"{highest:.2f}", n_rows - 1: "0.00"}
     rows = [f"{labels.get(k, ''):>6} |{''.join(row).rstrip()}" for k, row in enumerate(grid)]
     return [*rows, f"{'':6} +{'-' * columns} {n_epochs} epochs"]

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from neuromusic.core.files import sha256
-from neuromusic.report.blocks import Block, Facts, Table
+from neuromusic.reporting.blocks import Block, Facts, Table
 
 MOST_INPUTS = 200  # hashes in the table
 

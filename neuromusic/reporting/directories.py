@@ -7,12 +7,12 @@ from typing import Any
 from neuromusic.core.errors import InputError
 from neuromusic.core.records import RECORD, read_record
 from neuromusic.core.version import __version__
-from neuromusic.report.blocks import Part, Section
-from neuromusic.report.comparison import comparison_part
-from neuromusic.report.design import export_part, lists_part
-from neuromusic.report.encoding import encoding_part
-from neuromusic.report.network import crossval_part, is_unfinished_training, network_part
-from neuromusic.report.responses import benchmark_part, sounds_part, timed_part
+from neuromusic.reporting.blocks import Part, Section
+from neuromusic.reporting.comparison import comparison_part
+from neuromusic.reporting.design import export_part, lists_part
+from neuromusic.reporting.encoding import encoding_part
+from neuromusic.reporting.network import crossval_part, is_unfinished_training, network_part
+from neuromusic.reporting.responses import benchmark_part, sounds_part, timed_part
 
 Maker = Callable[[Path, Mapping[str, Any]], Part]
 

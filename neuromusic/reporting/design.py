@@ -14,7 +14,7 @@ from neuromusic.design.leaks import compare_sides
 from neuromusic.design.list_runs import scanner_runs
 from neuromusic.design.lists import DROPPED, LIST_COLUMNS, OF_EVENTS, read_lists
 from neuromusic.design.splits import HeldOutRuns
-from neuromusic.report.blocks import (
+from neuromusic.reporting.blocks import (
     Block,
     Drawing,
     Facts,
@@ -25,8 +25,8 @@ from neuromusic.report.blocks import (
     Table,
     Timelines,
 )
-from neuromusic.report.numbers import count, joined
-from neuromusic.report.origin import Origin, origin
+from neuromusic.reporting.numbers import count, joined
+from neuromusic.reporting.origin import Origin, origin
 
 MOST_RUNS = 60  # of a timeline that can be selected
 REMEDY = "export again"

@@ -10,10 +10,10 @@ from neuromusic.core.figures import percent
 from neuromusic.core.files import read_json
 from neuromusic.evaluation import plots
 from neuromusic.evaluation.comparison_text import COLUMNS
-from neuromusic.report import methods
-from neuromusic.report.blocks import Block, Drawing, Paragraph, Part, Section, Table
-from neuromusic.report.numbers import count, p_value
-from neuromusic.report.origin import Origin, origin
+from neuromusic.reporting import methods
+from neuromusic.reporting.blocks import Block, Drawing, Paragraph, Part, Section, Table
+from neuromusic.reporting.numbers import count, p_value
+from neuromusic.reporting.origin import Origin, origin
 
 REMEDY = "compare again"
 P_LEVEL = 0.05

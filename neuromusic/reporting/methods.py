@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from neuromusic.core.figures import percent
-from neuromusic.report.blocks import Methods
-from neuromusic.report.numbers import accuracy, count, joined
+from neuromusic.reporting.blocks import Methods
+from neuromusic.reporting.numbers import accuracy, count, joined
 
 GUO = (
     "Guo C, Pleiss G, Sun Y, Weinberger KQ (2017). On calibration of modern neural networks. ICML."

@@ -12,10 +12,10 @@ from neuromusic.core.tables import read_table
 from neuromusic.encoding import plots, unique_plots
 from neuromusic.encoding.clip_sets import ALL
 from neuromusic.encoding.model_names import TRAINED
-from neuromusic.report import methods
-from neuromusic.report.blocks import Block, Drawing, Paragraph, Part, Picture, Section, Table
-from neuromusic.report.numbers import count, joined, p_value, value, with_interval
-from neuromusic.report.origin import Origin, origin
+from neuromusic.reporting import methods
+from neuromusic.reporting.blocks import Block, Drawing, Paragraph, Part, Picture, Section, Table
+from neuromusic.reporting.numbers import count, joined, p_value, value, with_interval
+from neuromusic.reporting.origin import Origin, origin
 
 REMEDY = "encode again"
 P_LEVEL = 0.05

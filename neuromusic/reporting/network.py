@@ -17,8 +17,8 @@ from neuromusic.evaluation.clean import read_predictions
 from neuromusic.evaluation.metrics import confusion_matrix, reliability
 from neuromusic.evaluation.reports import calibration_line
 from neuromusic.features.prepared import PreparedSet, clip_with_all_variants, open_prepared
-from neuromusic.report import methods
-from neuromusic.report.blocks import (
+from neuromusic.reporting import methods
+from neuromusic.reporting.blocks import (
     Block,
     Confusions,
     Drawing,
@@ -28,10 +28,10 @@ from neuromusic.report.blocks import (
     Sounds,
     Table,
 )
-from neuromusic.report.design import bars_of_runs
-from neuromusic.report.figures import draw_scores
-from neuromusic.report.numbers import accuracy, count
-from neuromusic.report.origin import Origin, origin
+from neuromusic.reporting.design import bars_of_runs
+from neuromusic.reporting.figures import draw_scores
+from neuromusic.reporting.numbers import accuracy, count
+from neuromusic.reporting.origin import Origin, origin
 from neuromusic.stimuli.variants import VARIANTS
 from neuromusic.training.trained import (
     LAST,
@@ -335,7 +335,7 @@ def _sounds(data: PreparedSet, rows: pd.DataFrame) -> Block:
     """Return the variants of a clip as sounds, computed again from its file."""
     from neuromusic.design.lists import read_lists
     from neuromusic.features.worker import variant_waves
-    from neuromusic.report.sounds_to_hear import as_ogg
+    from neuromusic.reporting.sounds_to_hear import as_ogg
     from neuromusic.stimuli import audio
 
     record = read_plain_json(data.directory / "provenance.json") or {}

@@ -9,10 +9,10 @@ import pandas as pd
 from neuromusic.core.files import read_json
 from neuromusic.core.tables import read_table
 from neuromusic.encoding import benchmark_plot, sound_plots, timed_plots
-from neuromusic.report import methods
-from neuromusic.report.blocks import Block, Drawing, Paragraph, Part, Section, Table
-from neuromusic.report.numbers import value
-from neuromusic.report.origin import Origin, origin
+from neuromusic.reporting import methods
+from neuromusic.reporting.blocks import Block, Drawing, Paragraph, Part, Section, Table
+from neuromusic.reporting.numbers import value
+from neuromusic.reporting.origin import Origin, origin
 
 REMEDY = "run the command again"
 
