@@ -39,8 +39,8 @@ from neuromusic.training.trained import (
     SCORES,
     SECONDS,
     WEIGHTS,
-    stored_settings,
 )
+from neuromusic.training.watching import stored_settings
 
 REMEDY = "evaluate it again"
 AFTER_CLASSES = ("artist", "shares", "fold")  # columns of predictions.tsv

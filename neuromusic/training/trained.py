@@ -5,9 +5,7 @@ weights of the best epoch (``model.safetensors``), the checkpoint of the last ep
 losses and durations per epoch (``metrics.csv``, ``seconds.csv``), and the record.
 """
 
-import html
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,12 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from neuromusic.core.errors import InputError
-from neuromusic.core.figures import percent
 from neuromusic.core.files import check_file_name, check_links, readable, sha256, write_text
 from neuromusic.core.records import (
     NETWORK_COMMANDS,
     places_of,
-    read_plain_json,
     read_record,
     record_hash,
     write_record,
@@ -104,26 +100,9 @@ class TrainedNetwork(AppliedNetwork):
 
     def _repr_html_(self) -> str:
         """Return what a notebook shows: the short form of a page that `report` makes."""
-        rows = {
-            "network": self.name,
-            "directory": str(self.directory),
-            "parameters": f"{sum(p.numel() for p in self.network.parameters()):,}",
-            "classes": ", ".join(self.classes),
-            "stages": ", ".join(stage.name for stage in self.network.stages),
-            "accuracy": self._score_text(),
-        }
-        cells = (
-            f"<tr><th style='text-align: left'>{name}</th><td>{html.escape(text)}</td></tr>"
-            for name, text in rows.items()
-        )
-        return f"<table>{''.join(cells)}</table>"
+        from neuromusic.training.notebook import network_html
 
-    def _score_text(self) -> str:
-        clip = (read_plain_json(self.directory / SCORES[0]) or {}).get("clip")
-        if clip is None:
-            return "not evaluated"
-        low, high = map(percent, clip["accuracy_ci95"])
-        return f"{percent(clip['accuracy'])} ({low} to {high}), {clip['n']} clips"
+        return network_html(self)
 
     def is_trained_on(self, prepared: PreparedSet) -> bool:
         """Return whether a prepared set is the one that the network was trained on.
@@ -275,18 +254,6 @@ def update_settings(directory: Path, config: Config) -> None:
 
 
 # --- Reading --------------------------------------------------------------------------------------
-
-
-def stored_settings(directory: Path) -> dict[str, Any]:
-    """Return the settings of a network, or of a training that goes on, as they are on disk.
-
-    They may be those of another version. Empty if there are none that can be read.
-    """
-    try:
-        with readable(directory / CONFIG, "file of settings", REMEDY):
-            return tomllib.loads((directory / CONFIG).read_text("utf-8"))
-    except (FileNotFoundError, InputError):
-        return {}
 
 
 def kept_epoch(metrics: pd.DataFrame) -> dict[str, float]:

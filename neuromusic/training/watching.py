@@ -1,9 +1,11 @@
 """How a training is going, from the files that it writes after each epoch."""
 
 import time
+import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ from neuromusic.core.errors import InputError
 from neuromusic.core.files import readable
 from neuromusic.core.progress import duration
 from neuromusic.core.records import RECORD
-from neuromusic.training.trained import METRICS, SECONDS, stored_settings
+from neuromusic.training.trained import CONFIG, METRICS, SECONDS
 
 REMEDY = "train again"
 STALLED_S, STALLED_EPOCHS = 60.0, 5  # without a sign of life for longer than both
@@ -42,6 +44,18 @@ class Training:
         if self.n_epochs is None or not len(self.seconds):
             return None
         return float(np.median(self.seconds)) * max(0, self.n_epochs - len(self.metrics))
+
+
+def stored_settings(directory: Path) -> dict[str, Any]:
+    """Return the settings of a network, or of a training that goes on, as they are on disk.
+
+    They may be those of another version. Empty if there are none that can be read.
+    """
+    try:
+        with readable(directory / CONFIG, "file of settings", REMEDY):
+            return tomllib.loads((directory / CONFIG).read_text("utf-8"))
+    except (FileNotFoundError, InputError):
+        return {}
 
 
 def find_trainings(directory: Path) -> list[Path]:
