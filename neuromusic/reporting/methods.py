@@ -182,9 +182,14 @@ def _scoring_text(
 def comparing(over: str, n_settings: int, n_pairs: int, version: str) -> Methods:
     """Return how networks were compared; intervals are ``over`` clips or artists."""
     text = (
-        f"{count(n_settings, 'network')} were compared on the same clips ({version}). Intervals "
-        f"are at 95 %, over {over}. Differences between two networks were tested with the exact, "
-        f"two-sided McNemar test, corrected for {count(n_pairs, 'pair')} (Holm)."
+        f"{count(n_settings, 'network')} were compared ({version}). Intervals are at 95 %, over "
+        f"{over}."
+    )
+    if not n_pairs:
+        return Methods(text, [WILSON])
+    text += (
+        " Differences between two networks that were scored on the same clips were tested with the "
+        f"exact, two-sided McNemar test, corrected for {count(n_pairs, 'pair')} (Holm)."
     )
     return Methods(text, [WILSON, MCNEMAR, HOLM])
 

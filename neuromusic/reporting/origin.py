@@ -52,7 +52,10 @@ def origin(of: Origin) -> list[Block]:
         if path.is_file()
     ]
     shown = list(inputs.items())[:MOST_INPUTS]
-    hashes += [{"file": Path(name).name, "what": "input", "SHA-256": each} for name, each in shown]
+    hashes += [
+        {"file": "/".join(Path(name).parts[-2:]), "what": "input", "SHA-256": each}
+        for name, each in shown
+    ]
     if hashes:
         left = len(inputs) - len(shown)
         caption = "Hashes" + (f" ({left} more inputs are in provenance.json)" if left else "")
