@@ -63,7 +63,7 @@ def _with_joined_labels(args: list[str]) -> list[str]:
 @click.argument("output_dir", type=options.PATH)
 @click.argument("analysis_level", type=click.Choice(["participant", "group"]))
 @click.option(
-    *PARTICIPANTS, "labels", multiple=True, callback=options.split_names, metavar="LABEL ...",
+    *PARTICIPANTS, "participants", multiple=True, callback=options.split_names, metavar="LABEL ...",
     help="Participants, with or without sub-; several separated by spaces.  [default: all]",
 )  # fmt: skip
 @click.option(
@@ -100,7 +100,7 @@ def _with_joined_labels(args: list[str]) -> list[str]:
 @click.version_option(__version__, prog_name="neuromusic-bids")
 def command(
     bids_dir: Path, output_dir: Path, analysis_level: Literal["participant", "group"],
-    labels: tuple[str, ...], network: str | None, stages: tuple[str, ...], sounds: Path | None,
+    participants: tuple[str, ...], network: str | None, stages: tuple[str, ...], sounds: Path | None,
     images: ImageArguments, components: int, work: Path | None, skip_validation: bool, seed: int,
     overwrite: bool, figures: FigureStyle,
 ) -> None:  # fmt: skip
@@ -129,7 +129,7 @@ def command(
     app = App(
         bids=Dataset(bids_dir, images.experiment, sounds),
         out=output_dir,
-        labels=labels,
+        labels=participants,
         images=images.derivatives,
         rois=images.rois(),
         options=images.encoding_options(components, seed, figures),

@@ -65,11 +65,12 @@ def run(place, words):
 
 
 def files_of(out):
-    """Return path -> SHA-256 of all files of a derivative."""
+    """Return path -> SHA-256 of the files of a derivative, but the one record that names it."""
+    names = {path.relative_to(out).as_posix(): path for path in sorted(out.rglob("*"))}
     return {
-        path.relative_to(out).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(out.rglob("*"))
-        if path.is_file()
+        name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for name, path in names.items()
+        if path.is_file() and name != "group/provenance.json"
     }
 
 
@@ -318,6 +319,14 @@ def test_a_missing_validator_is_said_in_one_line(place, monkeypatch, caplog):
 
 
 # --- Parts ----------------------------------------------------------------------------------------
+
+
+def test_help_has_an_example_and_the_version_is_that_of_the_package(tmp_path):
+    text = neuromusic("neuromusic-bids", "--help", cwd=tmp_path)
+    assert text.returncode == 0
+    assert "neuromusic-bids ds003720 out participant" in text.stdout
+    version = neuromusic("neuromusic-bids", "--version", cwd=tmp_path)
+    assert version.stdout == f"neuromusic-bids, version {nm.__version__}\n"
 
 
 @pytest.mark.parametrize(
