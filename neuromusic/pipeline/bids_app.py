@@ -4,22 +4,20 @@ The output is one BIDS derivative: a directory per participant, that of the grou
 """
 
 import contextlib
-import importlib.util
 import json
 import logging
 import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuromusic.core.cache import caching
 from neuromusic.core.errors import BusyError, InputError, listed
-from neuromusic.core.files import read_json
+from neuromusic.core.files import read_json, sha256
 from neuromusic.core.outputs import check_target, locked
-from neuromusic.core.records import changed_settings
+from neuromusic.core.records import RECORD, changed_settings
 from neuromusic.design.dataset import Dataset
 from neuromusic.encoding.inputs import check_network
 from neuromusic.encoding.options import EncodingOptions
@@ -40,8 +38,7 @@ log = logging.getLogger(__name__)
 DESCRIPTION = "dataset_description.json"
 DERIVATIVES = "derivatives"
 GROUP = "group"
-IGNORED = (*IGNORED_BY_BIDS, "*_results.npz", f"{GROUP}/", "*.html")
-REPORT = "neuromusic.pipeline.report"
+IGNORED = (*IGNORED_BY_BIDS, "*_results.npz", GROUP, "*.html")
 README = """How well each stage of a network predicts the responses of each voxel; written by the
 BIDS App neuromusic-bids.
 
@@ -142,7 +139,7 @@ def encode_participants(
                     )  # fmt: skip
                     states[label] = "encoded" if encoded else "was done"
                     features = encoded or features
-                    _report([app.place(label)], app.out / f"sub-{label}.html")
+                    _write_page(app.place(label), is_new=encoded is not None)
             except BusyError:
                 states[label] = "busy"
                 log.info("sub-%s: another process is encoding it", label)
@@ -176,11 +173,13 @@ def join_participants(network: "AppliedNetwork | External | Path | str | None", 
     for label in labels:
         _check_settings(network, label, app)
     options = app.options
+    record = app.out / GROUP / RECORD
+    before = sha256(record) if record.is_file() else ""
     group = encode_group(
         app.out, out=app.out / GROUP, participants=labels, seed=options.seed,
         figures=options.figures, overwrite=app.overwrite,
     )  # fmt: skip
-    _report([group, *map(app.place, labels)], app.out / f"{GROUP}.html")
+    _write_page(group, is_new=sha256(record) != before)
     return group
 
 
@@ -354,8 +353,10 @@ def _doi_url(doi: str) -> str:
     return f"https://doi.org/{number}"
 
 
-def _report(paths: list[Path], out: Path) -> None:
-    """Write the report of encodings, if there is a function that does."""
-    if importlib.util.find_spec(REPORT) is None:
-        return
-    import_module(REPORT).report(paths, out=out)
+def _write_page(directory: Path, is_new: bool) -> None:
+    """Write the page of a participant or of the group, unless it was written before."""
+    from neuromusic.pipeline.report import report
+
+    page = directory.with_name(f"{directory.name}.html")
+    if is_new or not page.is_file():
+        report(directory, out=page)

@@ -114,6 +114,7 @@ def _summary(inputs: EncodingInputs, components: "StageComponents") -> Mapping[s
     return {
         "Model": inputs.trained.name,
         "Stages": components.trained,
+        "Components": options.components,
         "DelaysInVolumes": list(DELAYS_TR),
         "HighPassHz": options.high_pass_hz,
         "ExplainedByComponents": components.explained,
