@@ -100,9 +100,9 @@ def _with_joined_labels(args: list[str]) -> list[str]:
 @click.version_option(__version__, prog_name="neuromusic-bids")
 def command(
     bids_dir: Path, output_dir: Path, analysis_level: Literal["participant", "group"],
-    participants: tuple[str, ...], network: str | None, stages: tuple[str, ...], sounds: Path | None,
-    images: ImageArguments, components: int, work: Path | None, skip_validation: bool, seed: int,
-    overwrite: bool, figures: FigureStyle,
+    participants: tuple[str, ...], network: str | None, stages: tuple[str, ...],
+    sounds: Path | None, images: ImageArguments, components: int, work: Path | None,
+    skip_validation: bool, seed: int, overwrite: bool, figures: FigureStyle,
 ) -> None:  # fmt: skip
     """Predict the brain responses of the participants of a BIDS dataset from a network's stages.
 
