@@ -137,7 +137,7 @@ def command(
         skip_validation=skip_validation,
         overwrite=overwrite,
     )
-    heard = options.hearing(None, network, None, None, stages) if network else None
+    heard: Any = options.hearing(None, network, None, None, stages) if network else None
     if analysis_level == "group":
         group = join_participants(heard, app)
         options.next_step(f"see {group}/figures; {group}/group.tsv has the tests")

@@ -75,9 +75,10 @@ def image_options(dataset: str, scope: str = "") -> options.Decorator:
             present = {name: value for name, value in entities.items() if value}
             return command(*args, images=ImageArguments(entities=present, **given), **values)
 
+        decorated: Callable[..., Any] = with_images
         for add in reversed(_decorators(dataset, scope)):
-            with_images = add(with_images)
-        return with_images
+            decorated = add(decorated)
+        return decorated
 
     return decorate
 

@@ -100,9 +100,10 @@ class StoredSubject:
             ends = np.array([of_area.voxels, *of_area.ceiling], np.float64)
             arrays |= {(RDM, area, "rdm"): of_area.rdm, (RDM, area, "voxels, ceiling"): ends}
         arrays |= {(STAGE, stage): rdm for stage, rdm in self.stage_rdms.items()}
-        named: dict[str, Any] = {json.dumps(key): array for key, array in arrays.items()}
+        named: dict[str, Any] = {ABOUT: np.array(json.dumps(about))}
+        named |= {json.dumps(key): array for key, array in arrays.items()}
         with open(path, "wb") as file:
-            np.savez(file, **{ABOUT: np.array(json.dumps(about))}, **named)
+            np.savez(file, **named)
 
     @classmethod
     def load(cls, path: Path) -> "StoredSubject":

@@ -222,7 +222,7 @@ def _generated_by_us(out: Path) -> dict[str, Any]:
             f"{out}: contains something else than an output of neuromusic-bids; choose an empty "
             "folder, or a new one"
         )
-    return content  # type: ignore[no-any-return]
+    return content
 
 
 def _chosen(source: Source, app: App) -> list[str]:
