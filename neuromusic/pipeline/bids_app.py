@@ -40,7 +40,7 @@ DERIVATIVES = "derivatives"
 GROUP = "group"
 IGNORED = (*IGNORED_BY_BIDS, "*_results.npz", GROUP, "*.html")
 README = """How well each stage of a network predicts the responses of each voxel; written by the
-BIDS App neuromusic-bids.
+BIDS App neuromusic-bids. `sub-X.html` and `group.html` show the results.
 
 `sub-X/func` has maps of the correlation r with the responses to test clips, of r relative to the
 noise ceiling (rc), of what a stage explains beyond an acoustic baseline (r2), of q values and of
