@@ -12,7 +12,8 @@ Networks of others              External, get_network, list_networks, load_appli
                                 load_features, load_weights
 Scores                          evaluate, crossval, compare, confusions, predict, similar
 The scanner's time grid         activations, on_grid, export, simulate
-The brain                       encode, encode_sounds, encode_timed, benchmark
+The brain                       encode, encode_participant, encode_group, encode_sounds,
+                                encode_timed, benchmark
 Activations computed once       caching, cache
 Whole projects                  run, demo, verify, report
 
@@ -55,8 +56,12 @@ _MODULES = {
     "pipeline.crossval": ("crossval",),
     "pipeline.cut": ("cut_clips",),
     "pipeline.demo": ("demo",),
-    "pipeline.encode": ("EncodingOptions", "Rois", "encode"),
-    "pipeline.encode_sounds": ("SoundOptions", "encode_sounds"),
+    "encoding.options": ("EncodingOptions", "SoundOptions"),
+    "encoding.rois": ("Rois",),
+    "pipeline.encode": ("encode",),
+    "pipeline.encode_group": ("encode_group",),
+    "pipeline.encode_participant": ("encode_participant",),
+    "pipeline.encode_sounds": ("encode_sounds",),
     "pipeline.encode_timed": ("TimedInput", "TimedOptions", "encode_timed"),
     "pipeline.ensemble": ("ensemble",),
     "pipeline.evaluate": ("evaluate",),
@@ -99,6 +104,8 @@ if TYPE_CHECKING:
     from neuromusic.design.leaks import DropLeaks
     from neuromusic.design.orders import Order, read_order
     from neuromusic.design.splits import HeldOutRuns
+    from neuromusic.encoding.options import EncodingOptions, SoundOptions
+    from neuromusic.encoding.rois import Rois
     from neuromusic.features.frontends.mel import log_mel
     from neuromusic.features.prepared import PreparedSet, open_prepared
     from neuromusic.fmri.export.formats import Regressors
@@ -116,8 +123,10 @@ if TYPE_CHECKING:
     from neuromusic.pipeline.crossval import crossval
     from neuromusic.pipeline.cut import cut_clips
     from neuromusic.pipeline.demo import demo
-    from neuromusic.pipeline.encode import EncodingOptions, Rois, encode
-    from neuromusic.pipeline.encode_sounds import SoundOptions, encode_sounds
+    from neuromusic.pipeline.encode import encode
+    from neuromusic.pipeline.encode_group import encode_group
+    from neuromusic.pipeline.encode_participant import encode_participant
+    from neuromusic.pipeline.encode_sounds import encode_sounds
     from neuromusic.pipeline.encode_timed import TimedInput, TimedOptions, encode_timed
     from neuromusic.pipeline.ensemble import ensemble
     from neuromusic.pipeline.evaluate import evaluate

@@ -1,8 +1,9 @@
 """Start commands as `python -m neuromusic` does, without importing torch each time.
 
-Reads lines of JSON from stdin. An object (working directory, arguments, ...) starts a command, and
-the answer is its process ID; a process ID is answered with the exit code, or null while the command
-runs. It is a process of its own, without threads, so that it can fork.
+Reads lines of JSON from stdin. An object (working directory, arguments, ...) starts a command, or
+the BIDS App if the first argument is "neuromusic-bids", and the answer is its process ID; a process
+ID is answered with the exit code, or null while the command runs. It is a process of its own,
+without threads, so that it can fork.
 """
 
 import atexit
@@ -15,6 +16,7 @@ import sys
 import soundfile  # noqa: F401
 import soxr  # noqa: F401
 
+from neuromusic.cli.bids_app import command as bids_app
 from neuromusic.cli.main import cli
 from neuromusic.pipeline import (
     encode,  # noqa: F401
@@ -36,7 +38,10 @@ def run_command(cwd, command, logs, limits, pipes):
     for name, value in limits.items():
         resource.setrlimit(getattr(resource, name), (value, value))
     try:
-        cli(command, prog_name="neuromusic")
+        if command[:1] == ["neuromusic-bids"]:
+            bids_app(command[1:], prog_name="neuromusic-bids")
+        else:
+            cli(command, prog_name="neuromusic")
     except SystemExit as error:
         # As Python exits, except that it takes a second to free all imported modules.
         atexit._run_exitfuncs()

@@ -26,7 +26,7 @@ FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 # Examples in this order: later ones use what earlier ones wrote.
 FIRST = (
     "check_orders", "make_lists", "make_file_lists", "prepare", "prepare_features", "train",
-    "evaluate", "simulate",
+    "evaluate", "simulate", "encode_participant",
 )  # fmt: skip
 FUNCTIONS = [name for name in nm.__all__ if inspect.isroutine(getattr(nm, name))]
 

@@ -13,7 +13,7 @@ from neuromusic.encoding.fit_rows import PATTERN_FROM_S
 from neuromusic.encoding.identification import identification
 from neuromusic.encoding.options import DELAYS_TR
 from neuromusic.encoding.ridge import fit_ridge
-from neuromusic.encoding.rsa import similarity_table
+from neuromusic.encoding.rsa import area_rdms, similarity_table, stage_rdms
 from neuromusic.encoding.scoring import clip_matches, unit_length
 from neuromusic.encoding.unique_variance import area_unique, nested_designs
 from neuromusic.fmri.volumes import delayed
@@ -271,9 +271,10 @@ def _similarity(
     for _ in range(n_subjects):
         measured = simulated.voxels_with_noise(design, noise, response, share, n_voxels, rng)
         patterns = np.split(measured[:, :, PATTERN_FROM:].mean(2), AREAS_AT_ONCE, axis=2)
-        subjects.append({str(index): each for index, each in enumerate(patterns)})
+        by_area = {str(index): each for index, each in enumerate(patterns)}
+        subjects.append(area_rdms(by_area, design.runs))
     units = {name: each.astype(np.float32) for name, each in stages.items()}
-    found = similarity_table(units, subjects, design.runs, rng)
+    found = similarity_table(stage_rdms(units, design.runs), subjects, design.runs, rng)
     p = found.loc[found["stage"] == "genre", "p"].to_numpy()
     return p, found.groupby("area", sort=False)["p_max"].min().to_numpy()
 

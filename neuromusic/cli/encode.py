@@ -7,6 +7,7 @@ import click
 from click.core import ParameterSource
 
 from neuromusic.cli import options
+from neuromusic.cli.image_options import ImageArguments, image_options
 from neuromusic.core.figures import FigureStyle
 
 
@@ -16,50 +17,13 @@ from neuromusic.core.figures import FigureStyle
               help="Stages of a network of others.  [default: all]")  # fmt: skip
 @click.option("--bids", type=options.PATH, help="BIDS dataset with the events of the images.")
 @click.option(
-    "--derivatives",
-    type=options.PATH,
-    help="Folder of the images, searched recursively.  [default: the folder of --bids]",
-)
-@click.option(
     "--subjects", default="all", show_default=True, metavar="all|01,02", help="Subjects to encode."
 )
-@click.option(
-    "--roi", default="auditory", show_default=True, metavar="auditory|all|whole|MASK",
-    help="For --bids. auditory: Brodmann areas of A1, belt, PB and T2T3; all: every label of the "
-    "atlas; whole: all voxels; or a mask image.",
-)  # fmt: skip
-@click.option(
-    "--atlas",
-    type=options.PATH,
-    help="Label image.  [default: the Talairach atlas, which is installed with the package]",
-)
-@click.option("--labels", type=options.PATH,
-              help="Names of the labels: TSV with columns index and name.")  # fmt: skip
-@click.option("--experiment", metavar="FILE",
-              help="For --bids: description of the experiment, see `neuromusic experiment`.  "
-              "[default: experiment.toml in the folder, or ds003720]")  # fmt: skip
-@click.option("--space", help="Use only images with this space- entity in their names.")
-@click.option("--res", help="... with this res- entity.")
-@click.option("--den", help="... with this den- entity.")
-@click.option("--desc", help="... with this desc- entity.")
-@click.option("--echo", help="... with this echo- entity.")
-@click.option("--ses", help="... with this ses- entity.")
-@click.option("--task", help="... with this task- entity.")
-@click.option(
-    "--confounds", callback=options.split_names, metavar="NAME[,NAME]",
-    help="For --bids: fMRIPrep's confounds that are removed: motion, wm_csf, global_signal, scrub, "
-    "or nilearn's simple, scrubbing, compcor, ica_aroma.  [default: none]",
-)  # fmt: skip
+@image_options("--bids", "For --bids: ")
 @click.option(
     "--components", type=click.IntRange(1),
     help="Number of principal components of each stage.  [default: 100 with --bids, 32 for "
     "responses in time; single responses have none]",
-)  # fmt: skip
-@click.option("--banded", is_flag=True,
-              help="For --bids: also fit all stages together, a penalty for each.")  # fmt: skip
-@click.option(
-    "--high-pass-hz", type=click.FloatRange(0, 0.1, min_open=True), default=1 / 256,
-    show_default="1/256", help="For --bids: drifts below this frequency (Hz) are removed.",
 )  # fmt: skip
 @click.option("--sounds", type=options.PATH,
               help="Folder of short sounds, searched recursively; with --bids, of the sounds that "
@@ -100,16 +64,6 @@ from neuromusic.core.figures import FigureStyle
 @click.option("--window-s", type=float, nargs=2, metavar="FROM TO",
               help="For a recording (.fif): what is taken after each onset.  [default: 0 to the "
               "duration]")  # fmt: skip
-@click.option(
-    "--control-seeds", type=click.IntRange(1), default=1, show_default=True,
-    help="For --bids: number of networks with random weights, and of those with permuted weights, "
-    "that the trained one is compared with.",
-)  # fmt: skip
-@click.option(
-    "--artists", type=options.PATH,
-    help="For --bids: artist table; areas are also scored on the test clips that share no artist "
-    "with a training clip.",
-)  # fmt: skip
 @click.option("--dask", metavar="ADDRESS",
               help="For --bids: scheduler of a Dask cluster that fits the voxels, for example "
               "tcp://node1:8786.")  # fmt: skip
@@ -122,11 +76,7 @@ from neuromusic.core.figures import FigureStyle
 @options.figures
 def command(
     network: Path | None, named: str | None, features: Path | None, stages: tuple[str, ...],
-    bids: Path | None, derivatives: Path | None, subjects: str, roi: str,
-    atlas: Path | None, labels: Path | None, experiment: str | None, space: str | None,
-    res: str | None, den: str | None, desc: str | None, echo: str | None, ses: str | None,
-    task: str | None, confounds: tuple[str, ...], components: int | None,
-    banded: bool, high_pass_hz: float, control_seeds: int, artists: Path | None,
+    bids: Path | None, subjects: str, images: ImageArguments, components: int | None,
     sounds: Path | None, responses: Path | None, protocol: Literal["ours", "tuckute2023"],
     splits: int, statistics: Literal["mean", "mean+deviation"] | None,
     lags_s: tuple[float, float] | None, rate_hz: float | None, first_sample_s: float | None,
@@ -170,28 +120,16 @@ def command(
     if bids is not None:
         from neuromusic.core.parallel import Machine
         from neuromusic.design.dataset import Dataset
-        from neuromusic.pipeline.encode import EncodingOptions, Rois, encode
+        from neuromusic.pipeline.encode import encode
 
-        entities = {"space": space, "res": res, "den": den, "desc": desc, "echo": echo,
-                    "ses": ses, "task": task}  # fmt: skip
         encode(
             heard,
-            bids=Dataset(bids, experiment, sounds),
+            bids=Dataset(bids, images.experiment, sounds),
             out=out,
-            images=derivatives,
+            images=images.derivatives,
             subjects="all" if subjects == "all" else subjects.split(","),
-            rois=Rois(roi, atlas, labels),
-            options=EncodingOptions(
-                entities={key: value for key, value in entities.items() if value},
-                confounds=confounds,
-                components=components or 100,
-                banded=banded,
-                high_pass_hz=high_pass_hz,
-                control_seeds=control_seeds,
-                artists=artists,
-                seed=seed,
-                figures=figures,
-            ),
+            rois=images.rois(),
+            options=images.encoding_options(components or 100, seed, figures),
             machine=Machine(dask=dask),
             overwrite=overwrite,
         )

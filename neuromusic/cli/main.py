@@ -31,11 +31,13 @@ def _terminate(number: int, frame: object) -> None:
     raise _Terminated
 
 
-class _Group(Commands):
+class Ending(click.Command):
     """Ends with one line on errors: exit code 2 for bad input, 130 for Ctrl-C, 143 for SIGTERM.
 
     If the reader of a pipe has gone, as in ``neuromusic models | head -1``, it ends with 141.
     """
+
+    out_name = "--out"  # what messages call the output
 
     def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
         """Parse the arguments; print the help."""
@@ -51,7 +53,7 @@ class _Group(Commands):
         except DryRun as report:
             click.echo(str(report))
         except InputError as error:
-            raise _BadInput(_with_notes(_with_flags(str(error)), error)) from None
+            raise _BadInput(_with_notes(_with_flags(str(error), self.out_name), error)) from None
         except OSError as error:
             if error.filename is None and error.strerror is None:
                 raise
@@ -70,10 +72,10 @@ class _Group(Commands):
             signal.signal(signal.SIGTERM, before)
 
 
-def _with_flags(message: str) -> str:
+def _with_flags(message: str, out_name: str) -> str:
     """Return a message of a Python function with the options of its command."""
-    message = message.replace("with overwrite=True (--overwrite)", "with --overwrite")
-    message = re.sub(r"\b(another|directory for) out\b", r"\1 --out", message)
+    message = re.sub(r"with \w+=True \((--[a-z-]+)\)", r"with \1", message)
+    message = re.sub(r"\b(another|directory for) out\b", rf"\1 {out_name}", message)
     flag = re.match(r"([a-z_]+)='([^']*)':", message)
     if flag:
         message = f"--{flag[1].replace('_', '-')} {flag[2]}:{message[flag.end() :]}"
@@ -115,6 +117,10 @@ def _explain_os_error(error: OSError) -> str:
     if is_unreachable(error):
         return f"{error.filename or 'a file'}: {error.strerror}; {UNREACHABLE_REMEDY}"
     return f"{error.filename or 'output'}: {error.strerror}"
+
+
+class _Group(Ending, Commands):
+    """The group of all commands."""
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})

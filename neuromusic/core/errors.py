@@ -32,6 +32,10 @@ class ResourceError(InputError):
     """The machine ran out of space or memory; a step that can be resumed keeps its results."""
 
 
+class BusyError(InputError):
+    """Another process is writing the same directory."""
+
+
 def printable(text: str) -> str:
     """Return text with spaces for unprintable characters and \\xNN for bytes that are not UTF-8."""
     if text.isprintable():

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuromusic.core import plan
-from neuromusic.core.errors import InputError, ResourceError
+from neuromusic.core.errors import BusyError, InputError, ResourceError
 from neuromusic.core.files import sha256, write_text
 from neuromusic.core.records import (
     RECORD,
@@ -124,8 +124,8 @@ class Step:
         and is yielded again by the next step with the same command, settings, inputs and version
         (`PLAN` says which), so that the caller can resume.
 
-        Raises InputError if another process is writing ``out``; ResourceError, which is an
-        InputError too, if the disk is full or too small for the work; `DryRun`, before
+        Raises BusyError if another process is writing ``out``; ResourceError, which like it is an
+        InputError, if the disk is full or too small for the work; `DryRun`, before
         anything is written, in a dry run.
         """
         content = self.record()
@@ -278,7 +278,7 @@ def locked(out: Path) -> Iterator[bool]:
     The lock file is ``.NAME.lock`` beside ``out``; it holds the process ID and is removed at the
     end. Yields True; or False, after a warning, if the file system does not support locks.
 
-    Raises InputError if another process holds the lock, on this machine or, over NFS, on another;
+    Raises BusyError if another process holds the lock, on this machine or, over NFS, on another;
     ResourceError if the lock file cannot be written.
     """
     try:
@@ -308,7 +308,7 @@ def _acquire(out: Path, path: Path) -> "FileLock | None":
         lock.acquire()
     except Timeout:
         holder = _read_holder(path) or "another process"
-        raise InputError(
+        raise BusyError(
             f"{out}: is being written by {holder}; wait until it is done, stop it, or choose "
             "another directory for out"
         ) from None

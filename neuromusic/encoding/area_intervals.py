@@ -26,7 +26,7 @@ def area_intervals(results: Results, stages: Sequence[str]) -> pd.DataFrame:
 
     Parameters
     ----------
-    results : mapping of Encoding
+    results : mapping of AreaResults
         Subject -> result.
     stages : sequence of str
         The stages of the trained network, among which the best is looked for.

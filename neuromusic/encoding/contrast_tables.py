@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from neuromusic.encoding.area_results import AreaResults
 from neuromusic.encoding.model_names import CONTROLS, TRAINED, ModelName, split_name
 from neuromusic.encoding.score_tables import p_of_shifts
-from neuromusic.encoding.voxelwise import Encoding
 from neuromusic.stats import multiple
 from neuromusic.stats.area_contrasts import area_contrast
 from neuromusic.stats.group import group_row
@@ -23,7 +23,7 @@ from neuromusic.stats.group import group_row
 log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
-Results = Mapping[str, Encoding]  # subject -> result
+Results = Mapping[str, AreaResults]  # subject -> result
 
 
 class Side(NamedTuple):
@@ -33,29 +33,29 @@ class Side(NamedTuple):
     stage: str
 
 
-def sides_of(result: Encoding) -> list[Side]:
+def sides_of(result: AreaResults) -> list[Side]:
     """Return the stages of all networks that a subject was encoded with, each once."""
     names = dict.fromkeys(split_name(name) for _, name in result.area_r)
     return list(dict.fromkeys(Side(name.network, name.stage) for name in names))
 
 
-def copies_of(result: Encoding, area: str, side: Side) -> list[tuple[str, str]]:
-    """Return the keys of ``Encoding.area_r`` of all copies of a network's stage in an area."""
+def copies_of(result: AreaResults, area: str, side: Side) -> list[tuple[str, str]]:
+    """Return the keys of ``AreaResults.area_r`` of all copies of a network's stage in an area."""
     keys = [(area, str(ModelName(side.network, seed, side.stage))) for seed in _seeds(result)]
     return [key for key in dict.fromkeys(keys) if key in result.area_r]
 
 
-def _seeds(result: Encoding) -> list[int]:
+def _seeds(result: AreaResults) -> list[int]:
     return sorted({split_name(name).seed for _, name in result.area_r})
 
 
-def scores_of(result: Encoding, area: str, side: Side) -> Floats:
+def scores_of(result: AreaResults, area: str, side: Side) -> Floats:
     """Return the mean r of an area (copies, 1 + groups), see `area_contrast`; maybe 0 copies."""
     keys = copies_of(result, area, side)
     return np.array([result.area_r[key] for key in keys]).reshape(len(keys), -1)
 
 
-def p_of_side(result: Encoding, area: str, side: Side) -> float:
+def p_of_side(result: AreaResults, area: str, side: Side) -> float:
     """Return the one-sided p of an area's r, the mean over the copies, from shifts within runs."""
     sums = [result.area_shifts[key] for key in copies_of(result, area, side)]
     known = [each for each in sums if each is not None]
@@ -73,7 +73,7 @@ def areas_of(results: Results) -> list[str]:
 # --- One subject ----------------------------------------------------------------------------------
 
 
-def contrasts_of(stages: Sequence[str], result: Encoding) -> list[tuple[Side, Side]]:
+def contrasts_of(stages: Sequence[str], result: AreaResults) -> list[tuple[Side, Side]]:
     """Return the pairs that are compared: stages with each other, and with the controls' own."""
     pairs = [(Side(TRAINED, a), Side(TRAINED, b)) for a, b in itertools.combinations(stages, 2)]
     known = sides_of(result)
@@ -88,7 +88,7 @@ def contrast_table(results: Results, stages: Sequence[str]) -> pd.DataFrame:
 
     Parameters
     ----------
-    results : mapping of Encoding
+    results : mapping of AreaResults
         Subject -> result.
     stages : sequence of str
         The stages of the trained network.
@@ -122,7 +122,7 @@ def contrast_table(results: Results, stages: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-def _contrast_row(result: Encoding, area: str, first: Side, second: Side) -> dict[str, float]:
+def _contrast_row(result: AreaResults, area: str, first: Side, second: Side) -> dict[str, float]:
     found = area_contrast(
         scores_of(result, area, first), scores_of(result, area, second), result.has_folds
     )

@@ -11,6 +11,7 @@ stages too.
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -161,12 +162,64 @@ def _split_r(
     return float(one @ other)
 
 
+# --- Subjects and stages --------------------------------------------------------------------------
+
+
+class AreaRdm(NamedTuple):
+    """The dissimilarities of the test clips in one area of one subject.
+
+    ``voxels`` is the number of voxels, ``rdm`` (pairs,) the `dissimilarity` of the mean over the
+    repeats, and ``ceiling`` the `repeat_ceiling`. ``rdm`` is empty if there are no pairs of clips
+    of different runs, or fewer than two voxels.
+    """
+
+    voxels: int
+    rdm: Floats
+    ceiling: tuple[float, float]
+
+
+def area_rdms(patterns: Patterns, runs: NDArray[np.int64]) -> dict[str, AreaRdm]:
+    """Return area -> its dissimilarities; ``runs`` (clips,) has the test run of each clip."""
+    counted = _counted(runs)
+    runs = runs[counted]
+    found = {}
+    for area, repeats in patterns.items():
+        n_voxels, nothing = repeats.shape[2], (float("nan"), float("nan"))
+        if n_voxels < 2 or not _has_pairs(runs):
+            found[area] = AreaRdm(n_voxels, np.zeros(0), nothing)
+            continue
+        used = repeats[:, counted]
+        ceiling = repeat_ceiling(used, runs) if len(used) > 1 else nothing
+        found[area] = AreaRdm(n_voxels, dissimilarity(used.mean(0), runs), ceiling)
+    return found
+
+
+def stage_rdms(
+    stages: Mapping[str, NDArray[np.float32]], runs: NDArray[np.int64]
+) -> dict[str, Floats]:
+    """Return stage -> the `dissimilarity` of its responses to clips (clips, units); maybe empty."""
+    counted = _counted(runs)
+    runs = runs[counted]
+    if not _has_pairs(runs):
+        return {name: np.zeros(0) for name in stages}
+    return {name: dissimilarity(units[counted], runs) for name, units in stages.items()}
+
+
+def _counted(runs: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which clips (clips,) are compared: those of runs with two clips or more."""
+    return np.isin(runs, [run for run in np.unique(runs) if (runs == run).sum() > 1])
+
+
+def _has_pairs(runs: NDArray[np.int64]) -> bool:
+    return len(np.unique(runs)) > 1
+
+
 # --- Table ----------------------------------------------------------------------------------------
 
 
 def similarity_table(
-    stages: Mapping[str, NDArray[np.float32]],
-    subjects: Sequence[Patterns],
+    stages: Mapping[str, Floats],
+    subjects: Sequence[Mapping[str, AreaRdm]],
     runs: NDArray[np.int64],
     rng: np.random.Generator,
 ) -> pd.DataFrame:
@@ -174,10 +227,10 @@ def similarity_table(
 
     Parameters
     ----------
-    stages : mapping of arrays (clips, units)
-        Stage -> its response to each clip.
+    stages : mapping of arrays (pairs,)
+        Stage -> its dissimilarities, see `stage_rdms`.
     subjects : sequence of mappings
-        Patterns of each subject, with the clips in the same order.
+        `area_rdms` of each subject, with the clips in the same order.
     runs : ndarray of int64, shape (clips,)
         Test run of each clip; the clips of a run in the order played.
     rng : numpy.random.Generator
@@ -193,19 +246,18 @@ def similarity_table(
         be computed is NaN; a warning says why.
     """
     areas = [name for name in _names(subjects) if any(_voxels(each, name) for each in subjects)]
-    counted = np.isin(runs, [run for run in np.unique(runs) if (runs == run).sum() > 1])
-    runs = runs[counted]
+    runs = runs[_counted(runs)]
     possible = _is_possible(runs)
     n_pairs = len(pairs_across_runs(runs)[0])
     rows = []
     by_area: dict[str, Floats] = {}
     for area in areas:
-        used = [each[area][:, counted] for each in subjects if _voxels(each, area) > 1]
+        used = [each[area] for each in subjects if _voxels(each, area) > 1]
         low, high = float("nan"), float("nan")
         if possible and used:
-            rdms = [dissimilarity(repeats.mean(0), runs) for repeats in used]
+            rdms = [each.rdm for each in used]
             by_area[area] = np.mean([ranked(rdm) for rdm in rdms], axis=0)
-            low, high = _ceiling(used, rdms, runs)
+            low, high = subject_ceiling(rdms) if len(rdms) > 1 else used[0].ceiling
         rows += [
             {
                 "area": area, "stage": stage, "rho": np.nan, "p": np.nan, "p_max": np.nan,
@@ -215,26 +267,17 @@ def similarity_table(
         ]  # fmt: skip
     table = pd.DataFrame(rows)
     if by_area:
-        by_stage = {name: dissimilarity(units[counted], runs) for name, units in stages.items()}
-        _add_tests(table, by_stage, by_area, runs, rng)
+        _add_tests(table, stages, by_area, runs, rng)
     _warn_of_missing(table, possible)
     return table
 
 
-def _names(subjects: Sequence[Patterns]) -> list[str]:
+def _names(subjects: Sequence[Mapping[str, AreaRdm]]) -> list[str]:
     return list(dict.fromkeys(area for subject in subjects for area in subject))
 
 
-def _voxels(subject: Patterns, area: str) -> int:
-    return subject[area].shape[2] if area in subject else 0
-
-
-def _ceiling(
-    used: Sequence[NDArray[np.float32]], rdms: Sequence[Floats], runs: NDArray[np.int64]
-) -> tuple[float, float]:
-    if len(rdms) > 1:
-        return subject_ceiling(rdms)
-    return repeat_ceiling(used[0], runs) if len(used[0]) > 1 else (float("nan"), float("nan"))
+def _voxels(subject: Mapping[str, AreaRdm], area: str) -> int:
+    return subject[area].voxels if area in subject else 0
 
 
 def _add_tests(
@@ -265,11 +308,10 @@ def _add_tests(
 
 def _is_possible(runs: NDArray[np.int64]) -> bool:
     """Return whether there are pairs of clips of different runs; warn if not, or if p is coarse."""
-    n_runs = len(np.unique(runs))
-    if n_runs < 2:
+    if not _has_pairs(runs):
         log.warning(
             "similarity: clips of different test runs are compared, but only %d has two clips or "
-            "more; rho is n/a", n_runs,
+            "more; rho is n/a", len(np.unique(runs)),
         )  # fmt: skip
         return False
     if n_shifts(runs) < 20:

@@ -12,18 +12,21 @@ from numpy.typing import NDArray
 from neuromusic.core.errors import listed
 from neuromusic.core.figures import FigureStyle
 from neuromusic.core.files import write_json
+from neuromusic.encoding.area_results import AreaResults
 from neuromusic.encoding.brain_plots import BrainMaps, save_brain, why_not_drawn
+from neuromusic.encoding.contrast_tables import Results
 from neuromusic.encoding.maps import MapNames, write_maps
 from neuromusic.encoding.model_names import split_name, without_copies
-from neuromusic.encoding.rsa import similarity_table
+from neuromusic.encoding.rsa import similarity_table, stage_rdms
 from neuromusic.encoding.score_tables import q_families
 from neuromusic.encoding.stage_components import StageComponents
 from neuromusic.encoding.subjects import SubjectEncoding
 from neuromusic.encoding.unique_fits import unique_families
-from neuromusic.encoding.voxelwise import Encoding
 from neuromusic.fmri.scans import Scans
 
 log = logging.getLogger(__name__)
+
+Floats = NDArray[np.float64]
 
 
 # --- One subject ----------------------------------------------------------------------------------
@@ -112,26 +115,32 @@ def _runs_of(scans: Scans) -> dict[str, Any]:
 # --- All subjects ---------------------------------------------------------------------------------
 
 
-def area_scores(results: Mapping[str, Encoding]) -> pd.DataFrame:
+def area_scores(results: Results) -> pd.DataFrame:
     """Return the area tables of all subjects (subject -> result), with subject and network."""
     tables = [result.areas.assign(subject=subject) for subject, result in results.items()]
     return _with_network(pd.concat(tables))
 
 
-def area_unique_variance(results: Mapping[str, Encoding]) -> pd.DataFrame:
+def area_unique_variance(results: Results) -> pd.DataFrame:
     """Return the `unique_table` of all subjects, with subject as the first column."""
     table = pd.concat(result.unique.assign(subject=name) for name, result in results.items())
     return table[["subject", *table.columns.drop("subject")]]
 
 
-def area_similarity(
-    results: Mapping[str, Encoding], components: StageComponents, seed: int
-) -> pd.DataFrame:
-    """Return the `similarity_table` of all subjects with the clips and runs of the first."""
+def stage_rdms_of(result: AreaResults, components: StageComponents) -> dict[str, Floats]:
+    """Return the dissimilarities of a subject's test clips in the stages of all networks."""
+    return stage_rdms(components.unit_means(result.clips, result.n_volumes), result.clip_runs)
+
+
+def area_similarity(results: Results, rdms: Mapping[str, Floats], seed: int) -> pd.DataFrame:
+    """Return the `similarity_table` of all subjects with the clips and runs of the first.
+
+    ``rdms`` are the `stage_rdms_of` the first.
+    """
     first = next(iter(results.values()))
     clips, runs = first.clips, first.clip_runs
     used = {
-        subject: result.patterns
+        subject: result.rdms
         for subject, result in results.items()
         if result.clips == clips and np.array_equal(result.clip_runs, runs)
     }
@@ -141,8 +150,7 @@ def area_similarity(
             "sub-%s", listed(sorted(set(results) - set(used))), next(iter(results)),
         )  # fmt: skip
     rng = np.random.default_rng([seed, 1, 0])
-    stages = components.unit_means(clips, first.n_volumes)
-    return _with_network(similarity_table(stages, list(used.values()), runs, rng))
+    return _with_network(similarity_table(rdms, list(used.values()), runs, rng))
 
 
 def _with_network(table: pd.DataFrame) -> pd.DataFrame:
@@ -153,11 +161,3 @@ def _with_network(table: pd.DataFrame) -> pd.DataFrame:
     table = table.assign(stage=[name.stage for name in names], **parts)
     first = [key for key in ("subject", "area", "network", "seed", "stage") if key in table]
     return table[[*first, *(key for key in table if key not in first)]]
-
-
-def write_tables(directory: Path, tables: Mapping[str, pd.DataFrame]) -> None:
-    """Write each table, such as areas.tsv, under its name."""
-    for name, table in tables.items():
-        table.to_csv(
-            directory / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g"
-        )

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from neuromusic.core.progress import Bar, progress
 from neuromusic.encoding import scoring
+from neuromusic.encoding.area_results import AreaResults
 from neuromusic.encoding.blocks import BlockScores, Sums
 from neuromusic.encoding.designs import Designs
 from neuromusic.encoding.fit_rows import UsedRows, fit_folds, warn_if_untestable
@@ -21,6 +22,7 @@ from neuromusic.encoding.fits import Fits, Outline
 from neuromusic.encoding.model_names import BASELINE, JOINT
 from neuromusic.encoding.options import EncodingOptions
 from neuromusic.encoding.rois import Areas
+from neuromusic.encoding.rsa import area_rdms
 from neuromusic.encoding.score_tables import (
     RELIABILITY,
     AreaTotals,
@@ -42,9 +44,9 @@ from neuromusic.stats.shifts import shift_sums, shift_test
 EDGES, DRAWS, MATCHES, SHIFTS = "edges", "draws", "matches", "shifts"  # first part of keys of sums
 
 
-@dataclass(frozen=True)
-class Encoding:
-    """How well each stage predicts the voxels of one subject.
+@dataclass(frozen=True, kw_only=True)
+class Encoding(AreaResults):
+    """How well each stage predicts the voxels of one subject, and its areas.
 
     Parameters
     ----------
@@ -56,44 +58,14 @@ class Encoding:
         best_q: chosen on the training runs, scored on the test runs. For each stage of the trained
         network also unique_, unique_p_ and unique_q_, what it explains beyond the acoustic baseline
         (R2, signed), and above_, above_p_ and above_q_, beyond the baseline and the stage below.
-    areas : pandas.DataFrame
-        One row per area and stage, see `area_table`.
     edges : dict of arrays (2,)
         Stage -> number of voxels with the smallest and with the largest penalty of the grid.
-    patterns : dict of arrays (repeats, clips, voxels)
-        Area -> the mean of each presentation's volumes from ``UsedRows.pattern_from``.
-    clips : list of str
-        The test clips, in the order of the patterns.
-    clip_runs : array (clips,) int64
-        The block of each clip, see `UsedRows`.
-    n_volumes : int
-        Number of volumes of each clip, or segment of one.
-    area_r : dict of arrays (1 + groups,)
-        (area, stage) -> the area's mean r over all test clips, then without each group of clips;
-        see `reliability.clip_weights`.
-    area_shifts : dict of lists of arrays (clips of a run,)
-        (area, stage) -> how well the predictions of each run match the area at each shift; see
-        `shifts.shift_test`. None if a run does not repeat its clips in a fixed order.
-    has_folds : bool
-        Whether parts of the data are predicted from each other.
-    unique : pandas.DataFrame
-        Unique variance of each stage in each area, see `unique_table`; without rows if there is no
-        acoustic baseline.
     left_out : list of str
         One sentence for each reason why stages have no unique variance.
     """
 
     voxels: pd.DataFrame
-    areas: pd.DataFrame
     edges: dict[str, NDArray[np.int64]]
-    patterns: dict[str, NDArray[np.float32]]
-    clips: list[str]
-    clip_runs: NDArray[np.int64]
-    n_volumes: int
-    area_r: dict[tuple[str, str], NDArray[np.float64]]
-    area_shifts: dict[tuple[str, str], list[NDArray[np.float64]] | None]
-    has_folds: bool
-    unique: pd.DataFrame = field(default_factory=pd.DataFrame)
     left_out: list[str] = field(default_factory=list)
 
 
@@ -228,11 +200,19 @@ def encoding_of(block: BlockScores, outline: Outline, areas: Areas, label: str) 
     beyond = UniqueTotals.of(sums, areas, n_runs, used.has_folds, outline.has_tests)
     edges = {name: sums[EDGES, name].astype(np.int64) for name in models}
     return Encoding(
-        voxels, area_table(voxels, areas, totals, outline.sets), edges, block.patterns, used.clips,
-        used.clip_runs, used.test.shape[2], mean_r(areas, totals, outline.sets[0]),
-        {key: totals.shifts(key, outline.sets[0]) for key in totals.matches}, used.has_folds,
-        unique_table(voxels, areas, beyond, outline.below, used.clip_runs), outline.left_out,
-    )  # fmt: skip
+        voxels=voxels,
+        edges=edges,
+        left_out=outline.left_out,
+        areas=area_table(voxels, areas, totals, outline.sets),
+        rdms=area_rdms(block.patterns, used.clip_runs),
+        clips=used.clips,
+        clip_runs=used.clip_runs,
+        n_volumes=used.test.shape[2],
+        area_r=mean_r(areas, totals, outline.sets[0]),
+        area_shifts={key: totals.shifts(key, outline.sets[0]) for key in totals.matches},
+        has_folds=used.has_folds,
+        unique=unique_table(voxels, areas, beyond, outline.below, used.clip_runs),
+    )
 
 
 def _mean(

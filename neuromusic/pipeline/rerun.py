@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 REPEATABLE = (
     "rebuild_orders", "design_orders", "cut_clips", "make_lists", "make_file_lists", "prepare",
     "prepare_features", "prepare_folder", "train", "ensemble", "confusions", "export", "simulate",
-    "encode", "encode_sounds", "encode_timed",
+    "encode", "encode_group", "encode_participant", "encode_sounds", "encode_timed",
 )  # fmt: skip
 TIMED = (LAST, SECONDS)  # contain how long epochs took, so they differ each time
 

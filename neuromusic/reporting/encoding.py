@@ -48,11 +48,20 @@ def encoding_part(directory: Path, record: Mapping[str, Any]) -> Part:
 def _notices(directory: Path, summary: Mapping[str, Any]) -> list[str]:
     """Return what was left out, of the whole and of each subject."""
     notices = list(summary.get("AcousticBaseline", {}).get("LeftOut", []))
-    for path in sorted(directory.glob("sub-*/*_encoding.json")):
+    for path in _of_subjects(directory, "_encoding.json"):
         left_out = read_json(path, REMEDY).get("LeftOut", {})
         texts = left_out.values() if isinstance(left_out, dict) else left_out
-        notices += [f"{path.parent.name}: {text}" for text in texts if text]
+        notices += [f"{_subject(path)}: {text}" for text in texts if text]
     return notices
+
+
+def _of_subjects(directory: Path, ending: str) -> list[Path]:
+    """Return the files of subjects: in a folder for each, or those of one beside its tables."""
+    return sorted(directory.glob(f"sub-*/*{ending}")) or sorted(directory.glob(f"sub-*{ending}"))
+
+
+def _subject(path: Path) -> str:
+    return path.name.partition("_")[0]
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -135,10 +144,10 @@ def _unique(directory: Path) -> list[Block]:
 
 def _maps(directory: Path) -> list[Block]:
     """Return the figures of the subjects' brains; `encode` drew them."""
-    brains = sorted(directory.glob("sub-*/*_brain.svg")) + sorted(
-        directory.glob("sub-*/*_brain.png")
-    )
-    by_subject = {path.parent.name: path for path in reversed(brains)}
+    if not list(directory.glob("sub-*")):
+        return [Paragraph("The maps are on the pages of the participants.")]
+    brains = [*_of_subjects(directory, "_brain.svg"), *_of_subjects(directory, "_brain.png")]
+    by_subject = {_subject(path): path for path in reversed(brains)}
     if not by_subject:
         return [
             Paragraph(

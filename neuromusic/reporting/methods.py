@@ -197,14 +197,15 @@ def comparing(over: str, n_settings: int, n_pairs: int, version: str) -> Methods
 def encoding(record: Mapping[str, Any], summary: Mapping[str, Any]) -> Methods:
     """Return how responses in images were predicted; ``summary`` is encoding.json."""
     options = record["settings"].get("options", {})
+    n_components = options.get("components", summary.get("Components", "some"))
     delays = summary["DelaysInVolumes"]
     high_pass_hz = summary.get("HighPassHz") or 0
     text = [
         f"Voxelwise encoding models (neuromusic {record.get('code_version')}) predicted responses "
         f"from the stages {joined(summary['Stages'])} of the network {summary['Model']}.",
         "Each stage's activations were averaged over the frames of each volume, standardised, and "
-        f"reduced to {options.get('components', 'some')} principal components fitted to the "
-        f"training clips, and delayed by {delays[0]} to {delays[-1]} volumes.",
+        f"reduced to {n_components} principal components fitted to the training clips, and "
+        f"delayed by {delays[0]} to {delays[-1]} volumes.",
         "Dummy volumes were dropped, a linear trend"
         + (f" and fluctuations slower than {high_pass_hz:.4f} Hz" if high_pass_hz else "")
         + " removed from voxels and components, and each run scaled to unit variance.",

@@ -25,9 +25,9 @@ from neuromusic.design.orders import GENRES
 from neuromusic.encoding import plots as encoding_plots
 from neuromusic.encoding import sound_plots
 from neuromusic.encoding.area_intervals import area_intervals
+from neuromusic.encoding.area_results import AreaResults
 from neuromusic.encoding.brain_plots import BrainMaps, brain, why_not_drawn
 from neuromusic.encoding.model_names import JOINT
-from neuromusic.encoding.voxelwise import Encoding
 from neuromusic.evaluation import plots, training_plots
 from neuromusic.evaluation.training_plots import brief
 from neuromusic.fmri.plots import timeline
@@ -59,9 +59,10 @@ def encoding_of(clip_r):
             for run in range(6)
         ]
     clips = [f"clip {number}" for number in range(len(RUNS))]
-    return Encoding(
-        pd.DataFrame(), pd.DataFrame(), {}, {}, clips, RUNS, 10, area_r, shifts, has_folds=False
-    )
+    return AreaResults(
+        areas=pd.DataFrame(), rdms={}, clips=clips, clip_runs=RUNS, n_volumes=10, area_r=area_r,
+        area_shifts=shifts, has_folds=False,
+    )  # fmt: skip
 
 
 def encodings(n_subjects, areas=AREAS, tied=False, spread=0.0003):

@@ -13,13 +13,13 @@ from helpers import TINY_TOML, write_events, write_features
 
 from neuromusic.core.errors import InputError
 from neuromusic.encoding import scoring
+from neuromusic.encoding.area_results import AreaResults
 from neuromusic.encoding.clip_sets import clip_sets, without_shared
 from neuromusic.encoding.contrast_tables import contrast_table, group_table
 from neuromusic.encoding.model_names import ModelName, split_name, without_copies
 from neuromusic.encoding.options import EncodingOptions
 from neuromusic.encoding.rois import Areas, Rois
 from neuromusic.encoding.score_tables import AreaTotals, area_table
-from neuromusic.encoding.voxelwise import Encoding
 from neuromusic.fmri.simulation.voxels import Planted
 from neuromusic.pipeline.encode import encode
 from neuromusic.pipeline.prepare import prepare_features
@@ -251,9 +251,9 @@ def results_of(n_subjects, n_groups, rng):
             for name, each in groups.items()
         }
         area_shifts = {key: [rng.normal(size=10) for _ in range(6)] for key in area_r}
-        results[subject] = Encoding(
-            pd.DataFrame(), pd.DataFrame(), {}, {}, [], np.zeros(0, int), 10, area_r, area_shifts,
-            has_folds=False,
+        results[subject] = AreaResults(
+            areas=pd.DataFrame(), rdms={}, clips=[], clip_runs=np.zeros(0, int), n_volumes=10,
+            area_r=area_r, area_shifts=area_shifts, has_folds=False,
         )  # fmt: skip
     return results
 

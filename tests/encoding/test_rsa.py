@@ -39,12 +39,18 @@ def noise(rng, n_voxels=30, repeats=2):
     return x.reshape(repeats, 60, n_voxels).astype(np.float32)
 
 
+def similarity_table(stages, subjects, runs, rng):
+    """Return the table for responses of stages and patterns of subjects."""
+    rdms = [rsa.area_rdms(patterns, runs) for patterns in subjects]
+    return rsa.similarity_table(rsa.stage_rdms(stages, runs), rdms, runs, rng)
+
+
 def test_rho_is_scipys_over_pairs_of_different_runs_and_p_is_that_of_all_shifts():
     rng = np.random.default_rng(0)
     runs = np.repeat([2, 1, 3], [3, 4, 4])
     units = rng.normal(size=(11, 20))
     subjects = [units[:, :15] + rng.normal(size=(2, 11, 15)) for _ in range(3)]
-    table = rsa.similarity_table({"A1": units}, [{"area": each} for each in subjects], runs, rng)
+    table = similarity_table({"A1": units}, [{"area": each} for each in subjects], runs, rng)
     stage = expected_rdm(units, runs)
     areas = [expected_rdm(each.mean(0), runs) for each in subjects]
     np.testing.assert_allclose(rsa.dissimilarity(units, runs), upper(stage))
@@ -109,7 +115,7 @@ def test_without_similarity_p_has_its_size(n_subjects, n):
     for _ in range(n):
         stages = {str(number): genre_stage(rng) for number in range(3)}
         subjects = [{"area": noise(rng)} for _ in range(n_subjects)]
-        found.append(rsa.similarity_table(stages, subjects, RUNS, rng)[["p", "p_max"]].to_numpy())
+        found.append(similarity_table(stages, subjects, RUNS, rng)[["p", "p_max"]].to_numpy())
     p, p_max = np.moveaxis(found, -1, 0)
     for level in (0.05, 0.01):
         error = np.sqrt(level * (1 - level) / n)
@@ -124,7 +130,7 @@ def test_a_planted_similarity_is_found():
     stages = {name: genre_stage(rng) for name in ("driver", "random-driver")}
     drive = stages["driver"] @ rng.normal(size=(10, 30))
     subject = {"area": noise(rng) + drive.astype(np.float32), "other": noise(rng)}
-    table = rsa.similarity_table(stages, [subject], RUNS, rng).set_index(["area", "stage"])
+    table = similarity_table(stages, [subject], RUNS, rng).set_index(["area", "stage"])
     assert table.loc[("area", "driver"), "p_max"] < 0.001
     # One stage per network: there is nothing to correct for.
     np.testing.assert_array_equal(table["p"], table["p_max"])
@@ -136,7 +142,7 @@ def test_what_cannot_be_computed_is_missing_and_said(caplog):
     stages = {"A1": genre_stage(rng), "flat": np.full((60, 9), 0.3, np.float32)}
     subject = {"large": noise(rng), "small": noise(rng, 1), "empty": noise(rng, 0)}
     with caplog.at_level(logging.WARNING):
-        table = rsa.similarity_table(stages, [subject], RUNS, rng).set_index(["area", "stage"])
+        table = similarity_table(stages, [subject], RUNS, rng).set_index(["area", "stage"])
     assert table["rho"].notna().tolist() == [True, False, False, False]
     assert (table["rho"].isna() == table["p"].isna()).all()
     assert "empty" not in table.index
@@ -161,7 +167,7 @@ def test_what_cannot_be_computed_is_missing_and_said(caplog):
 def test_too_few_runs_or_clips_are_said(runs, text, caplog):
     rng = np.random.default_rng(8)
     units = rng.normal(size=(8, 9)).astype(np.float32)
-    table = rsa.similarity_table({"A1": units}, [{"area": units[None] + 0}], runs, rng)
+    table = similarity_table({"A1": units}, [{"area": units[None] + 0}], runs, rng)
     assert text in caplog.text
     assert table["rho"].notna().all() == ("shifted" in text)
     assert table["ceiling_low"].isna().all()

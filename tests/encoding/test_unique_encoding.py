@@ -212,5 +212,6 @@ def test_blocks_of_voxels_are_joined_to_the_result_of_all(planted, result):
     for name in ("voxels", "areas", "unique"):
         ours, expected = getattr(found, name), getattr(result, name)
         pd.testing.assert_frame_equal(ours, expected, rtol=1e-3, atol=1e-4)
-    for area, pattern in result.patterns.items():
-        np.testing.assert_allclose(found.patterns[area], pattern, atol=1e-6)
+    for area, expected in result.rdms.items():
+        assert found.rdms[area].voxels == expected.voxels
+        np.testing.assert_allclose(found.rdms[area].rdm, expected.rdm, atol=1e-4)
