@@ -95,6 +95,8 @@ def _quiet_if_reader_is_gone() -> Iterator[None]:
 
 
 def _has_no_reader(number: int) -> bool:
+    if not hasattr(select, "poll"):  # Windows
+        return True
     poll = select.poll()
     poll.register(number, 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))

@@ -40,7 +40,12 @@ def write_subject(
     stem = f"sub-{encoded.scans.subject}"
     table = encoded.result.voxels
     _voxel_table(encoded).to_csv(
-        directory / f"{stem}_voxels.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g"
+        directory / f"{stem}_voxels.tsv",
+        sep="\t",
+        index=False,
+        na_rep="n/a",
+        float_format="%.6g",
+        lineterminator="\n",
     )
     best = table["best_r"].where(table["best_q"] < 0.05)
     names = MapNames(encoded.scans.subject, encoded.scans.space)
@@ -159,5 +164,10 @@ def write_tables(directory: Path, tables: Mapping[str, pd.DataFrame]) -> None:
     """Write each table, such as areas.tsv, under its name."""
     for name, table in tables.items():
         table.to_csv(
-            directory / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g"
+            directory / f"{name}.tsv",
+            sep="\t",
+            index=False,
+            na_rep="n/a",
+            float_format="%.6g",
+            lineterminator="\n",
         )
