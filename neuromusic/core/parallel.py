@@ -160,7 +160,8 @@ class WorkerPool:
 
     Importing torch and loading the compiled functions takes seconds and hundreds of megabytes. The
     fork server (`multiprocessing`, start method "forkserver") does it once; workers start in
-    milliseconds and share its memory. (On Windows, without forks, each imports for itself.) A `ProcessPoolExecutor` does the rest, with four differences:
+    milliseconds and share its memory. Windows cannot fork, so there each worker imports for itself.
+    A `ProcessPoolExecutor` does the rest, with four differences:
 
     * Ctrl-C and SIGTERM reach the main process only, which then ends the workers. A signal that
       arrives while a process is being started takes effect just afterwards.

@@ -1,7 +1,6 @@
 """Output directories are complete or absent, even if a process is killed while it writes."""
 
 import errno
-import fcntl
 import hashlib
 import json
 import logging
@@ -388,6 +387,8 @@ def test_only_one_of_many_processes_holds_the_lock_at_a_time(tmp_path):
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL])
 def test_a_file_system_without_locks_gives_a_warning(tmp_path, monkeypatch, caplog, number):
+    fcntl = pytest.importorskip("fcntl")
+
     def flock(file, operation):
         raise OSError(number, os.strerror(number))
 
