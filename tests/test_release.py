@@ -58,6 +58,18 @@ def test_the_changelog_has_the_standard_form():
     assert kinds <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
 
 
+# --- Types ----------------------------------------------------------------------------------------
+
+
+def test_type_checkers_find_every_public_name():
+    """By ``import x as x``: otherwise strict checkers take a name for one of another module."""
+    names = set(
+        re.findall(r"^    from \S+ import (\w+) as \1$", read("neuromusic/__init__.py"), re.M)
+    )
+    assert names == {*nm.__all__, "__version__"}
+    assert (ROOT / "neuromusic/py.typed").is_file()
+
+
 # --- Containers -----------------------------------------------------------------------------------
 
 

@@ -22,8 +22,9 @@ from neuromusic.encoding.atlas import TALAIRACH_ABOUT
 from neuromusic.encoding.estimates import encoding_work
 from neuromusic.encoding.folds import make_folds
 from neuromusic.encoding.inputs import SubjectInputs, check_network, open_subjects
-from neuromusic.encoding.options import DELAYS_TR, EncodingOptions
-from neuromusic.encoding.rois import Rois
+from neuromusic.encoding.options import DELAYS_TR
+from neuromusic.encoding.options import EncodingOptions as EncodingOptions
+from neuromusic.encoding.rois import Rois as Rois
 from neuromusic.fmri.bold import json_tr_s, open_run
 from neuromusic.fmri.bold_files import find_bold
 from neuromusic.fmri.clip_inputs import inputs_from_files, inputs_from_prepared

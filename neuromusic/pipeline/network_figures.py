@@ -1,7 +1,9 @@
 """Draw the figures of an evaluated network, as far as its prepared set allows."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -96,7 +98,7 @@ def _draw_variants(data: PreparedSet, rows: pd.DataFrame, style: FigureStyle) ->
 def brief(parameters: str) -> str:
     """Return the parameters of a variant, as JSON, in words with units; "as played" for none."""
     values = json.loads(parameters)
-    words = {
+    words: dict[str, Callable[[Any], str]] = {
         "snr_db": lambda x: f"signal-to-noise {x:.1f} dB",
         "shift": lambda x: f"by {percent(x)} of the clip",
         "rate": lambda x: f"{x:.2f} times as fast",

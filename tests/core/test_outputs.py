@@ -296,6 +296,7 @@ def test_work_is_not_kept_if_the_input_is_wrong(tmp_path):
     assert names(tmp_path) == []
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_full_disk_is_reported_and_kept_work_stays(tmp_path, keep):
     code = (

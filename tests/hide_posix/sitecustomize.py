@@ -18,15 +18,19 @@ MODULES = ("fcntl", "grp", "pty", "pwd", "resource", "termios", "tty")
 OF_OS = (
     "fork", "forkpty", "getloadavg", "getpgid", "getpriority", "killpg", "mkfifo", "nice",
     "posix_fadvise", "posix_fallocate", "pread", "preadv", "pwrite", "pwritev",
-    "register_at_fork", "sched_getaffinity", "sched_setaffinity", "sched_yield", "setsid",
-    "statvfs", "sysconf",
+    "sched_getaffinity", "sched_setaffinity", "sched_yield", "setsid",
+    "sysconf",
 )  # fmt: skip
-OF_SIGNAL = ("pthread_sigmask", "pthread_kill", "sigwait", "SIGSTOP", "SIGCONT", "alarm")
+OF_SIGNAL = ("pthread_sigmask", "pthread_kill", "sigwait", "alarm")
 OF_ERRNO = ("EREMOTEIO",)
 
 
 def hide() -> None:
-    """Remove modules and names; what Python itself needs of them is imported before."""
+    """Remove modules and names; what Python itself needs of them is imported before.
+
+    register_at_fork and statvfs stay, because torch and shutil call them if the platform is not
+    Windows.
+    """
     import concurrent.futures.thread
     import logging
     import random
