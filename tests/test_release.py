@@ -168,3 +168,23 @@ def test_the_recipe_needs_what_setup_cfg_needs():
         for name, versions in requirements().items()
     }
     assert found == expected
+
+
+# --- Issues ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["bug", "dataset", "network"])
+def test_issue_forms_can_be_read(name):
+    yaml = pytest.importorskip("yaml")
+    path = ROOT / f".github/ISSUE_TEMPLATE/{name}.yml"
+    if not path.exists():
+        pytest.skip("not part of the source distribution")
+    form = yaml.safe_load(path.read_text("utf-8"))
+    assert form["name"] and form["description"]
+    fields = [each for each in form["body"] if each["type"] != "markdown"]
+    ids = [each["id"] for each in fields]
+    assert len(set(ids)) == len(ids) > 2
+    assert {each["type"] for each in fields} <= {"input", "textarea", "dropdown", "checkboxes"}
+    labels = [each["attributes"]["label"] for each in fields if each["type"] != "checkboxes"]
+    assert all(labels)
+    assert ("The output of `neuromusic --system`" in labels) is (name == "bug")
