@@ -35,6 +35,15 @@ settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests of what only POSIX has, if this is not such a system."""
+    if hasattr(os, "fork"):
+        return
+    for item in items:
+        if item.get_closest_marker("posix"):
+            item.add_marker(pytest.mark.skip(reason="needs forks, signals or files of POSIX"))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with the real data; the test is skipped if it is missing."""

@@ -1,5 +1,6 @@
 """Settings, input files and command runners that several tests share."""
 
+import os
 import subprocess
 import sys
 import tempfile
@@ -68,7 +69,9 @@ def write_events(prepared: Path, bids: Path) -> Path:
 
 
 def neuromusic(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end in a new process, forked from one that has imported torch."""
+    """Run a command to its end in a new process, forked (if possible) from one with torch."""
+    if not hasattr(os, "fork"):
+        return neuromusic_anew(*arguments, cwd=cwd)
     line = [str(argument) for argument in arguments]
     with tempfile.TemporaryDirectory() as logs:
         process = commands.begin(Path(cwd), line, Path(logs))

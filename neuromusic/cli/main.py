@@ -97,6 +97,8 @@ def _quiet_if_reader_is_gone() -> Iterator[None]:
 
 
 def _has_no_reader(number: int) -> bool:
+    if not hasattr(select, "poll"):  # Windows
+        return True
     poll = select.poll()
     poll.register(number, 0)
     return any(event & select.POLLERR for _, event in poll.poll(0))
@@ -123,8 +125,22 @@ class _Group(Ending, Commands):
     """The group of all commands."""
 
 
+def _show_system(context: click.Context, option: click.Parameter, is_set: bool) -> None:
+    """Print what a bug report needs about this machine, and end."""
+    if is_set and not context.resilient_parsing:
+        from neuromusic.core.system import system_report
+
+        set_thread_environment()
+        click.echo(system_report())
+        context.exit()
+
+
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="neuromusic")
+@click.option(
+    "--system", is_flag=True, is_eager=True, expose_value=False, callback=_show_system,
+    help="Show versions, devices, cores and memory, for a bug report, and exit.",
+)  # fmt: skip
 @click.pass_context
 def cli(context: click.Context) -> None:
     """Networks beside a brain: from the sounds of an fMRI experiment to networks, predictions on

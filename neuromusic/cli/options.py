@@ -238,7 +238,7 @@ def write_table(table: Any, path: Path | None, what: str, overwrite: bool = Fals
         shown = table.map(lambda cell: f"{cell:.3f}" if isinstance(cell, float) else str(cell))
         tables.show_table(shown.to_dict("records"))
         return
-    text = table.to_csv(sep="\t", index=False, float_format="%.6f")
+    text = table.to_csv(sep="\t", index=False, float_format="%.6f", lineterminator="\n")
     if path is None:
         click.echo(text, nl=False)
         return

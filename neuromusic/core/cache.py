@@ -275,7 +275,9 @@ def clear_entries(directory: Path) -> None:
 def _write_settings(directory: Path, gb: float) -> None:
     part = directory / f".{SETTINGS}.partial-{os.getpid()}-{threading.get_ident()}"
     try:
-        part.write_text(json.dumps({"format": FORMAT, "limit_gb": gb}) + "\n", "utf-8")
+        part.write_text(
+            json.dumps({"format": FORMAT, "limit_gb": gb}) + "\n", "utf-8", newline="\n"
+        )
         os.replace(part, directory / SETTINGS)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -16,8 +16,15 @@ def available_cores() -> int:
     A container or a batch job may have a quota of fewer cores than it sees, or of part of one.
     """
     quota = cpu_quota()
-    cores = len(os.sched_getaffinity(0))
+    cores = assigned_cores()
     return cores if quota is None else max(1, min(cores, math.floor(quota)))
+
+
+def assigned_cores() -> int:
+    """Return how many cores are assigned to this process; those of the machine if none are."""
+    if hasattr(os, "sched_getaffinity"):  # not on macOS and Windows
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def cpu_quota(cgroups: Path = CGROUPS, own: Path = OWN_CGROUPS) -> float | None:
@@ -64,10 +71,12 @@ def _text(path: Path) -> str:
 def why_slow(cores: int | None = None, load: float | None = None) -> str:
     """Return that other processes compute on the cores of this one; empty if few do.
 
-    ``load`` is the system's load average over a minute, which includes this process.
+    ``load`` is the system's load average over a minute, which includes this process. Windows has
+    no such number.
     """
     cores = available_cores() if cores is None else cores
-    load = os.getloadavg()[0] if load is None else load
+    if load is None:
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     if load < cores + 0.5:
         return ""
     return (
@@ -88,5 +97,5 @@ def set_thread_environment(environment: MutableMapping[str, str] = os.environ) -
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & environment.keys():
         environment["GOMP_SPINCOUNT"] = str(SPIN_COUNT)
     cores = available_cores()
-    if cores < len(os.sched_getaffinity(0)):
+    if cores < assigned_cores():
         environment.setdefault("OMP_NUM_THREADS", str(cores))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from neuromusic.core.errors import InputError
-from neuromusic.core.folders import check_name, is_unsafe
+from neuromusic.core.folders import check_name, is_unsafe, windows_fault
 
 if TYPE_CHECKING:  # numpy is imported where it is used: `--help` must start fast
     from numpy.typing import NDArray
@@ -28,10 +28,15 @@ MOST_JSON_BYTES = 64_000_000
 FREE_BYTES = 100_000_000
 MOST_GROWTH = 50
 
-UNREACHABLE = frozenset({
-    errno.EIO, errno.ENOTCONN, errno.ESTALE, errno.ETIMEDOUT, errno.ECONNABORTED, errno.ECONNRESET,
-    errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETDOWN, errno.ENETUNREACH, errno.EREMOTEIO,
-})  # fmt: skip
+# By name, because each system lacks some of them.
+UNREACHABLE = frozenset(
+    getattr(errno, name)
+    for name in (
+        "EIO", "ENOTCONN", "ESTALE", "ETIMEDOUT", "ECONNABORTED", "ECONNRESET", "EHOSTDOWN",
+        "EHOSTUNREACH", "ENETDOWN", "ENETUNREACH", "EREMOTEIO",
+    )
+    if hasattr(errno, name)
+)  # fmt: skip
 UNREACHABLE_REMEDY = (
     "the disk or network that holds this file does not respond; when it does, run the same command "
     "again"
@@ -136,7 +141,7 @@ def check_file_name(name: object, where: str) -> str:
     """Return a name that is safe to use inside a directory.
 
     Separators, ``..``, control characters, absolute paths and more than 255 bytes are refused with
-    an InputError that starts with ``where``.
+    an InputError that starts with ``where``; so is, on Windows, what Windows does not allow.
     """
     good = (
         isinstance(name, str)
@@ -149,6 +154,8 @@ def check_file_name(name: object, where: str) -> str:
             f"{where}: {_short(name)} is not a plain name; expected one without /, \\ and control "
             f"characters, and of at most {MOST_NAME_BYTES} bytes"
         )
+    if os.name == "nt" and (why := windows_fault(str(name))):
+        raise InputError(f"{where}: {_short(name)} {why}, which Windows does not allow; rename it")
     return str(name)
 
 
@@ -274,13 +281,13 @@ def checksum(path: Path) -> int:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file atomically: completely or not at all."""
+    """Write a text file atomically: completely or not at all, with the same bytes everywhere."""
     part = path.with_name(f".{path.name}.partial")
     part.unlink(missing_ok=True)  # it may be a link to a file elsewhere
-    part.write_text(text, "utf-8")
+    part.write_text(text, "utf-8", newline="\n")
     os.replace(part, path)
 
 
 def write_json(path: Path, content: object) -> None:
     """Write a JSON file, indented by two spaces."""
-    path.write_text(json.dumps(content, indent=2) + "\n", "utf-8")
+    path.write_text(json.dumps(content, indent=2) + "\n", "utf-8", newline="\n")

@@ -18,6 +18,12 @@ SYSTEM_NAMES = frozenset({
     "$recycle.bin", "__macosx", "__pycache__", "desktop.ini", "ehthumbs.db", "icon\r", "lost+found",
     "network trash folder", "recycler", "system volume information", "temporary items", "thumbs.db",
 })  # fmt: skip
+# What Windows does not allow in a name: characters, and devices, with any suffix.
+NOT_ON_WINDOWS = frozenset('<>:"/\\|?*')
+DEVICES = frozenset({
+    "con", "prn", "aux", "nul", "conin$", "conout$",
+    *(f"{port}{n}" for port in ("com", "lpt") for n in "0123456789\u00b9\u00b2\u00b3"),
+})  # fmt: skip
 BREAKING = ("Cc", "Zl", "Zp")  # Unicode categories: control characters and line separators
 JOINERS = "\u200c\u200d"  # part of names in Persian and many Indian languages, and of emoji
 MOST_COUNTED = 10_000  # files in a system folder: .git may hold very many
@@ -258,6 +264,18 @@ def check_name(path: Path | str) -> None:
             f"{text!r}: its name contains a tab, a line break or another control character; "
             "rename it"
         )
+
+
+def windows_fault(name: str) -> str:
+    """Return why a file or folder on Windows cannot have a name; "" if it can."""
+    bad = sorted(NOT_ON_WINDOWS & set(name))
+    if bad:
+        return f"contains {' '.join(bad)}"
+    if name.split(".")[0].rstrip(" ").lower() in DEVICES:
+        return "is the name of a device"
+    if name.endswith((".", " ")):
+        return f"ends with {'a dot' if name.endswith('.') else 'a space'}"
+    return ""
 
 
 def is_unsafe(character: str) -> bool:

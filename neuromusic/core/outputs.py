@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 
 PLAN = "plan.json"  # in a directory that is not finished: what it is made from
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+CAN_ASK = os.name != "nt"  # whether a process can be asked if it is alive
 
 
 @dataclass(frozen=True)
@@ -259,9 +260,15 @@ def _remove_orphans(out: Path, exclusive: bool) -> None:
 
 
 def is_alive(pid: int) -> bool:
-    """Return whether another process on this machine has this process ID."""
+    """Return whether another process on this machine has this process ID.
+
+    On Windows the answer is always yes, because ``os.kill`` would interrupt the process. What a
+    killed process left is then removed by the next one that holds the lock.
+    """
     if pid == os.getpid():
         return False
+    if not CAN_ASK:
+        return True
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -292,11 +299,18 @@ def locked(out: Path) -> Iterator[bool]:
         yield False
         return
     try:
-        path.write_text(f"process {os.getpid()} on {platform.node()}\n", "utf-8")
+        # Windows lets nobody write to a locked file, not even its owner.
+        with contextlib.suppress(PermissionError):
+            path.write_text(f"process {os.getpid()} on {platform.node()}\n", "utf-8", newline="\n")
         yield True
     finally:
-        path.unlink(missing_ok=True)  # while locked, so that a waiting process makes a new file
+        # While locked, so that a waiting process makes a new file; on Windows only afterwards.
+        with contextlib.suppress(PermissionError):
+            path.unlink(missing_ok=True)
         lock.release()
+        if os.name == "nt":
+            with contextlib.suppress(PermissionError):  # another process has locked it since
+                path.unlink(missing_ok=True)
 
 
 def _acquire(out: Path, path: Path) -> "FileLock | None":

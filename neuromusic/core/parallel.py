@@ -108,12 +108,20 @@ def run_calls(
 
 
 def warm_up(machine: Machine, preload: Sequence[str]) -> None:
-    """Start the fork server of a later `run_calls` now, if there will be one.
+    """Start the fork server of a later `run_calls` now, if there will be one (not on Windows).
 
     It imports ``preload`` in the background while this process does something else.
     """
-    if machine.has_worker_processes:
+    if machine.has_worker_processes and start_method() == "forkserver":
         _start_fork_server(preload)
+
+
+def start_method() -> str:
+    """Return how worker processes start: "forkserver", or "spawn" on systems without forks."""
+    import multiprocessing
+
+    methods = multiprocessing.get_all_start_methods()
+    return "forkserver" if "forkserver" in methods else "spawn"
 
 
 def _in_order(
@@ -152,7 +160,8 @@ class WorkerPool:
 
     Importing torch and loading the compiled functions takes seconds and hundreds of megabytes. The
     fork server (`multiprocessing`, start method "forkserver") does it once; workers start in
-    milliseconds and share its memory. A `ProcessPoolExecutor` does the rest, with four differences:
+    milliseconds and share its memory. Windows cannot fork, so there each worker imports for itself.
+    A `ProcessPoolExecutor` does the rest, with four differences:
 
     * Ctrl-C and SIGTERM reach the main process only, which then ends the workers. A signal that
       arrives while a process is being started takes effect just afterwards.
@@ -166,15 +175,19 @@ class WorkerPool:
         Number of processes.
     preload : sequence of str
         Names of the modules that the server imports before the first worker is forked. It has no
-        effect if this process has started a fork server before.
+        effect without a fork server, or if this process has started one before.
     """
 
     def __init__(self, n_workers: int, preload: Sequence[str] = ()) -> None:
         import multiprocessing
 
-        _start_fork_server(preload)
+        method = start_method()
+        if method == "forkserver":
+            _start_fork_server(preload)
+        else:
+            _start_resource_tracker()
         self._others = set(multiprocessing.active_children())
-        context = multiprocessing.get_context("forkserver")
+        context = multiprocessing.get_context(method)
         self._executor = ProcessPoolExecutor(n_workers, context, _follow_parent)
 
     def __enter__(self) -> "WorkerPool":
@@ -216,14 +229,22 @@ class WorkerPool:
 
 
 def _start_fork_server(preload: Sequence[str]) -> None:
-    from multiprocessing import forkserver, resource_tracker
+    from multiprocessing import forkserver
 
     forkserver.set_forkserver_preload(list(preload))
-    # Started first, because it unblocks the signals when it starts.
-    resource_tracker.ensure_running()
+    _start_resource_tracker()
     # Ctrl-C in a terminal goes to the server and the workers too: they inherit the blocked signals.
     with _without_main(), _signals_deferred():
         forkserver.ensure_running()
+
+
+def _start_resource_tracker() -> None:
+    """Start multiprocessing's helper before any worker: it unblocks the signals when it starts."""
+    if os.name != "posix":  # there is none
+        return
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()
 
 
 def _follow_parent() -> None:
@@ -232,7 +253,10 @@ def _follow_parent() -> None:
     from multiprocessing.connection import wait
 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+    else:  # Windows: Ctrl-C goes to the workers too, and no mask keeps it from them
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -248,7 +272,8 @@ def _signals_deferred() -> Iterator[None]:
     """Handle Ctrl-C and SIGTERM only afterwards: a half-started process would print a traceback.
 
     The signals are blocked, because processes and threads started here inherit the mask. They are
-    also recorded by a handler, because another thread of this process may still receive them.
+    also recorded by a handler, because another thread of this process may still receive them, and
+    because Windows cannot block them.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread handles signals
@@ -256,11 +281,13 @@ def _signals_deferred() -> Iterator[None]:
     numbers = [signal.SIGINT, signal.SIGTERM]
     noted: list[int] = []
     handlers = {n: signal.signal(n, lambda number, _: noted.append(number)) for n in numbers}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    can_block = hasattr(signal, "pthread_sigmask")
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers) if can_block else set()
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if can_block:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         for number, handler in handlers.items():
             signal.signal(number, handler)
         if noted:

@@ -180,7 +180,8 @@ def _forget() -> None:
     _bars.clear()
 
 
-os.register_at_fork(after_in_child=_forget)
+if hasattr(os, "register_at_fork"):  # not on Windows, where no process is forked
+    os.register_at_fork(after_in_child=_forget)
 
 
 def _log_end(bar: Bar) -> None:

@@ -24,10 +24,14 @@ PACKAGES = (
 
 
 def hash_inputs(paths: Iterable[Path]) -> dict[str, str]:
-    """Return path -> SHA-256 for files, sorted by path."""
+    """Return path -> SHA-256 for files, sorted by path.
+
+    Paths have forward slashes on all systems, so that a record can be read on another one.
+    """
     ordered = sorted(paths)
+    names = [path.as_posix() for path in ordered]
     with ThreadPoolExecutor() as pool:  # hashing releases the GIL
-        return dict(zip(map(str, ordered), pool.map(sha256, ordered), strict=True))
+        return dict(zip(names, pool.map(sha256, ordered), strict=True))
 
 
 def arguments(**values: Any) -> tuple[dict[str, Any], dict[str, Path]]:
@@ -82,7 +86,7 @@ def record(
         "python": platform.python_version(),
         "packages": {name: metadata.version(name) for name in PACKAGES},
         "device": device,
-        "places": {name: os.path.abspath(path) for name, path in places.items()},
+        "places": {name: Path(os.path.abspath(path)).as_posix() for name, path in places.items()},
     }
 
 
@@ -204,12 +208,12 @@ def _named_inputs(content: Mapping[str, Any]) -> dict[str, list[str]]:
 def _input_name(key: str, cwd: str, places: list[tuple[str, str]]) -> str:
     if "/" not in key and any(key == name for name, _ in places):
         return key  # the hash of a network or of a prepared set
-    path = os.path.normpath(os.path.join(cwd, key))
+    path = Path(os.path.normpath(os.path.join(cwd, key))).as_posix()
     for name, place in places:
         if path == place:
             return name
-        if path.startswith(f"{place}{os.sep}"):
-            return f"{name}/{os.path.relpath(path, place)}"
+        if path.startswith(f"{place}/"):
+            return f"{name}/{path.removeprefix(f'{place}/')}"
     return "/".join(Path(path).parts[-2:])
 
 
@@ -220,7 +224,7 @@ def places_of(path: Path, near: Path) -> Iterator[Path]:
     the ends of ``path``, longest first, are tried below ``near`` and its parent directories.
     """
     yield path
-    parts = path.parts[1:] if path.is_absolute() else path.parts
+    parts = path.parts[1:] if path.anchor else path.parts
     for above in [near.absolute(), *near.absolute().parents][:4]:
         for length in range(min(len(parts), 6), 0, -1):
             yield above.joinpath(*parts[-length:])

@@ -1,3 +1,3 @@
 """The version of the package; a record with another version never counts as up to date."""
 
-__version__ = "0.1.0.dev1"  # changes whenever the same settings give other bytes
+__version__ = "0.2.0"  # changes whenever the same settings give other bytes

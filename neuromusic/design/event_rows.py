@@ -114,11 +114,16 @@ def _parse(row: dict[str, str], number: int, where: str, sounds: Sounds) -> Even
             f"{', '.join(sounds.classes)}{did_you_mean(class_, sounds.classes)}"
         )
     source = _filled(sounds.sound, row, where, start_s, end_s)
-    clip = source.replace("\\", "/").rpartition("/")[2]
+    clip = clip_of_source(source)
     if not _is_file_name(clip):
         check_file_name(clip, where)  # raises the message
     group = _filled(sounds.group, row, where, start_s, end_s) if sounds.group else clip
     return EventRow(number, onset_s, duration_s, source, clip, class_, group, start_s, end_s)
+
+
+def clip_of_source(source: str) -> str:
+    """Return the file name at the end of a path, which may have been written on any system."""
+    return source.replace("\\", "/").rpartition("/")[2]
 
 
 @functools.lru_cache(maxsize=4096)  # the same sounds occur in many runs

@@ -161,10 +161,12 @@ def write_lists(directory: Path, tables: dict[str, pd.DataFrame]) -> None:
     for split, table in tables.items():
         before = [name for name in OF_EVENTS if name in table]
         columns = [*before, *LIST_COLUMNS, *([DROPPED] if DROPPED in table else [])]
-        table[columns].to_csv(directory / LIST_FILES[split], sep="\t", index=False, na_rep="n/a")
+        table[columns].to_csv(
+            directory / LIST_FILES[split], sep="\t", index=False, na_rep="n/a", lineterminator="\n"
+        )
         lines = plain_list(table, with_variants=split == "train")
         text = "".join(f"{line}\n" for line in lines)
-        (directory / f"{split}_list.txt").write_text(text, "utf-8")
+        (directory / f"{split}_list.txt").write_text(text, "utf-8", newline="\n")
 
 
 def plain_list(table: pd.DataFrame, with_variants: bool) -> list[str]:

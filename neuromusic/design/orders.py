@@ -94,12 +94,12 @@ class Order:
     @property
     def n_runs(self) -> int:
         """Number of runs."""
-        return self.clips.shape[0]
+        return int(self.clips.shape[0])
 
     @property
     def n_trials(self) -> int:
         """Number of trials per run, without the dummy."""
-        return self.clips.shape[1]
+        return int(self.clips.shape[1])
 
     @property
     def n_clips(self) -> int:

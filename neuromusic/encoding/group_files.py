@@ -55,8 +55,9 @@ def write_group(
     }
     for name, table in written.items():
         table.to_csv(
-            directory / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g"
-        )
+            directory / f"{name}.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g",
+            lineterminator="\n",
+        )  # fmt: skip
     folder = directory / "figures"
     plots.save_figures(folder, areas, area_intervals(results, stages), similarity, stages, style)
     unique_plots.save_figure(folder, unique, areas, style)

@@ -62,7 +62,12 @@ def save_figures(
     """
     directory.mkdir()
     intervals.to_csv(
-        directory / "stage_by_area.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.4f"
+        directory / "stage_by_area.tsv",
+        sep="\t",
+        index=False,
+        na_rep="n/a",
+        float_format="%.4f",
+        lineterminator="\n",
     )
     save(stage_by_area(areas, intervals, stages, style), directory / "stage_by_area", style)
     if len(similarity) and similarity["rho"].notna().any():

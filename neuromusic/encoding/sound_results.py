@@ -188,7 +188,10 @@ def write_scores(directory: Path, result: SoundEncoding) -> pd.DataFrame:
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:
-    write_text(path, table.to_csv(sep="\t", index=False, float_format="%.5g", na_rep="n/a"))
+    write_text(
+        path,
+        table.to_csv(sep="\t", index=False, float_format="%.5g", na_rep="n/a", lineterminator="\n"),
+    )
 
 
 def _write_scores(path: Path, result: SoundEncoding) -> None:

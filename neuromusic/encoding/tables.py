@@ -43,7 +43,12 @@ def write_subject(
     stem = f"sub-{encoded.scans.subject}"
     table = encoded.result.voxels
     _voxel_table(encoded).to_csv(
-        directory / f"{stem}_voxels.tsv", sep="\t", index=False, na_rep="n/a", float_format="%.6g"
+        directory / f"{stem}_voxels.tsv",
+        sep="\t",
+        index=False,
+        na_rep="n/a",
+        float_format="%.6g",
+        lineterminator="\n",
     )
     best = table["best_r"].where(table["best_q"] < 0.05)
     names = MapNames(encoded.scans.subject, encoded.scans.space)

@@ -166,7 +166,10 @@ def write(
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:
-    write_text(path, table.to_csv(sep="\t", index=False, float_format="%.5g", na_rep="n/a"))
+    write_text(
+        path,
+        table.to_csv(sep="\t", index=False, float_format="%.5g", na_rep="n/a", lineterminator="\n"),
+    )
 
 
 def _summary(result: TimedResult) -> dict[str, Any]:

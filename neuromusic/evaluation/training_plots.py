@@ -1,6 +1,8 @@
 """Figures of trainings: learning curves, trials of a search, variants of a clip."""
 
 import json
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -128,7 +130,7 @@ def variants(
 def brief(parameters: str) -> str:
     """Return the parameters of a variant, as JSON, in words with units; "as played" for none."""
     values = json.loads(parameters)
-    words = {
+    words: dict[str, Callable[[Any], str]] = {
         "snr_db": lambda x: f"signal-to-noise {x:.1f} dB",
         "shift": lambda x: f"by {percent(x)} of the clip",
         "rate": lambda x: f"{x:.2f} times as fast",

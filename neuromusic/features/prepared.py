@@ -199,10 +199,16 @@ def write_tables(
     directory: Path, rows: pd.DataFrame, meta: SetMeta, presentations: pd.DataFrame | None
 ) -> None:
     """Write all files of a prepared set except the arrays."""
-    rows[list(ROW_COLUMNS)].to_csv(directory / ROWS, sep="\t", index=False, na_rep="n/a")
-    (directory / META).write_text(json.dumps(meta.to_json(), indent=2) + "\n", "utf-8")
+    rows[list(ROW_COLUMNS)].to_csv(
+        directory / ROWS, sep="\t", index=False, na_rep="n/a", lineterminator="\n"
+    )
+    (directory / META).write_text(
+        json.dumps(meta.to_json(), indent=2) + "\n", "utf-8", newline="\n"
+    )
     if presentations is not None:
-        presentations.to_csv(directory / PRESENTATIONS, sep="\t", index=False, na_rep="n/a")
+        presentations.to_csv(
+            directory / PRESENTATIONS, sep="\t", index=False, na_rep="n/a", lineterminator="\n"
+        )
 
 
 # --- Reading --------------------------------------------------------------------------------------

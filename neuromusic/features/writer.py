@@ -37,8 +37,7 @@ def new_array(path: Path, dtype: type, shape: Shape) -> NDArray[Any]:
     n_bytes = np.dtype(dtype).itemsize * int(np.prod(shape, dtype=np.int64))
     try:
         array = np.lib.format.open_memmap(path, "w+", dtype, shape)
-        with open(path, "r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, os.fstat(file.fileno()).st_size)
+        _reserve(path, array.offset)
     except OSError as error:
         if error.errno not in NO_SPACE:
             raise
@@ -48,6 +47,18 @@ def new_array(path: Path, dtype: type, shape: Shape) -> NDArray[Any]:
             "make some space, or choose a location with more"
         ) from None
     return array
+
+
+def _reserve(path: Path, start: int) -> None:
+    """Reserve the disk space of a new file, whose bytes from ``start`` on are zeros."""
+    with open(path, "r+b") as file:
+        n_bytes = os.fstat(file.fileno()).st_size
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
+            return
+        file.seek(start)  # macOS and Windows: what has been written has its space
+        for position in range(start, n_bytes, MIB):
+            file.write(bytes(min(MIB, n_bytes - position)))
 
 
 @dataclass(frozen=True)
@@ -76,23 +87,22 @@ class RowFile:
     def write(self, row: int, block: NDArray[Any]) -> int:
         """Write a block of rows, the first at ``row``; return its CRC-32."""
         data = np.ascontiguousarray(block).data.cast("B")
-        position, rest = self.start + row * self.row_bytes, data
-        file = os.open(self.path, os.O_WRONLY)
+        rest = data
         try:
-            while rest:
-                n_written = os.pwrite(file, rest, position)
-                position, rest = position + n_written, rest[n_written:]
+            with open(self.path, "r+b", buffering=0) as file:
+                file.seek(self.start + row * self.row_bytes)
+                while rest:
+                    rest = rest[file.write(rest) :]
         except OSError as error:  # a full disk, for example
             error.filename = str(self.path)
             raise
-        finally:
-            os.close(file)
         return zlib.crc32(data)
 
     def read(self, row: int, n: int) -> bytes:
         """Return the bytes of ``n`` rows, the first at ``row``."""
-        with open(self.path, "rb", buffering=0) as file:
-            return os.pread(file.fileno(), n * self.row_bytes, self.start + row * self.row_bytes)
+        with open(self.path, "rb") as file:
+            file.seek(self.start + row * self.row_bytes)
+            return file.read(n * self.row_bytes)
 
     def header(self) -> bytes:
         """Return the bytes before the first row."""
@@ -134,7 +144,8 @@ class Journal:
             complete.append(json.dumps(line) + "\n")
             self._append(line["rows"])
         write_text(self.path, "".join(complete))
-        self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115  # until __exit__
+        # Open until __exit__.
+        self._file = open(self.path, "a", encoding="utf-8", newline="\n")  # noqa: SIM115
 
     def __enter__(self) -> Self:
         return self

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from neuromusic.core.cache import FORMAT
 from neuromusic.core.files import sha256
 from neuromusic.core.records import PACKAGES
+from neuromusic.core.system import processor
 from neuromusic.models.applied import AppliedNetwork
 from neuromusic.models.inference import best_device
 
@@ -96,18 +97,8 @@ def _machine() -> list[str]:
     if best_device().type == "cuda":
         device = [torch.cuda.get_device_name(), str(torch.version.cuda)]
     else:
-        device = [_processor(), torch.backends.cpu.get_cpu_capability()]
+        device = [processor(), torch.backends.cpu.get_cpu_capability()]
     return [platform.python_version(), *versions, *device, torch.get_float32_matmul_precision()]
-
-
-@functools.cache
-def _processor() -> str:
-    """Return the name of the processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8", "replace").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line for line in lines if line.startswith("model name")), platform.machine())
 
 
 # --- Code -----------------------------------------------------------------------------------------

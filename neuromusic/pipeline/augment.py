@@ -97,7 +97,7 @@ def augment(
         results = run_calls(_write_clip_variants, calls, machine, PRELOAD)
         drawn = list(track(results, "augment", len(clips)))
         table = _variant_table(clips, drawn, seed)
-        text = table.to_csv(sep="\t", index=False)
+        text = table.to_csv(sep="\t", index=False, lineterminator="\n")
         outputs = {path: sha256(lists / path) for path in table["path"]}
         outputs[TABLE] = hashlib.sha256(text.encode()).hexdigest()
         write_text(target, text)  # if the table exists, all variants do

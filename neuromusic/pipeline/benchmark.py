@@ -201,7 +201,10 @@ def _write(
         places,
         {each.name: each.ceilings for each in chosen.datasets},
     )
-    write_text(out / TABLE, table.to_csv(sep="\t", index=False, float_format="%.5g", na_rep="n/a"))
+    write_text(
+        out / TABLE,
+        table.to_csv(sep="\t", index=False, float_format="%.5g", na_rep="n/a", lineterminator="\n"),
+    )
     write_text(out / TEXT, benchmark_table.as_markdown(table, failures))
     save(benchmark_plot.benchmark(table, style), out / FIGURE, style)
     names = [TABLE, TEXT, *style.names(FIGURE)]

@@ -137,11 +137,14 @@ def _write(
 ) -> None:
     """Write both tables, JSON and a figure; ``n_tested`` p values were corrected."""
     table, pairs = shown.table, shown.pairs
-    form: dict[str, Any] = {"sep": "\t", "index": False, "na_rep": "n/a", "float_format": "%.6g"}
+    form: dict[str, Any] = {
+        "sep": "\t", "index": False, "na_rep": "n/a", "float_format": "%.6g",
+        "lineterminator": "\n",
+    }  # fmt: skip
     table[list(COLUMNS)].to_csv(directory / "table.tsv", **form)
     pairs.to_csv(directory / "pairs.tsv", **form)
-    (directory / "table.md").write_text(as_markdown(table), "utf-8")
-    (directory / "pairs.md").write_text(as_markdown(pairs, PAIR_COLUMNS), "utf-8")
+    (directory / "table.md").write_text(as_markdown(table), "utf-8", newline="\n")
+    (directory / "pairs.md").write_text(as_markdown(pairs, PAIR_COLUMNS), "utf-8", newline="\n")
     content = {
         "interval_over": over,
         "settings": json.loads(table[[*COLUMNS, "chance"]].to_json(orient="records")),

@@ -114,7 +114,7 @@ def confusions(
     titles = {name: _title(name, table) for name, table in answers.items()}
     if not is_done:
         with step.directory() as part:
-            form = {"sep": "\t", "index": False, "float_format": "%.6g"}
+            form = {"sep": "\t", "index": False, "float_format": "%.6g", "lineterminator": "\n"}
             long_table(counts, classes).to_csv(part / "confusions.tsv", **form)
             correlations.to_csv(part / "correlations.tsv", na_rep="n/a", **form)
             matrices = {titles[name]: shares(matrix) for name, matrix in counts.items()}

@@ -13,6 +13,7 @@ from neuromusic.core.parallel import Machine, run_calls
 from neuromusic.core.plan import Work, begin, size_of
 from neuromusic.core.progress import track
 from neuromusic.design import orders
+from neuromusic.design.experiment import Split
 from neuromusic.features import PRELOAD
 from neuromusic.pipeline.report import report
 from neuromusic.pipeline.run import run
@@ -117,7 +118,7 @@ def _write_clip(directory: Path, genre: str, number: int, seed: int) -> None:
     audio.write(directory / synthetic.clip_name(genre, number), wave)
 
 
-def _write_orders(out: Path, seed: int, overwrite: bool) -> dict[orders.Split, Path]:
+def _write_orders(out: Path, seed: int, overwrite: bool) -> dict[Split, Path]:
     """Write the order files; return them by split."""
     files = {split: out / name for split, name in orders.ORDER_FILES.items()}
     step = Step("demo orders", out, {"seed": seed}, {}, overwrite=overwrite)

@@ -14,8 +14,8 @@ from neuromusic.core.parallel import Machine
 from neuromusic.design.dataset import Dataset
 from neuromusic.encoding.estimates import encoding_work
 from neuromusic.encoding.inputs import check_network
-from neuromusic.encoding.options import EncodingOptions
-from neuromusic.encoding.rois import Rois
+from neuromusic.encoding.options import EncodingOptions as EncodingOptions
+from neuromusic.encoding.rois import Rois as Rois
 from neuromusic.pipeline.encode_inputs import EncodingInputs, Source, check_packages, open_inputs
 from neuromusic.pipeline.encode_work import (
     SUMMARY,

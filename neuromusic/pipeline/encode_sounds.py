@@ -17,7 +17,7 @@ from neuromusic.core.plan import Work
 from neuromusic.core.progress import track
 from neuromusic.core.records import arguments, hash_inputs
 from neuromusic.encoding.inputs import check_network
-from neuromusic.encoding.options import SoundOptions
+from neuromusic.encoding.options import SoundOptions as SoundOptions
 from neuromusic.encoding.sound_responses import (
     Protocol,
     Statistics,

@@ -19,13 +19,10 @@ from neuromusic.core.records import arguments, hash_inputs
 from neuromusic.encoding import timed_encoding
 from neuromusic.encoding.inputs import check_network
 from neuromusic.encoding.sound_responses import find_sounds
-from neuromusic.encoding.timed_encoding import TimedOptions, check
-from neuromusic.encoding.timed_responses import (
-    TimedInput,
-    TimedResponses,
-    match_sounds,
-    read_timed,
-)
+from neuromusic.encoding.timed_encoding import TimedOptions as TimedOptions
+from neuromusic.encoding.timed_encoding import check
+from neuromusic.encoding.timed_responses import TimedInput as TimedInput
+from neuromusic.encoding.timed_responses import TimedResponses, match_sounds, read_timed
 from neuromusic.features.timed import Timed
 from neuromusic.pipeline.encode_sounds import COMMAND, SECONDS_PER_SECOND
 from neuromusic.stimuli import audio

@@ -137,7 +137,9 @@ def write_evaluation(
     """
     write_text(directory / SCORES[0], json.dumps(evaluation.scores, indent=2) + "\n")
     table = evaluation.predictions
-    text = table.to_csv(sep="\t", index=False, na_rep="n/a", float_format="%.6f")
+    text = table.to_csv(
+        sep="\t", index=False, na_rep="n/a", float_format="%.6f", lineterminator="\n"
+    )
     write_text(directory / SCORES[1], text)
     paths = [*(directory / name for name in SCORES), *figures]
     outputs = {path.relative_to(directory).as_posix(): sha256(path) for path in paths}

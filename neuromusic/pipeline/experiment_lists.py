@@ -103,7 +103,9 @@ def make_experiment_lists(
         tables = _link(tables, files, directory, link)
         lists.write_lists(directory, tables)
         write_text(directory / DESCRIPTION, described.to_toml())
-        _run_table(design).to_csv(directory / RUN_TABLE, sep="\t", index=False, na_rep="n/a")
+        _run_table(design).to_csv(
+            directory / RUN_TABLE, sep="\t", index=False, na_rep="n/a", lineterminator="\n"
+        )
     n_runs = len(shared_runs(design))
     of = "every subject" if n_runs < len(design.runs) else f"{len(design.subjects)} subjects"
     log.info("wrote %s: %d runs of %s, %d sounds", out, n_runs, of, len(design.clips))

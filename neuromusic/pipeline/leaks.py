@@ -108,7 +108,7 @@ def find_leaks(
     _log_counts(comparisons, artists)
     if out is not None:
         pairs = pairs_table(comparisons)
-        write_result(out, pairs.to_csv(sep="\t", index=False), overwrite)
+        write_result(out, pairs.to_csv(sep="\t", index=False, lineterminator="\n"), overwrite)
         log.info("wrote %s: %d pairs", out, len(pairs))
     for comparison in comparisons:
         present = set(comparison.pairs["kind"])

@@ -284,7 +284,11 @@ def _write_results(search: Search, style: FigureStyle) -> None:
     table = trial_table(search)
     metric = search.config.sweep.metric
     best = best_config(search)
-    texts = {TABLE: table.to_csv(sep="\t", index=False, na_rep="n/a", float_format="%.6g")}
+    texts = {
+        TABLE: table.to_csv(
+            sep="\t", index=False, na_rep="n/a", float_format="%.6g", lineterminator="\n"
+        )
+    }
     if best is not None:
         texts[BEST] = best.to_toml()
     write_texts(search.out, texts)

@@ -186,7 +186,10 @@ class _Maker:
             stem = self.folder / self._unique(block.name)
             self.made.figures += save(figure, stem, self.style)
             table = stem.with_suffix(".tsv")
-            block.data.to_csv(table, sep="\t", index=False, na_rep="n/a", float_format="%.6g")
+            block.data.to_csv(
+                table, sep="\t", index=False, na_rep="n/a", float_format="%.6g",
+                lineterminator="\n",
+            )  # fmt: skip
             self.made.figures.append(table)
         width_mm = figure.get_size_inches()[0] * 25.4
         return {

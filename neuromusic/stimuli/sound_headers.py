@@ -205,7 +205,7 @@ def _until_end(path: Path, file: BinaryIO, begin: int, block: int, byte_order: s
     present = path.stat().st_size - begin
     file.seek(0)
     head = bytearray(file.read(begin))
-    if head[:4] in (b"RF64", b"BW64"):
+    if bytes(head[:4]) in (b"RF64", b"BW64"):
         head[:4] = b"RIFF"
         head = head.replace(b"ds64", b"JUNK", 1)
     for position, length in ((4, present + begin - 8), (begin - 4, present)):

@@ -181,11 +181,17 @@ class EpochSaver(pl.Callback):
         return lr < settings.min_lr or 0 < settings.early_stop <= epochs_since_best
 
     def _write_tables(self, row: dict[str, float]) -> None:
-        write_text(self.out / trained.METRICS, pd.DataFrame(self.rows).to_csv(index=False))
+        write_text(
+            self.out / trained.METRICS,
+            pd.DataFrame(self.rows).to_csv(index=False, lineterminator="\n"),
+        )
         # In a file of its own: metrics depend on the seed only, durations do not.
         seconds = round(time.perf_counter() - self.started, 3)
         self.seconds.append({"epoch": row["epoch"], "seconds": seconds})
-        write_text(self.out / trained.SECONDS, pd.DataFrame(self.seconds).to_csv(index=False))
+        write_text(
+            self.out / trained.SECONDS,
+            pd.DataFrame(self.seconds).to_csv(index=False, lineterminator="\n"),
+        )
 
 
 def fit(

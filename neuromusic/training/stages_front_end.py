@@ -249,5 +249,7 @@ def _held(timed: Timed, n_frames: int, frame_s: float) -> NDArray[np.float32]:
     grid = resampled(timed, times_s, 1 / frame_s)
     inside = np.flatnonzero(~np.isnan(grid[:, 0]))
     if len(inside) == 0:  # all frames are beyond the end, such as that of one window
-        return np.repeat(timed.values.mean(0, keepdims=True), n_frames, 0)
-    return grid[np.arange(n_frames).clip(inside[0], inside[-1])]
+        mean: NDArray[np.float32] = timed.values.mean(0, keepdims=True)
+        return np.repeat(mean, n_frames, 0)
+    held: NDArray[np.float32] = grid[np.arange(n_frames).clip(inside[0], inside[-1])]
+    return held

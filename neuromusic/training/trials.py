@@ -188,12 +188,13 @@ def _sampler(search: Search, slot: int) -> optuna.samplers.BaseSampler:
 def fail_dead_trials(search: Search) -> None:
     """Mark running trials as failed if their process is dead.
 
-    A process of this machine is checked directly, others by their heartbeat.
+    A process of this machine is checked directly (on Linux), others by their heartbeat.
     """
     optuna.storages.fail_stale_trials(search.study)
     for trial in search.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         machine, process = trial.user_attrs.get(PROCESS, ("", ""))
-        if machine == this_machine() and process_identity(process.split(":")[0]) != process:
+        is_ours = machine != "" and machine == this_machine()
+        if is_ours and process_identity(process.split(":")[0]) != process:
             fail(search, trial.number)
 
 
@@ -204,9 +205,15 @@ def fail(search: Search, number: int) -> None:
 
 
 def this_machine() -> str:
-    """Return a name within which a process ID is unique: host, boot ID and process namespace."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    return f"{socket.gethostname()} {boot} {os.readlink('/proc/self/ns/pid')}"
+    """Return a name within which a process ID is unique: host, boot ID and process namespace.
+
+    Only Linux has these files; elsewhere it is "", and processes are known by their heartbeat.
+    """
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+        return f"{socket.gethostname()} {boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""
 
 
 def process_identity(pid: str) -> str:

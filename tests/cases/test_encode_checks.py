@@ -3,7 +3,6 @@
 import gzip
 import json
 import os
-import resource
 import shutil
 
 import nibabel
@@ -179,6 +178,7 @@ def test_masks_and_atlases_are_checked_before_the_work(tiny_run, data, tmp_path,
 
 def test_a_wrong_mask_is_refused_within_three_seconds(tiny_run, data, tmp_path):
     """In processor time of a new process, which does not depend on what else is running."""
+    resource = pytest.importorskip("resource")
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     line = ("encode", tiny_run.directory, "--bids", data, "--roi", "nowhere.nii.gz", "--out", "o")
     result = neuromusic_anew(*line, cwd=tmp_path)

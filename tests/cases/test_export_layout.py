@@ -1,7 +1,6 @@
 """Exports as people use them: overwritten, tried out, on full disks, with any umask."""
 
 import os
-import pty
 import shutil
 import stat
 import subprocess
@@ -194,7 +193,7 @@ def sounds(tmp_path_factory):
 
 def in_terminal(line, cwd):
     """Return what a command prints to a terminal that is 100 characters wide."""
-    main, other = pty.openpty()
+    main, other = pytest.importorskip("pty").openpty()
     process = subprocess.Popen(
         [sys.executable, "-m", "neuromusic", *map(str, line)], cwd=cwd, stdin=other, stdout=other,
         stderr=subprocess.DEVNULL, env={**os.environ, "COLUMNS": "100", "TERM": "xterm"},

@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import pty
 import re
 import shlex
 import shutil
@@ -40,7 +39,7 @@ def commands(group=cli, path=()):
 
 def in_terminal(command, cwd, columns=80, env=None):
     """Run a command in a terminal; return its exit code and (seconds, text) as it appears."""
-    main, side = pty.openpty()
+    main, side = pytest.importorskip("pty").openpty()
     settings = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns), **(env or {})}
     process = subprocess.Popen(
         command, cwd=cwd, stdin=side, stdout=side, stderr=side, env=settings, close_fds=True

@@ -245,6 +245,7 @@ def test_a_folder_named_like_a_sound_is_not_a_sound(tmp_path, kind):
     assert len(read_lists(tmp_path / "out")) == 5
 
 
+@pytest.mark.posix
 def test_a_pipe_named_like_a_sound_is_refused_at_once(tmp_path):
     tree = write_tree(tmp_path / "tree")
     os.mkfifo(tree / "rock/x.wav")

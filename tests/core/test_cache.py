@@ -1,7 +1,6 @@
 """The cache on disk: whole entries or none, whatever is written, removed or damaged beside it."""
 
 import os
-import resource
 import subprocess
 import sys
 import threading
@@ -116,6 +115,7 @@ def test_threads_store_the_same_entries_at_once(tmp_path):
 
 
 def test_a_full_disk_leaves_no_part_and_is_reported_once(tmp_path):
+    resource = pytest.importorskip("resource")
     code = f"""
 import logging, numpy as np
 from pathlib import Path

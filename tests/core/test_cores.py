@@ -51,9 +51,16 @@ def test_there_is_no_quota_without_cgroups(tmp_path):
     assert cores.cpu_quota(tmp_path / "none", tmp_path / "no_file") is None
 
 
+def test_the_assigned_cores_are_those_of_the_system():
+    if hasattr(os, "sched_getaffinity"):
+        assert cores.assigned_cores() == len(os.sched_getaffinity(0))
+    else:
+        assert cores.assigned_cores() == os.cpu_count()
+
+
 @pytest.mark.parametrize(("quota", "expected"), [(0.5, 1), (1.9, 1), (1000.0, None), (None, None)])
 def test_a_quota_limits_the_cores_and_threads(monkeypatch, quota, expected):
-    everything = len(os.sched_getaffinity(0))
+    everything = cores.assigned_cores()
     monkeypatch.setattr(cores, "cpu_quota", lambda: quota)
     assert cores.available_cores() == min(expected or everything, everything)
     environment = {}

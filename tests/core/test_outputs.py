@@ -1,7 +1,6 @@
 """Output directories are complete or absent, even if a process is killed while it writes."""
 
 import errno
-import fcntl
 import hashlib
 import json
 import logging
@@ -297,6 +296,7 @@ def test_work_is_not_kept_if_the_input_is_wrong(tmp_path):
     assert names(tmp_path) == []
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_full_disk_is_reported_and_kept_work_stays(tmp_path, keep):
     code = (
@@ -388,6 +388,8 @@ def test_only_one_of_many_processes_holds_the_lock_at_a_time(tmp_path):
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL])
 def test_a_file_system_without_locks_gives_a_warning(tmp_path, monkeypatch, caplog, number):
+    fcntl = pytest.importorskip("fcntl")
+
     def flock(file, operation):
         raise OSError(number, os.strerror(number))
 

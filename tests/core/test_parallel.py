@@ -67,6 +67,7 @@ def test_a_killed_worker_is_reported_and_no_other_is_left(end):
     assert multiprocessing.active_children() == before
 
 
+@pytest.mark.posix
 def test_signal_handlers_and_the_main_module_are_restored():
     handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
     main = sys.modules["__main__"]
@@ -98,6 +99,7 @@ def start_script(tmp_path, script=SCRIPT):
     return process
 
 
+@pytest.mark.posix
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_workers_end_with_the_main_process(tmp_path, number):
     """Those that are busy for a minute; SIGINT goes to the whole group, as from a terminal."""

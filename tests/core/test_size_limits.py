@@ -205,6 +205,7 @@ print((after - before) / 1000)
 
 def read_in_new_process(path, kind):
     """Read a file in a process of its own; return (its output, CPU seconds, growth in MB)."""
+    pytest.importorskip("resource")
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(path), *READERS[kind]],
         capture_output=True, text=True, check=True,

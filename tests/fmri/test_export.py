@@ -177,6 +177,7 @@ def test_missing_clips_are_nan_and_named(root, small_clips, caplog):
         assert sidecar["MissingVolumes"].get(stem, []) == np.flatnonzero(missing).tolist()
 
 
+@pytest.mark.posix
 def test_the_bytes_do_not_depend_on_the_cores(root):
     """One core; and all cores, with twice as many threads of torch."""
     cores, threads = os.sched_getaffinity(0), torch.get_num_threads()

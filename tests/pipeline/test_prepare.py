@@ -252,6 +252,7 @@ def test_the_gain_variant_equals_the_features_of_the_softer_wave(lists, tmp_path
 
 
 @pytest.mark.slow
+@pytest.mark.posix  # distributed needs the module resource, unless it is on Windows
 def test_a_dask_cluster_that_loses_a_worker_writes_the_same_bytes(small_clips, tmp_path):
     tree = tmp_path / "tree"
     for path in sorted(small_clips.glob("*.wav"))[:12]:
@@ -320,6 +321,7 @@ def wait_for(condition, seconds=60):
         time.sleep(0.02)
 
 
+@pytest.mark.posix  # distributed needs the module resource, unless it is on Windows
 def test_a_scheduler_that_does_not_answer_is_named(lists, tmp_path):
     machine = Machine(dask="tcp://127.0.0.1:9")
     with pytest.raises(InputError, match=r"dask='tcp://127\.0\.0\.1:9': no scheduler answers"):

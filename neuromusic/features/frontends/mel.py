@@ -121,10 +121,11 @@ def _filters(spec: MelSpec, device: "torch.device") -> "Tensor":
     """Return the mel filters (bins, n_mels)."""
     import torchaudio.functional as taf
 
-    return taf.melscale_fbanks(
+    filters: Tensor = taf.melscale_fbanks(
         spec.n_fft // 2 + 1, 0.0, spec.rate_hz / 2, spec.n_mels, spec.rate_hz,
         norm="slaney", mel_scale="slaney",
     ).to(device)  # fmt: skip
+    return filters
 
 
 def mel_hz(n_mels: int, rate_hz: int = RATE_HZ) -> NDArray[np.float64]:

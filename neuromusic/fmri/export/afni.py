@@ -157,8 +157,11 @@ def _write_times(path: Path, rows: Sequence[Sequence[str]]) -> None:
     ``*``, which marks times as local to their run.
     """
     lines = [" ".join(row) if len(row) > 1 else " ".join([*row, "*"]) for row in rows]
-    path.write_text("\n".join(line if line != "*" else "* *" for line in lines) + "\n", "utf-8")
+    path.write_text(
+        "\n".join(line if line != "*" else "* *" for line in lines) + "\n", "utf-8", newline="\n"
+    )
 
 
 def _write_1d(path: Path, frame: pd.DataFrame) -> None:
-    np.savetxt(path, frame.to_numpy(), fmt="%.6f", header=" ".join(frame.columns))
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        np.savetxt(file, frame.to_numpy(), fmt="%.6f", header=" ".join(frame.columns))

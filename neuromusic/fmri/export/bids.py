@@ -229,7 +229,7 @@ def _write_events(directory: Path, runs: Sequence[ScannerRun], context: Context)
 
 
 def _write_trials(path: Path, table: pd.DataFrame) -> None:
-    table.round(6).to_csv(path, sep="\t", index=False, na_rep="n/a")
+    table.round(6).to_csv(path, sep="\t", index=False, na_rep="n/a", lineterminator="\n")
 
 
 def _answer_columns(classes: Sequence[str]) -> dict[str, Any]:

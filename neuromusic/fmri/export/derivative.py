@@ -83,7 +83,9 @@ def write_activations(
 
 def _write_run(directory: Path, run: ScannerRun) -> ScannerRun:
     """Write all files of one run; return the run with its stages in these files."""
-    run.volumes.to_csv(directory / f"{run.stem}_volumes.tsv", sep="\t", index=False)
+    run.volumes.to_csv(
+        directory / f"{run.stem}_volumes.tsv", sep="\t", index=False, lineterminator="\n"
+    )
     files = {}
     for name in run.grid:
         if name != PROBABILITY:

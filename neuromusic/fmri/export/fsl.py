@@ -66,7 +66,7 @@ def write_fsl(directory: Path, runs: Sequence[ScannerRun], context: Context) -> 
 
 def _write_rows(path: Path, table: NDArray[np.float64], row: str) -> None:
     """Write a table with three columns; much faster than numpy.savetxt for many small files."""
-    path.write_text("".join([row % tuple(each) for each in table.tolist()]), "utf-8")
+    path.write_text("".join([row % tuple(each) for each in table.tolist()]), "utf-8", newline="\n")
 
 
 def _shift_s(run: ScannerRun, context: Context) -> float:

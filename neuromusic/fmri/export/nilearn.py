@@ -59,6 +59,7 @@ def write_nilearn(directory: Path, runs: Sequence[ScannerRun], context: Context)
             sep="\t",
             index_label="frame_times",
             float_format="%.8g",
+            lineterminator="\n",
         )
     notes += _report_inflation(inflated, " - ".join(context.contrast))
     high_pass = f"The drift is cosines slower than 1/{1 / HIGH_PASS_HZ:g} Hz, and a constant."

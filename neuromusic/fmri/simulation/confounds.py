@@ -93,7 +93,9 @@ def write_confounds(
     for index in range(N_UNSTEADY):
         table[f"non_steady_state_outlier{index:02d}"] = (np.arange(n_volumes) == index) * 1.0
     path = folder / f"{stem}_desc-confounds_timeseries.tsv"
-    pd.DataFrame(table).to_csv(path, sep="\t", index=False, na_rep="n/a", float_format="%.8g")
+    pd.DataFrame(table).to_csv(
+        path, sep="\t", index=False, na_rep="n/a", float_format="%.8g", lineterminator="\n"
+    )
     write_json(path.with_suffix(".json"), about)
 
 

@@ -162,7 +162,7 @@ def _write_truth(
     else:
         np.save(directory / "areas.npy", (label + 1).astype(np.int16))
     areas = pd.DataFrame({"index": range(1, len(counts) + 1), "name": list(counts)})
-    areas.to_csv(directory / "areas.tsv", sep="\t", index=False)
+    areas.to_csv(directory / "areas.tsv", sep="\t", index=False, lineterminator="\n")
     repeats = repeats_of(sessions)
     tables = []
     for number, subject in enumerate(sorted({session.id.subject for session in sessions})):
@@ -171,7 +171,9 @@ def _write_truth(
         table = _voxel_table(f"sub-{subject}", label, list(counts), planted.images)
         tables.append(table.assign(ev=ev, ceiling_r=ceiling_r(ev, repeats)))
     truth = pd.concat(tables)
-    truth.to_csv(directory / "truth.tsv", sep="\t", index=False, float_format="%.6f")
+    truth.to_csv(
+        directory / "truth.tsv", sep="\t", index=False, float_format="%.6f", lineterminator="\n"
+    )
 
 
 def _voxel_table(
