@@ -47,7 +47,7 @@ class Benchmark:
 
     @property
     def table(self) -> "pd.DataFrame":
-        """One row per network, weights, stage, data set and target; docs/networks.md."""
+        """One row per network, weights, stage, data set and target; docs/how-to/networks.md."""
         return read_table(self.directory / TABLE)
 
     @property
@@ -75,7 +75,8 @@ def benchmark(
     Parameters
     ----------
     settings : str, Path or dict
-        A TOML file with a section per network and per data set; docs/networks.md describes it.
+        A TOML file with a section per network and per data set; docs/how-to/networks.md has the
+        keys.
         Paths in it are relative to the working directory.
     out : str or Path
         Output directory: an encoding per network and data set, benchmark.tsv, benchmark.md and

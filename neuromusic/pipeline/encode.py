@@ -78,8 +78,8 @@ def encode(
     noise ceiling.
     The same is done with random weights (those before training) and with permuted weights, and with
     acoustic features of the clips, beyond which the unique variance of each stage is reported.
-    docs/encoding.md describes the method and the files; for one value per sound and voxel use
-    `encode_sounds`. Voxels are fitted in blocks; an interrupted encoding continues after the blocks
+    docs/how-to/encoding.md describes the method and the files; for one value per sound and voxel
+    use `encode_sounds`. Voxels are fitted in blocks; an interrupted encoding continues after the blocks
     that it has finished.
 
     Parameters
@@ -360,7 +360,7 @@ def _summary(
         "areas x stages of one network (and copy), in each subject",
         "Contrasts": "two-sided; p_holm: Holm over all contrasts of an area, in each subject",
         "ControlSeeds": options.control_seeds,
-        "Columns": "docs/encoding.md",
+        "Columns": "docs/how-to/encoding.md",
         **atlas,
     }
 

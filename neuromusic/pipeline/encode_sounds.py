@@ -62,7 +62,7 @@ def encode_sounds(
     Each stage, summarised over time, is fitted on a random half of the sounds and scored on the
     other half, several times, alone and together with a spectro-temporal baseline. The same is done
     with the network's weights before training. Differences from the baseline are tested by the
-    corrected resampled t test, two-sided. docs/files.md describes the files.
+    corrected resampled t test, two-sided. docs/reference/files.md describes the files.
 
     Parameters
     ----------

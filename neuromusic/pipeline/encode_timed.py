@@ -62,7 +62,7 @@ def encode_timed(
     The responses are those of electrodes, sensors or components to short sounds or to long ones.
     The features of each stage at several lags predict sounds that the fit has not seen, beside an
     acoustic baseline (a cochleagram) and, if the network has weights, the same network with random
-    ones. docs/encoding.md describes the method, docs/files.md the files.
+    ones. docs/how-to/encoding.md describes the method, docs/reference/files.md the files.
 
     Parameters
     ----------

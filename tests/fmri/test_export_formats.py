@@ -170,7 +170,7 @@ def test_regressors_can_be_chosen_on_the_command_line(exported, tmp_path):
     )
     result = CliRunner().invoke(cli, line.split())
     assert result.exit_code == 0, result.output
-    assert "docs/export.md" in result.output
+    assert "docs/how-to/export.md" in result.output
     out = tmp_path / "out"
     assert {path.name for path in out.iterdir() if path.is_dir()} == {
         "spm", "fsl", "afni", "activations", "sub-cortexz",
