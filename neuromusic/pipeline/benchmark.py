@@ -76,8 +76,7 @@ def benchmark(
     ----------
     settings : str, Path or dict
         A TOML file with a section per network and per data set; docs/how-to/networks.md has the
-        keys.
-        Paths in it are relative to the working directory.
+        keys. Paths in it are relative to the working directory.
     out : str or Path
         Output directory: an encoding per network and data set, benchmark.tsv, benchmark.md and
         benchmark.png.

@@ -79,8 +79,8 @@ def encode(
     The same is done with random weights (those before training) and with permuted weights, and with
     acoustic features of the clips, beyond which the unique variance of each stage is reported.
     docs/how-to/encoding.md describes the method and the files; for one value per sound and voxel
-    use `encode_sounds`. Voxels are fitted in blocks; an interrupted encoding continues after the blocks
-    that it has finished.
+    use `encode_sounds`. Voxels are fitted in blocks; an interrupted encoding continues after the
+    blocks that it has finished.
 
     Parameters
     ----------
