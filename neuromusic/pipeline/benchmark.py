@@ -102,6 +102,12 @@ def benchmark(
         If the settings are wrong (the message suggests the closest key), a data set cannot be read,
         everything failed, or ``out`` contains something else.
 
+    References
+    ----------
+    Tuckute, G. et al. (2023). Many but not all deep neural network audio models capture brain
+    responses and exhibit correspondence between model stages and brain regions. PLoS Biology 21,
+    e3002366.
+
     Examples
     --------
     >>> import neuromusic as nm
@@ -109,12 +115,6 @@ def benchmark(
     >>> result = nm.benchmark(settings, out="benchmark", datasets=("loudness.toml",))
     >>> result.table["network"].unique().tolist()
     ['baseline', 'tones']
-
-    References
-    ----------
-    Tuckute, G. et al. (2023). Many but not all deep neural network audio models capture brain
-    responses and exhibit correspondence between model stages and brain regions. PLoS Biology 21,
-    e3002366.
     """
     need_package("himalaya", "fmri")
     out = as_path(out)

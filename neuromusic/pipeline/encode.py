@@ -118,6 +118,12 @@ def encode(
         if a run has several images; if an atlas or mask is not readable or does not fit; if the
         prepared set contains none of the clips; or if ``out`` contains something else.
 
+    References
+    ----------
+    Naselaris, T. et al. (2011). Encoding and decoding in fMRI. NeuroImage 56, 400-410.
+    Schoppe, O. et al. (2016). Measuring the performance of neural models. Frontiers in
+    Computational Neuroscience 10, 10.
+
     Examples
     --------
     >>> import neuromusic as nm
@@ -128,12 +134,6 @@ def encode(
     >>> out = nm.encode("network", bids=images, out="encoded", rois=rois, options=options)
     >>> sorted(path.name for path in out.glob("*.tsv"))
     ['areas.tsv', 'contrasts.tsv', 'group.tsv', 'similarity.tsv', 'unique.tsv']
-
-    References
-    ----------
-    Naselaris, T. et al. (2011). Encoding and decoding in fMRI. NeuroImage 56, 400-410.
-    Schoppe, O. et al. (2016). Measuring the performance of neural models. Frontiers in
-    Computational Neuroscience 10, 10.
     """
     for package in ("himalaya", "nilearn", "librosa"):
         need_package(package, "fmri")

@@ -99,6 +99,11 @@ def encode_timed(
         no sampling rate or do not vary; if a sound has no file, or several; if a network's
         activations are not finite; or if ``out`` contains something else.
 
+    References
+    ----------
+    Crosse, M. J. et al. (2016). The multivariate temporal response function (mTRF) toolbox.
+    Frontiers in Human Neuroscience 10, 604.
+
     Examples
     --------
     >>> import numpy as np
@@ -113,11 +118,6 @@ def encode_timed(
     >>> table = pd.read_csv(out / "targets.tsv", sep="\\t", keep_default_na=False)
     >>> table["network"].unique().tolist()
     ['none', 'trained', 'random']
-
-    References
-    ----------
-    Crosse, M. J. et al. (2016). The multivariate temporal response function (mTRF) toolbox.
-    Frontiers in Human Neuroscience 10, 604.
     """
     sounds, responses, out = as_path(sounds), as_path(responses), as_path(out)
     check_target(out, COMMAND)

@@ -210,6 +210,31 @@ class Config(Section):
     Each section and field has a default; ``config.toml`` in the directory of any trained network
     lists them all. Sections are immutable; `model_copy` makes a changed copy.
 
+    Parameters
+    ----------
+    paths : Paths or dict
+        Input and output of `run`.
+    data : Data or dict
+        What the network is trained and scored on.
+    model : Model or dict
+        Which network is trained.
+    train : Train or dict
+        How it is trained.
+    augment : Augment or dict
+        Random changes of the windows of a batch.
+    sweep : Sweep or dict
+        What `sweep` tries.
+    track : Track or dict
+        Where the progress of a training is shown.
+    published : Published or dict
+        A number from the literature, for `compare`.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If a key is unknown or a value is outside its limits. Functions that take a dictionary or a
+        file instead raise InputError, with the closest key.
+
     Examples
     --------
     >>> import neuromusic as nm
