@@ -25,10 +25,10 @@ for place, each in enumerate((scores["clip"], scores["random_weights"])):
     left.plot(place, each["accuracy"], "o", color="C0", ms=9)
     left.text(place + 0.08, each["accuracy"], f"{each['accuracy']:.2f}", va="center")
 left.axhline(0.1, color="grey", ls="--")
-left.text(1.45, 0.11, "chance", ha="right", color="grey")
+left.text(0.5, 0.11, "chance", ha="center", color="grey")
 left.set_xticks([0, 1], ["trained", "random\nweights"])
 left.set_xlim(-0.5, 1.5)
-left.set_ylim(0, 1)
+left.set_ylim(0, 1.05)
 left.set_ylabel("accuracy, 95 % interval over clips")
 
 counts = pd.crosstab(table["genre"], table["predicted"])

@@ -4,6 +4,7 @@ import configparser
 import re
 import shlex
 import tomllib
+from pathlib import Path
 
 import click
 import pytest
@@ -16,9 +17,21 @@ from neuromusic.pipeline.benchmark_settings import Description, Settings
 from neuromusic.training.config import Config
 
 ALL = [block for page in pages() for block in blocks(page)]
-# "text" is what a command prints, or a picture in characters. The rest is run or checked: by the
-# tests below, and python and matlab also by test_pages.py.
+# "text" is what a command prints, or a picture in characters. Commands and settings are checked
+# below.
 LANGUAGES = {"text", "bash", "python", "matlab", "toml", "tcl"}
+# Where code is run. The blocks of tutorials are all run, commands as well, by the slow tests.
+RUN_BY = {
+    "README.md": "tests/test_api.py",
+    "docs/how-to/export.md": "tests/fmri/test_export_formats.py",
+    "docs/how-to/matlab_and_spm.md": "tests/fmri/test_export_formats.py",
+    "docs/how-to/networks.md": "tests/docs/test_pages.py",
+    "docs/reference/api.md": "tests/docs/test_pages.py",
+    "docs/tutorials/bids_to_map.md": "tests/docs/test_tutorials.py",
+    "docs/tutorials/first_hour.md": "tests/docs/test_tutorials.py",
+    "docs/tutorials/orders_to_spm.md": "tests/docs/test_tutorials.py",
+    "docs/tutorials/your_network.md": "tests/docs/test_tutorials.py",
+}
 # Programs in shell blocks besides ours; those of other laboratories' software need a mark.
 SHELL = {
     "basename", "cat", "cp", "cut", "do", "done", "for", "gunzip", "head", "lint-imports", "ls",
@@ -37,6 +50,13 @@ def test_a_block_that_is_not_run_says_why():
     marked = [block for block in ALL if block.not_run]
     assert not [str(block) for block in marked if block.language in ("text", "toml")]
     assert not [str(block) for block in marked if len(block.not_run.split()) < 3]
+
+
+def test_code_of_every_page_is_run():
+    code = [block for block in ALL if block.language in ("python", "matlab", "tcl")]
+    assert {block.page for block in code if not block.not_run} == set(RUN_BY)
+    for page, test in RUN_BY.items():
+        assert Path(page).name in (ROOT / test).read_text("utf-8"), page
 
 
 def commands_of(code: str) -> list[list[str]]:
@@ -136,7 +156,7 @@ def test_settings_are_valid(block):
         validated(kind, tree, str(block))
 
 
-NAMED = re.compile(r"\bdocs/[\w/-]+\.\w+")
+NAMED = re.compile(r"(?<![\w/])docs/[\w/-]+\.\w+")
 
 
 def test_pages_that_messages_and_comments_name_are_there():

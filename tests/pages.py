@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 FENCE = re.compile(r"^(?P<indent> *)(?P<mark>`{3,}|:{3,})(?P<info>.*)$")
 NOT_RUN = re.compile(r"<!-- not run: (.+) -->")
 SAVE_AS = re.compile(r"Save this as `([^`]+)`")
