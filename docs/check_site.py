@@ -44,7 +44,11 @@ class Page(HTMLParser):
 
 def problems(site: Path) -> Iterator[str]:
     """Yield one line for each dead link, missing file and file from the network."""
-    pages = {path.resolve(): Page(path.read_text("utf-8")) for path in site.rglob("*.html")}
+    pages = {
+        path.resolve(): Page(path.read_text("utf-8"))
+        for path in site.rglob("*.html")
+        if "_static" not in path.parts
+    }
     if not pages:
         yield f"{site}: has no pages"
     if not (site / "searchindex.js").is_file():

@@ -8,8 +8,10 @@ executed.
 """
 
 import os
+import re
 import sys
 from pathlib import Path
+from typing import Any
 
 DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS / "_ext"), str(DOCS.parent)]
@@ -41,6 +43,7 @@ highlight_language = "none"
 templates_path = ["_templates"]
 suppress_warnings = ["config.cache"]
 
+smartquotes_action = "qe"  # -- is the beginning of an option, not a dash
 myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 4
 autosummary_generate = True
@@ -76,8 +79,39 @@ sphinx_gallery_conf = {
     "within_subsection_order": "FileNameSortKey",
     "download_all_examples": False,
     "show_signature": False,
+    "write_computation_times": False,  # that page loads scripts from the network
     "remove_config_comments": True,
     "min_reported_time": 0,
     "abort_on_example_error": True,
     "matplotlib_animations": False,
 }
+
+
+def _link_pages(lines: list[str]) -> None:
+    """Make links of the pages that a docstring names, such as docs/how-to/networks.md."""
+    lines[:] = [re.sub(r"docs/([\w/-]+)\.md", r":doc:`/\1`", line) for line in lines]
+
+
+def _docstring(_: Any, __: str, ___: str, ____: Any, _____: Any, lines: list[str]) -> None:
+    _link_pages(lines)
+
+
+def _help(_: Any, __: Any, lines: list[str]) -> None:
+    """Show the examples at the end of a command's help as code."""
+    _link_pages(lines)
+    shown: list[str] = []
+    for line in lines:
+        if re.match(r"\| Examples?:", line):
+            shown += [f"{line[2:]}", "", ".. code-block:: bash", ""]
+        elif line.startswith("| "):
+            shown.append(f"   {line[2:]}")
+        else:
+            shown.append(line)
+    lines[:] = shown
+
+
+def setup(app: Any) -> None:
+    """Connect the functions above to autodoc and sphinx-click."""
+    app.connect("autodoc-process-docstring", _docstring)
+    app.connect("sphinx-click-process-description", _help)
+    app.connect("sphinx-click-process-options", _help)

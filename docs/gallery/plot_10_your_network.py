@@ -19,15 +19,13 @@ torch.manual_seed(0)
 net = nn.Sequential(nn.Conv1d(128, 32, 9), nn.ReLU(), nn.Conv1d(32, 32, 9, 2), nn.ReLU())
 mine = nm.External(net, {"early": "1", "late": "3"}, front_end="logmel", name="mine")
 
-sounds = nm.Dataset(images, sounds=DEMO / "clips")
 rois = nm.Rois("all", atlas=images / "derivatives/truth/areas.nii.gz")
-tables = []
-for name, network in {"mine": mine, "demo": DEMO / "run"}.items():
-    out = nm.encode(
-        network, bids=sounds, rois=rois, out=FOLDER / f"beside_{name}",
-        overwrite=True,
-    )  # fmt: skip
-    tables.append(pd.read_csv(out / "areas.tsv", sep="\t").assign(of=name))
+sounds = nm.Dataset(images, sounds=DEMO / "clips")
+encoded = {
+    "mine": nm.encode(mine, bids=sounds, rois=rois, out=FOLDER / "mine", overwrite=True),
+    "demo": nm.encode(DEMO / "run", bids=images, rois=rois, out=FOLDER / "encoded"),
+}
+tables = [pd.read_csv(out / "areas.tsv", sep="\t").assign(of=name) for name, out in encoded.items()]
 table = pd.concat(tables)
 table = table[table["network"] == "trained"]
 
