@@ -96,17 +96,26 @@ def _docstring(_: Any, __: str, ___: str, ____: Any, _____: Any, lines: list[str
     _link_pages(lines)
 
 
+def _as_code(text: str) -> str:
+    """Show what is in backticks as code, and in other text the options."""
+    if text.startswith("`") and text.endswith("`") and len(text) > 2:
+        return f"`{text}`"
+    return re.sub(r"(?<![\w-])(--[a-z][a-z-]*)", r"``\1``", text)
+
+
 def _help(_: Any, __: Any, lines: list[str]) -> None:
-    """Show the examples at the end of a command's help as code."""
-    _link_pages(lines)
+    """Show the examples at the end of a command's help, and its options, as code."""
     shown: list[str] = []
     for line in lines:
         if re.match(r"\| Examples?:", line):
             shown += [f"{line[2:]}", "", ".. code-block:: bash", ""]
         elif line.startswith("| "):
             shown.append(f"   {line[2:]}")
-        else:
+        elif line.startswith("..") or "``" in line:
             shown.append(line)
+        else:
+            shown.append("".join(_as_code(part) for part in re.split(r"(`[^`]+`)", line)))
+    _link_pages(shown)
     lines[:] = shown
 
 
