@@ -17,6 +17,7 @@ import grimp
 ROOT = Path(__file__).resolve().parents[1]
 JOBS = {
     "cli": "one file per command: options, exit codes, next step",
+    "reporting": "pages of results",
     "pipeline": "one function per command: check, compute, write, record",
     "encoding": "networks beside brains: ridge, scores, similarity, maps",
     "evaluation": "how well a network classifies",

@@ -14,7 +14,7 @@ Scores                          evaluate, crossval, compare, confusions, predict
 The scanner's time grid         activations, on_grid, export, simulate
 The brain                       encode, encode_sounds, encode_timed, benchmark
 Activations computed once       caching, cache
-Whole projects                  run, demo, verify
+Whole projects                  run, demo, verify, report
 
 Every command of the command line is one of these functions. Names are imported when they are first
 used, so ``import neuromusic`` is fast.
@@ -70,6 +70,7 @@ _MODULES = {
     "pipeline.predict": ("predict",),
     "pipeline.prepare": ("prepare", "prepare_features"),
     "pipeline.prepare_folder": ("prepare_folder",),
+    "pipeline.report": ("report",),
     "pipeline.run": ("run",),
     "pipeline.similar": ("similar",),
     "pipeline.simulate": ("simulate",),
@@ -134,6 +135,7 @@ if TYPE_CHECKING:
     from neuromusic.pipeline.predict import predict
     from neuromusic.pipeline.prepare import prepare, prepare_features
     from neuromusic.pipeline.prepare_folder import prepare_folder
+    from neuromusic.pipeline.report import report
     from neuromusic.pipeline.run import run
     from neuromusic.pipeline.similar import similar
     from neuromusic.pipeline.simulate import simulate

@@ -65,9 +65,10 @@ def make_data(root: Path) -> None:
         (root / f"sounds/g{genre}").mkdir(parents=True)
         for clip in range(CLIPS):
             wave = 0.1 * rng.standard_normal(round(CLIP_S * RATE_HZ))
-            soundfile.write(root / f"sounds/g{genre}/g{genre}.{clip:05d}.wav", wave, RATE_HZ)
+            name = f"{1 + clip % 2}-g{genre}.{clip:05d}.wav"  # two folds
+            soundfile.write(root / f"sounds/g{genre}/{name}", wave, RATE_HZ)
     lists = nm.make_file_lists(
-        nm.Corpus("folder", root / "sounds"), split="100:0:0", clip_s=CLIP_S, out=root / "lists"
+        nm.Corpus("folder", root / "sounds"), split=None, clip_s=CLIP_S, out=root / "lists"
     )
     nm.prepare(lists, out=root / "prepared", machine=nm.Machine(workers=1))
     settings = {"data": {"window_s": 5.0, "validation_runs": 0, "windows_per_epoch": 32},
@@ -133,7 +134,8 @@ def command(work: str, out: str, epochs: int) -> list[str]:
         "crossval": ["crossval", "cortex-z", "--prepared", "prepared", "--folds", "2",
                      "--out", out, *settings],
         "sweep": ["sweep", "sweep-cortex", "--prepared", "prepared", "--trials", "2",
-                  "--storage", f"sqlite:///{out}.db", "--out", out, *settings],
+                  "--storage", f"sqlite:///{out}.db", "--out", out, *settings,
+                  "--set", "data.validation_runs=1"],
         "prepare": ["prepare", "lists", "--out", out],
         "encode": ["encode", "network", "--sounds", "wav", "--responses", "responses.tsv",
                    "--splits", "2", "--out", out],

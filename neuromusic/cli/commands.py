@@ -44,6 +44,10 @@ SECTIONS = {
         "confusions": "Compare the confusions of a network, listeners and the brain.",
         "fmri": "Simulate images to test what an analysis finds in them.",
     },
+    "Results to look at": {
+        "report": "Make one page of results, to look at and to send.",
+        "watch": "Show how a training is going.",
+    },
     "Checks": {
         "leaks": "Report what training, validation and test clips share.",
         "verify": "Check files against their provenance records.",

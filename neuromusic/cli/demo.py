@@ -15,6 +15,7 @@ GUIDE = """
   prepared       the features (log-mel) of all clips; ten variants of each training clip
   run            the trained network, its scores (evaluation.json) and figures
   export         probabilities and activations for each volume of the scanner
+  report.html    a page about all of it: open it in a browser
 
 now try
   neuromusic predict {out}/run {out}/clips/{clip}

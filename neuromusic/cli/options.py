@@ -255,7 +255,7 @@ def figures(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Formats of the figures; several with commas.",
     )  # fmt: skip
     @click.option(
-        "--figure-width-mm", "width_mm", type=float,
+        "--width-mm", "--figure-width-mm", "width_mm", type=float,
         help="Width of the figures, 80 to 400.  [default: 88 (one panel) or 180 (several)]",
     )  # fmt: skip
     @functools.wraps(command)

@@ -204,6 +204,19 @@ def save(figure: "Figure", stem: Path, style: FigureStyle) -> list[Path]:
     return paths
 
 
+def as_svg(figure: "Figure") -> bytes:
+    """Return a figure as SVG whose letters are outlines, so that it needs no font.
+
+    The same figure gives the same bytes.
+    """
+    import matplotlib
+
+    buffer = io.BytesIO()
+    with _style(), matplotlib.rc_context({"svg.fonttype": "path"}):
+        figure.savefig(buffer, format="svg", metadata=METADATA["svg"])
+    return buffer.getvalue()
+
+
 def pixels(figure: "Figure") -> NDArray[np.uint8]:
     """Return a figure as an image (height, width, 3)."""
     import matplotlib.image

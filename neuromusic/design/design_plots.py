@@ -164,7 +164,8 @@ def _label(run: RunDesign, design: Design) -> str:
 def _title(design: Design, subject: str, runs: list[RunDesign], n_lines: int) -> str:
     clips = {clip for run in runs for clip in run.trials["clip"]}
     classes = {name for run in runs for name in run.trials["class"] if name}
-    text = f"{design.experiment.name}, sub-{subject}: {len(runs)} runs, {len(clips)} sounds"
+    of = f", sub-{subject}" if subject else ""
+    text = f"{design.experiment.name}{of}: {len(runs)} runs, {len(clips)} sounds"
     text += f", {len(classes)} classes" if classes else ", no classes"
     return f"{text}; lines connect repeats" if n_lines else text
 

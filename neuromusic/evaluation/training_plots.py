@@ -1,5 +1,7 @@
 """Figures of trainings: learning curves, trials of a search, variants of a clip."""
 
+import json
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,6 +19,7 @@ from neuromusic.core.figures import (
     FigureStyle,
     add_legend,
     new_figure,
+    percent,
     styled,
     wrapped,
 )
@@ -120,6 +123,26 @@ def variants(
     figure.suptitle(wrapped(f"{len(mels)} variants of {clip}", width))
     figure.colorbar(image, ax=axes, label="level (dB)", aspect=30, pad=0.01, extend="min")
     return figure
+
+
+def brief(parameters: str) -> str:
+    """Return the parameters of a variant, as JSON, in words with units; "as played" for none."""
+    values = json.loads(parameters)
+    words = {
+        "snr_db": lambda x: f"signal-to-noise {x:.1f} dB",
+        "shift": lambda x: f"by {percent(x)} of the clip",
+        "rate": lambda x: f"{x:.2f} times as fast",
+        "pitch_semitones": lambda x: f"{_signed(x, 2)} semitones",
+        "rate_hz": lambda x: f"sampled at {x / 1000:.1f} kHz",
+        "gain_db": lambda x: f"{_signed(x, 1)} dB",
+        "margin": lambda x: f"separation margin {x:.2f}",
+    }
+    known = [write(values[key]) for key, write in words.items() if key in values]
+    return ", ".join(known) or "as played"
+
+
+def _signed(value: float, digits: int) -> str:
+    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _mark_frequencies(axis: Axes, n_mels: int) -> None:

@@ -28,6 +28,7 @@ from neuromusic.core.tables import read_table
 from neuromusic.features.frontends.base import STAGES, STAGES_FLOOR, frames_with_sound, front_end
 from neuromusic.features.meta import SetMeta
 from neuromusic.stimuli.audio import RATE_HZ
+from neuromusic.stimuli.variants import VARIANTS
 
 FEATURES = "features.npy"
 WAVES = "waves.npy"
@@ -187,6 +188,14 @@ def normalise_clip(x: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return a clip (bands, frames) with mean 0 and standard deviation 1 over all its values."""
     out: NDArray[np.float32] = (x - x.mean()) / max(float(x.std()), 1e-6)
     return out
+
+
+def clip_with_all_variants(data: PreparedSet) -> pd.DataFrame | None:
+    """Return the rows of the first clip that has all variants; None if there is none."""
+    last = data.rows[data.rows["variant"] == len(VARIANTS) - 1]
+    if last.empty:
+        return None
+    return data.rows[data.rows["clip"] == last["clip"].iat[0]].sort_values("variant")
 
 
 # --- Writing --------------------------------------------------------------------------------------

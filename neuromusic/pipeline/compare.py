@@ -144,7 +144,7 @@ def _write(
     (directory / "pairs.md").write_text(as_markdown(pairs, PAIR_COLUMNS), "utf-8")
     content = {
         "interval_over": over,
-        "settings": json.loads(table[list(COLUMNS)].to_json(orient="records")),
+        "settings": json.loads(table[[*COLUMNS, "chance"]].to_json(orient="records")),
         "pairs": json.loads(pairs.to_json(orient="records")),
         "pairs_corrected_for": n_tested,
         "warnings": shown.warnings,

@@ -14,6 +14,7 @@ from neuromusic.core.plan import Work, begin, size_of
 from neuromusic.core.progress import track
 from neuromusic.design import orders
 from neuromusic.features import PRELOAD
+from neuromusic.pipeline.report import report
 from neuromusic.pipeline.run import run
 from neuromusic.stimuli import audio, synthetic
 from neuromusic.training import library
@@ -21,6 +22,7 @@ from neuromusic.training.config import make_config
 
 log = logging.getLogger(__name__)
 
+PAGE = "report.html"
 # 12 + 2, in the published proportion of training and test clips: three training and two test runs.
 CLIPS_PER_GENRE = 14
 WORK = Work(
@@ -43,8 +45,8 @@ def demo(
     Parameters
     ----------
     out : str or Path
-        Directory for everything: ``clips`` (140 clips of 15 s, ten genres), ``orders``, and what
-        `run` writes.
+        Directory for everything: ``clips`` (140 clips of 15 s, ten genres), ``orders``, what `run`
+        writes, and report.html, a page about it.
     seed : int
         Seed of the clips, the orders and the training.
     workers : int, optional
@@ -85,7 +87,10 @@ def demo(
     }
     settings["train"]["seed"] = seed
     config = make_config(settings, "demo.toml")
-    return run(config, workers=workers, overwrite=overwrite, figures=figures)
+    scores = run(config, workers=workers, overwrite=overwrite, figures=figures)
+    parts = [out / name for name in ("run", "export", "run_dataset")]
+    report(parts, out=out / PAGE, title="neuromusic demo: a synthetic corpus", hear=True)
+    return scores
 
 
 def _clips() -> list[tuple[str, int]]:

@@ -1,6 +1,5 @@
 """Draw the figures of an evaluated network, as far as its prepared set allows."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -13,11 +12,10 @@ from neuromusic.evaluation import plots, training_plots
 from neuromusic.evaluation.clean import read_predictions
 from neuromusic.evaluation.metrics import reliability
 from neuromusic.evaluation.scores import Evaluation
-from neuromusic.features.prepared import PreparedSet
+from neuromusic.features.prepared import PreparedSet, clip_with_all_variants
 from neuromusic.fmri.layout import on_grid
 from neuromusic.fmri.plots import timeline
 from neuromusic.fmri.volumes import applied_volumes
-from neuromusic.stimuli.variants import VARIANTS
 from neuromusic.training.config import Data
 from neuromusic.training.trained import METRICS, TrainedNetwork
 
@@ -43,7 +41,7 @@ def draw_figures(
         figures["learning_curves"] = training_plots.learning_curves(metrics, name, style)
     else:
         skipped.append("learning curves: an ensemble is not trained; its members have some")
-    clip = _clip_with_all_variants(inputs)
+    clip = clip_with_all_variants(inputs)
     if clip is None:
         skipped.append("variants: the set was prepared without variants")
     elif inputs.meta.front_end_name != "logmel":
@@ -78,39 +76,10 @@ def calibration_of(
 # --- Variants -------------------------------------------------------------------------------------
 
 
-def _clip_with_all_variants(data: PreparedSet) -> pd.DataFrame | None:
-    """Return the rows of the first clip that has all variants; None if there is none."""
-    rows = data.rows
-    last = rows[rows["variant"] == len(VARIANTS) - 1]
-    if last.empty:
-        return None
-    return rows[rows["clip"] == last["clip"].iat[0]].sort_values("variant")
-
-
 def _draw_variants(data: PreparedSet, rows: pd.DataFrame, style: FigureStyle) -> Figure:
-    texts = [brief(text) for text in rows["parameters"]]
+    texts = [training_plots.brief(text) for text in rows["parameters"]]
     mels = [data.row_features(int(row)) for row in rows["row"]]
     return training_plots.variants(mels, data.frame_s, texts, rows["clip"].iat[0], style)
-
-
-def brief(parameters: str) -> str:
-    """Return the parameters of a variant, as JSON, in words with units; "as played" for none."""
-    values = json.loads(parameters)
-    words = {
-        "snr_db": lambda x: f"signal-to-noise {x:.1f} dB",
-        "shift": lambda x: f"by {percent(x)} of the clip",
-        "rate": lambda x: f"{x:.2f} times as fast",
-        "pitch_semitones": lambda x: f"{_signed(x, 2)} semitones",
-        "rate_hz": lambda x: f"sampled at {x / 1000:.1f} kHz",
-        "gain_db": lambda x: f"{_signed(x, 1)} dB",
-        "margin": lambda x: f"separation margin {x:.2f}",
-    }
-    known = [write(values[key]) for key, write in words.items() if key in values]
-    return ", ".join(known) or "as played"
-
-
-def _signed(value: float, digits: int) -> str:
-    return f"{value:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
 
 # --- Timeline of a scanner run --------------------------------------------------------------------

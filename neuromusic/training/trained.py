@@ -104,6 +104,12 @@ class TrainedNetwork(AppliedNetwork):
             f"{n_parameters:,} parameters, {len(self.classes)} classes, stages {stages})"
         )
 
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: the short form of a page that `report` makes."""
+        from neuromusic.training.notebook import network_html
+
+        return network_html(self)
+
     def is_trained_on(self, prepared: PreparedSet) -> bool:
         """Return whether a prepared set is the one that the network was trained on.
 

@@ -297,6 +297,7 @@ def test_stages_whose_names_differ_in_punctuation_only_have_different_maps():
     assert labels == [("r", "layer1"), ("r", "layer1x2"), ("r", "Layer1x3"), ("q", "layer1")]
 
 
+@pytest.mark.slow
 def test_the_default_atlas_is_described_beside_the_results(tiny_run, data, tmp_path):
     """Here its labels of primary auditory cortex are far from the simulated voxels."""
     pytest.importorskip("nilearn")
@@ -313,6 +314,7 @@ def test_the_default_atlas_is_described_beside_the_results(tiny_run, data, tmp_p
     assert "differ by 2 to 7 mm" in result.stderr
 
 
+@pytest.mark.slow
 def test_an_encoding_with_other_settings_is_refused_or_replaced(tiny_run, data, encoded, tmp_path):
     out = shutil.copytree(encoded, tmp_path / "out")
     (out / "figures/old.png").write_bytes(b"of an older run")

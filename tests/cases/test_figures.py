@@ -29,10 +29,10 @@ from neuromusic.encoding.brain_plots import BrainMaps, brain, why_not_drawn
 from neuromusic.encoding.model_names import JOINT
 from neuromusic.encoding.voxelwise import Encoding
 from neuromusic.evaluation import plots, training_plots
+from neuromusic.evaluation.training_plots import brief
 from neuromusic.fmri.plots import timeline
 from neuromusic.fmri.voxel_space import VoxelSpace, open_space
 from neuromusic.pipeline.evaluate import evaluate
-from neuromusic.pipeline.network_figures import brief
 from neuromusic.stats import reliability
 
 ALL = FigureStyle(FORMATS)

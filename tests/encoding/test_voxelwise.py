@@ -213,6 +213,7 @@ def test_maps_contain_the_values_of_the_table(encoded, data):
         assert np.isfinite(np.asarray(image.dataobj)).sum() == table[column].notna().sum()
 
 
+@pytest.mark.slow
 def test_arrays_and_surfaces_give_the_same_result_as_images(run, data, encoded, tmp_path):
     """The same series as .npy, and as one GIFTI per hemisphere."""
     atlas = np.asarray(nibabel.load(data / "derivatives/truth/areas.nii.gz").dataobj).ravel()
@@ -318,6 +319,7 @@ def test_the_command_skips_what_is_done_and_refuses_an_unknown_subject(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_encoding_is_repeated_from_its_record(run, data, tmp_path):
     assert verify(encode_all(run, data, tmp_path / "out"), rerun=True)
 

@@ -139,6 +139,7 @@ def test_exports_are_means_of_frames_and_valid_without_classes(project, tmp_path
     assert validate(out) == {"error": set(), "warning": set()}
 
 
+@pytest.mark.slow
 def test_images_are_encoded_by_a_network_of_others(project, sound_run, tmp_path):
     pytest.importorskip("himalaya")
     dataset = nm.Dataset(project / "bids", project / "experiment.toml", project / "sounds")

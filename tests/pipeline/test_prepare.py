@@ -251,6 +251,7 @@ def test_the_gain_variant_equals_the_features_of_the_softer_wave(lists, tmp_path
     np.testing.assert_allclose(data.row_features(int(row["row"])), direct, atol=0.05)  # float16
 
 
+@pytest.mark.slow
 def test_a_dask_cluster_that_loses_a_worker_writes_the_same_bytes(small_clips, tmp_path):
     tree = tmp_path / "tree"
     for path in sorted(small_clips.glob("*.wav"))[:12]:

@@ -55,6 +55,7 @@ def states(search):
     return [trial.state.name for _, trial in sorted(trials.trials_by_slot(search.study).items())]
 
 
+@pytest.mark.slow
 def test_two_processes_share_trials_and_a_killed_trial_is_resumed(place):
     n, epochs = 3, 5
     arguments = [

@@ -1,0 +1,138 @@
+"""Make one page of what other commands wrote: results for people, in a single HTML file."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from neuromusic.core import plan
+from neuromusic.core.errors import InputError
+from neuromusic.core.figures import FigureStyle
+from neuromusic.core.files import as_path
+from neuromusic.core.outputs import locked
+from neuromusic.reporting import directories, page
+from neuromusic.training.trained import TrainedNetwork
+
+log = logging.getLogger(__name__)
+
+SECONDS_PER_PART, BYTES_PER_PART = 4.0, 3_000_000
+MARK = b'<meta name="generator" content="neuromusic'  # in every page
+
+
+@dataclass(frozen=True)
+class Report:
+    """A page that was written.
+
+    Attributes
+    ----------
+    path : Path
+        The HTML file.
+    problems : list of str
+        Why sections or figures are missing from it; empty if all is there.
+    figures : list of Path
+        The figures and their data as files of their own.
+    """
+
+    path: Path
+    problems: list[str]
+    figures: list[Path]
+
+
+def report(
+    paths: Sequence[TrainedNetwork | Path | str] | TrainedNetwork | Path | str,
+    *,
+    out: Path | str,
+    title: str = "",
+    hear: bool = False,
+    figures: FigureStyle | None = None,
+    overwrite: bool = False,
+) -> Report:
+    """Write one page about trained networks, comparisons, encodings, benchmarks, exports and lists.
+
+    The page is one HTML file with everything inside, which loads nothing: it can be sent by mail,
+    opened without a network, and printed. The same inputs give the same bytes.
+
+    Parameters
+    ----------
+    paths : TrainedNetwork, str, Path or a sequence of them
+        Directories that commands wrote. A directory that contains such directories, as `run` and
+        `demo` write it, gives a part for each.
+    out : str or Path
+        The file, such as report.html.
+    title : str
+        Title of the page; by default it names the first directory.
+    hear : bool
+        Add the ten variants of a training clip as sounds, about a megabyte.
+    figures : FigureStyle, optional
+        Also write each figure in these formats, with its data as TSV, into a directory beside the
+        page (report_figures). Its width is that of the figures in the page, too.
+    overwrite : bool
+        Replace a file that is not a page.
+
+    Returns
+    -------
+    Report
+        The file, and what is missing from it and why.
+
+    Raises
+    ------
+    InputError
+        If a path is not the output of a command that has a part, the page would be larger than
+        25 MB, or ``out`` is another file and ``overwrite`` is False.
+
+    Examples
+    --------
+    >>> import neuromusic as nm
+    >>> scores = nm.evaluate("network")
+    >>> page = nm.report("network", out="report.html")
+    >>> page.path.name, page.problems
+    ('report.html', [])
+    """
+    given = [paths] if isinstance(paths, (TrainedNetwork, Path, str)) else list(paths)
+    sources = [each.directory if isinstance(each, TrainedNetwork) else as_path(each)
+               for each in given]  # fmt: skip
+    out = as_path(out)
+    _check_out(out, overwrite)
+    folder = None if figures is None else out.with_name(f"{out.stem}_figures")
+    if folder is not None and folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise InputError(f"{folder}: contains files; remove it, choose another out, or pass "
+                         "with overwrite=True (--overwrite)")  # fmt: skip
+    found = directories.find(sources)
+    n = len(found)
+    plan.begin(
+        out, plan.Work(f"a page with {n} parts", n * SECONDS_PER_PART, n * BYTES_PER_PART), found
+    )
+    parts = []
+    for directory in found:
+        try:
+            parts.append(directories.part_of(directory, hear))
+        except (InputError, KeyError, TypeError, ValueError) as error:
+            parts.append(directories.failed_part(directory, error))
+    if folder is not None:
+        folder.mkdir(exist_ok=True)
+    heading = title or f"neuromusic: {sources[0].absolute().name}"
+    with locked(out):
+        made = page.write_page(parts, out, heading, figures or FigureStyle(), folder)
+    log.info("wrote %s: %d parts; open it in a browser", out, n)
+    if folder is not None:
+        log.info("wrote %s: %d figures and tables", folder, len(made.figures))
+    for problem in made.problems:
+        log.warning("not in the page: %s", problem)
+    return Report(out, made.problems, made.figures)
+
+
+def _check_out(out: Path, overwrite: bool) -> None:
+    """Raise InputError if ``out`` cannot be written, or is a file that is not a page."""
+    if out.is_dir():
+        raise InputError(f"{out}: is a directory; name a file, such as {out / 'report.html'}")
+    if not out.absolute().parent.is_dir():
+        raise InputError(f"{out}: there is no directory {out.parent}; make it first")
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise InputError(f"{out}: is not a name of a page; expected one that ends in .html")
+    if out.is_file() and not overwrite:
+        with out.open("rb") as file:
+            if MARK not in file.read(2_000):
+                raise InputError(
+                    f"{out}: is not a page of neuromusic; choose another out, or replace it with "
+                    "overwrite=True (--overwrite)"
+                )
