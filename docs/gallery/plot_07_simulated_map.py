@@ -3,8 +3,8 @@ Stages by areas, if the truth is known
 ======================================
 
 Images are simulated: each voxel responds to one stage of the demo's network, with noise and drift.
-Then ``encode`` predicts them from all stages. The largest value of each row should lie on the
-diagonal.
+Then ``encode`` predicts them from all stages. The largest value of each row (bold)
+should lie on the diagonal.
 """
 
 import matplotlib.pyplot as plt
@@ -28,9 +28,12 @@ areas = [name for name in (*stages, "noise") if name in grid.index]
 grid = grid.loc[areas, stages]
 
 figure, axis = plt.subplots(figsize=(6, 5), layout="constrained")
-image = axis.imshow(grid, cmap="viridis")
+driven = grid.loc[grid.index != "noise"].to_numpy()
+image = axis.imshow(grid, cmap="Blues", vmin=driven.min() - 0.05, vmax=driven.max() + 0.05)
 for (row, column), value in np.ndenumerate(grid.to_numpy()):
-    axis.text(column, row, f"{value:.2f}", ha="center", va="center", color="white")
+    is_best = value == grid.iloc[row].max() and grid.index[row] != "noise"
+    weight = "bold" if is_best else "normal"
+    axis.text(column, row, f"{value:.2f}", ha="center", va="center", weight=weight)
 axis.set_xticks(range(len(stages)), stages)
 axis.set_yticks(range(len(areas)), areas)
 axis.set_xlabel("stage that predicts")

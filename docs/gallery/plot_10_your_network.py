@@ -30,12 +30,14 @@ table = pd.concat(tables)
 table = table[table["network"] == "trained"]
 
 figure, axis = plt.subplots(figsize=(8, 4.5), layout="constrained")
-grid = table.assign(column=table["of"] + " " + table["stage"]).pivot(
-    index="area", columns="column", values="r"
-)
-grid.plot.bar(ax=axis, width=0.8, rot=0)
+table["column"] = table["of"] + " " + table["stage"]
+grid = table.pivot(index="area", columns="column", values="r")
+areas = ("A1", "belt", "PB", "T2T3", "noise")
+columns = [f"demo {stage}" for stage in areas[:-1]] + ["mine early", "mine late"]
+grid.loc[list(areas), columns].plot.bar(ax=axis, width=0.8, rot=0, colormap="tab20b")
 axis.axhline(0, color="black", lw=0.8)
 axis.set_xlabel("area: the stage that drives its voxels")
 axis.set_ylabel("r, mean over voxels of the test runs")
-axis.legend(ncols=2, fontsize="small", title="network and stage")
+figure.legend(*axis.get_legend_handles_labels(), loc="outside right", title="network and stage")
+axis.get_legend().remove()
 plt.show()
