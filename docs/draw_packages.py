@@ -1,4 +1,4 @@
-"""Draw docs/packages.svg: the packages of neuromusic, by level, with their real imports.
+"""Draw docs/images/packages.svg: the packages of neuromusic, by level, with their real imports.
 
     pip install import-linter && python docs/draw_packages.py
 
@@ -118,7 +118,7 @@ def main() -> None:
         f"width='{WIDTH}' height='{height}'><rect width='100%' height='100%' fill='white'/>"
         f"{head}{''.join(arrows)}{''.join(boxes)}</svg>\n"
     )
-    (ROOT / "docs/packages.svg").write_text(text.replace("'", '"'), "utf-8")
+    (ROOT / "docs/images/packages.svg").write_text(text.replace("'", '"'), "utf-8")
 
 
 if __name__ == "__main__":

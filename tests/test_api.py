@@ -3,7 +3,6 @@
 import doctest
 import inspect
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -15,13 +14,13 @@ import soundfile
 from conftest import tiny_settings, tone_clip
 from designs import write_events as write_rows
 from helpers import write_events, write_features
+from pages import blocks_of
 from spreadsheets import judgements, write_sheet
 
 import neuromusic as nm
 from neuromusic.design.lists import write_lists
 from neuromusic.design.orders import GENRES, Order, write_order
 
-ROOT = Path(__file__).parents[1]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 # Examples in this order: later ones use what earlier ones wrote.
 FIRST = (
@@ -189,7 +188,7 @@ def readme_project(small_clips, tmp_path) -> Path:
 
 def test_the_python_code_of_the_readme_runs(readme_project, monkeypatch):
     monkeypatch.chdir(readme_project)
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
+    blocks = [block.code for block in blocks_of("README.md", "python")]
     assert blocks
     # The settings "cortex" train for 80 epochs, these for one.
     tiny = tiny_settings() | {"data": {"validation_runs": 0, "window_s": 5.0, "hop_s": 2.5}}

@@ -4,8 +4,9 @@
 
 The runs are those of ds003720 (all 6 test runs, or the first 2); for folds they are like those of
 ds000113 (nulls_schemes.py). Voxels are simulated (nulls_simulations.py) and go through the
-package's own filter and statistics. Prints a Markdown table, which docs/statistics.md explains. On
-one core ``small`` takes four minutes, ``full`` about an hour. The same size gives the same table.
+package's own filter and statistics. Prints a Markdown table, explained in
+docs/explanation/statistics.md. On one core ``small`` takes four minutes, ``full`` about an hour.
+The same size gives the same table.
 """
 
 import argparse

@@ -31,10 +31,10 @@ def command(
 ) -> None:  # fmt: skip
     """Compare networks by how well they predict brain responses.
 
-    The settings name networks and data sets; docs/networks.md describes them. Each network and data
-    set is encoded once, into OUT/NETWORK/DATASET. To continue after an interruption, or after
-    adding a network or a data set, repeat the command. Exits with 1 if a network failed; the others
-    are finished.
+    The settings name networks and data sets; docs/how-to/networks.md describes them. Each network
+    and data set is encoded once, into OUT/NETWORK/DATASET. To continue after an interruption, or
+    after adding a network or a data set, repeat the command. Exits with 1 if a network failed; the
+    others are finished.
 
     \b
     Examples:

@@ -113,7 +113,7 @@ def command(
     command several times to encode several participants at once.
 
     ANALYSIS_LEVEL group joins all participants: tests over participants, tables and figures. It
-    encodes nothing, and takes the same options. See docs/bids-app.md.
+    encodes nothing, and takes the same options. See docs/how-to/bids_app.md.
 
     \b
     Examples:

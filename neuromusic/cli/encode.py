@@ -99,7 +99,7 @@ def command(
     several lags: fitted and scored on sounds held out, and compared with an acoustic baseline.
 
     All are compared with the same network with random weights, --bids also with permuted ones
-    (the trained weights of each layer in random order). See docs/encoding.md.
+    (the trained weights of each layer in random order). See docs/how-to/encoding.md.
 
     \b
     Examples:

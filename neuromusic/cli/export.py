@@ -92,5 +92,5 @@ def command(
     example = min((out / "activations").glob("*_activations.npy"))
     options.next_step(
         f"numpy.load('{example}') in Python, or load('{out}/activations/activations.mat') in "
-        "MATLAB; docs/export.md explains which file is used where"
+        "MATLAB; docs/how-to/export.md explains which file is used where"
     )

@@ -134,7 +134,7 @@ def any_network(function: Callable[..., Any]) -> Callable[..., Any]:
         click.option(
             "--features", type=PATH,
             help="In place of NETWORK: folder of features that were computed elsewhere, see "
-            "docs/networks.md.",
+            "docs/how-to/networks.md.",
         ),
     )  # fmt: skip
     for decorate in reversed(decorators):

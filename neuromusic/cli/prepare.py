@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 @click.argument("lists", type=options.PATH, required=False)
 @click.option("--features", type=options.PATH,
               help="Precomputed log-mel of training clips (.npz), instead of LISTS; or a folder of "
-              "features of the clips in LISTS, see docs/networks.md.")  # fmt: skip
+              "features of the clips in LISTS, see docs/how-to/networks.md.")  # fmt: skip
 @click.option("--test-features", type=options.PATH,
               help="Precomputed log-mel of the test clips (.npz).")  # fmt: skip
 @click.option(

@@ -301,8 +301,8 @@ def caching(directory: Path | str) -> Iterator[Cache]:
 
     Inside this context, `encode`, `encode_sounds`, `encode_timed`, `export`, `activations`,
     `simulate`, `similar` and `benchmark` compute the activations of a network for a sound once. The
-    results are the same bytes as without a cache. docs/networks.md says what is stored, and for
-    which networks.
+    results are the same bytes as without a cache. docs/how-to/networks.md says what is stored, and
+    for which networks.
 
     Parameters
     ----------

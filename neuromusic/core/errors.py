@@ -13,6 +13,11 @@ class InputError(ValueError):
     such as control characters in a name from a broken file, are replaced by spaces; bytes of a file
     name that are not UTF-8 are written as ``\\xf6``.
 
+    Parameters
+    ----------
+    message : str
+        One line: the file, the row, what was expected and what to do.
+
     Examples
     --------
     >>> import neuromusic as nm

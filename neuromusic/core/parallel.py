@@ -34,6 +34,12 @@ class Machine:
     dask : str, optional
         Address of a Dask scheduler that distributes the work instead, such as ``tcp://node1:8786``.
 
+    Raises
+    ------
+    InputError
+        By the functions that take it, if there is no such device, if the package dask is not
+        installed, or if the scheduler cannot be reached.
+
     Examples
     --------
     >>> import neuromusic as nm

@@ -1,7 +1,7 @@
 """BIDS: names of files, which of them belong to a run, and which metadata a file inherits.
 
 Names may have their entities in any order, and links that lead nowhere (files that DataLad has not
-fetched) are remembered. docs/dependencies.md says why no library does this.
+fetched) are remembered. docs/explanation/dependencies.md says why no library does this.
 """
 
 import re

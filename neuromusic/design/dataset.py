@@ -26,6 +26,12 @@ class Dataset:
         Folder of the sounds that were played, at any depth. By default a network gets them from the
         set that it was trained on.
 
+    Raises
+    ------
+    InputError
+        By the functions that take it, if the folder or the description is not readable, or if they
+        do not fit each other.
+
     Examples
     --------
     >>> import neuromusic as nm

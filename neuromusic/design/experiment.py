@@ -115,6 +115,27 @@ class OrderFiles(Section):
 class Experiment(Section):
     """What an experiment plays, when, and which of it is fitted and scored.
 
+    Parameters
+    ----------
+    name : str
+        Name of the experiment.
+    files : Files or dict
+        Tasks, and sessions, of the BIDS dataset that belong to it.
+    sounds : Sounds or dict
+        Columns of the events with the sound, its class and its group.
+    time : Time or dict
+        TR, volumes, durations, lead-in and rest.
+    encoding : Encoding or dict
+        What is held out, and into which segments long pieces are divided.
+    orders : OrderFiles or dict, optional
+        MATLAB order files, if there are any.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If a key is unknown or a value does not fit the others. `load_experiment` raises InputError
+        in its place.
+
     Examples
     --------
     >>> from neuromusic.design.experiment import load_experiment

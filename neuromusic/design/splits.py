@@ -21,6 +21,12 @@ class HeldOutRuns:
     test : tuple of int
         Runs that are used for testing, instead of the test clips.
 
+    Raises
+    ------
+    InputError
+        By `runs`, and by the functions that take it, if a run does not exist, is both for
+        validation and for testing, or if no run is left to train on.
+
     Examples
     --------
     >>> from neuromusic import HeldOutRuns

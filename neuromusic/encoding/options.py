@@ -87,6 +87,11 @@ class SoundOptions:
         Summary of each unit over time; "mean+deviation" by default, or with "tuckute2023" "mean",
         which is the only one there.
 
+    Raises
+    ------
+    InputError
+        By the functions that take it, if protocol and statistics do not go together.
+
     Examples
     --------
     >>> import neuromusic as nm

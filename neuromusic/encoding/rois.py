@@ -53,6 +53,12 @@ class Rois:
         .tsv or .csv with the columns index and name. By default the .tsv with the same name beside
         the atlas, or the label table of a GIFTI.
 
+    Raises
+    ------
+    InputError
+        By `encode`, if the atlas or the mask is not readable, lies in another space than the
+        images, or has no voxel in them.
+
     Examples
     --------
     >>> import neuromusic as nm

@@ -1,7 +1,7 @@
 """Rank networks and cross-validations in one table, and test each pair on the same clips.
 
 Networks that differ only in their seed are one setting: its row is their mean, never the best of
-them. Definitions of all columns: docs/trust.md.
+them. Definitions of all columns: docs/explanation/trust.md.
 """
 
 import itertools

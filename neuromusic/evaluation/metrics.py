@@ -1,6 +1,6 @@
 """Metrics of a classifier in NumPy: accuracy with its interval, F1, Brier score, calibration.
 
-Definitions and sources of every number: docs/trust.md.
+Definitions and sources of every number: docs/explanation/trust.md.
 """
 
 from typing import Any

@@ -67,6 +67,12 @@ class PreparedSet:
     normalise_clips : bool
         Whether `row_features` normalises each row to mean 0 and standard deviation 1.
 
+    Raises
+    ------
+    InputError
+        By `open_prepared`, which makes it, if the directory is not a complete prepared set; and
+        when a row is read that the disk no longer gives.
+
     Examples
     --------
     >>> import neuromusic as nm

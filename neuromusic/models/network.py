@@ -31,6 +31,11 @@ class InputSpec:
     n_channels : int
         Channels of the front end; the input has n_channels x n_bands rows.
 
+    Raises
+    ------
+    InputError
+        By `create_model`, if the window is too short, or has too few bands, for the network.
+
     Examples
     --------
     >>> import neuromusic as nm

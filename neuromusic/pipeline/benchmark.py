@@ -47,7 +47,7 @@ class Benchmark:
 
     @property
     def table(self) -> "pd.DataFrame":
-        """One row per network, weights, stage, data set and target; docs/networks.md."""
+        """One row per network, weights, stage, data set and target; docs/how-to/networks.md."""
         return read_table(self.directory / TABLE)
 
     @property
@@ -75,8 +75,8 @@ def benchmark(
     Parameters
     ----------
     settings : str, Path or dict
-        A TOML file with a section per network and per data set; docs/networks.md describes it.
-        Paths in it are relative to the working directory.
+        A TOML file with a section per network and per data set; docs/how-to/networks.md has the
+        keys. Paths in it are relative to the working directory.
     out : str or Path
         Output directory: an encoding per network and data set, benchmark.tsv, benchmark.md and
         benchmark.png.
@@ -102,6 +102,12 @@ def benchmark(
         If the settings are wrong (the message suggests the closest key), a data set cannot be read,
         everything failed, or ``out`` contains something else.
 
+    References
+    ----------
+    Tuckute, G. et al. (2023). Many but not all deep neural network audio models capture brain
+    responses and exhibit correspondence between model stages and brain regions. PLoS Biology 21,
+    e3002366.
+
     Examples
     --------
     >>> import neuromusic as nm
@@ -109,12 +115,6 @@ def benchmark(
     >>> result = nm.benchmark(settings, out="benchmark", datasets=("loudness.toml",))
     >>> result.table["network"].unique().tolist()
     ['baseline', 'tones']
-
-    References
-    ----------
-    Tuckute, G. et al. (2023). Many but not all deep neural network audio models capture brain
-    responses and exhibit correspondence between model stages and brain regions. PLoS Biology 21,
-    e3002366.
     """
     need_package("himalaya", "fmri")
     out = as_path(out)

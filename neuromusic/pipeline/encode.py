@@ -70,9 +70,9 @@ def encode(
     noise ceiling.
     The same is done with random weights (those before training) and with permuted weights, and with
     acoustic features of the clips, beyond which the unique variance of each stage is reported.
-    docs/encoding.md describes the method and the files; for one value per sound and voxel use
-    `encode_sounds`. Voxels are fitted in blocks; an interrupted encoding continues after the blocks
-    that it has finished.
+    docs/how-to/encoding.md describes the method and the files; for one value per sound and voxel
+    use `encode_sounds`. Voxels are fitted in blocks; an interrupted encoding continues after the
+    blocks that it has finished.
 
     Parameters
     ----------
@@ -110,6 +110,12 @@ def encode(
         if a run has several images; if an atlas or mask is not readable or does not fit; if the
         prepared set contains none of the clips; or if ``out`` contains something else.
 
+    References
+    ----------
+    Naselaris, T. et al. (2011). Encoding and decoding in fMRI. NeuroImage 56, 400-410.
+    Schoppe, O. et al. (2016). Measuring the performance of neural models. Frontiers in
+    Computational Neuroscience 10, 10.
+
     Examples
     --------
     >>> import neuromusic as nm
@@ -120,12 +126,6 @@ def encode(
     >>> out = nm.encode("network", bids=images, out="encoded", rois=rois, options=options)
     >>> sorted(path.name for path in out.glob("*.tsv"))
     ['areas.tsv', 'contrasts.tsv', 'group.tsv', 'similarity.tsv', 'unique.tsv']
-
-    References
-    ----------
-    Naselaris, T. et al. (2011). Encoding and decoding in fMRI. NeuroImage 56, 400-410.
-    Schoppe, O. et al. (2016). Measuring the performance of neural models. Frontiers in
-    Computational Neuroscience 10, 10.
     """
     check_packages(options)
     out = as_path(out)

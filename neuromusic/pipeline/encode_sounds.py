@@ -62,7 +62,7 @@ def encode_sounds(
     Each stage, summarised over time, is fitted on a random half of the sounds and scored on the
     other half, several times, alone and together with a spectro-temporal baseline. The same is done
     with the network's weights before training. Differences from the baseline are tested by the
-    corrected resampled t test, two-sided. docs/files.md describes the files.
+    corrected resampled t test, two-sided. docs/reference/files.md describes the files.
 
     Parameters
     ----------
@@ -102,6 +102,14 @@ def encode_sounds(
         incomplete or do not vary; if a sound has no file, or several; or if ``out`` contains
         something else.
 
+    References
+    ----------
+    Norman-Haignere, S., Kanwisher, N. G. and McDermott, J. H. (2015). Distinct cortical pathways
+    for music and speech revealed by hypothesis-free voxel decomposition. Neuron 88, 1281-1296.
+    Tuckute, G. et al. (2023). Many but not all deep neural network audio models capture brain
+    responses and exhibit correspondence between model stages and brain regions. PLoS Biology 21,
+    e3002366.
+
     Examples
     --------
     >>> import pandas as pd
@@ -113,14 +121,6 @@ def encode_sounds(
     >>> table = pd.read_csv(out / "targets.tsv", sep="\\t", keep_default_na=False)
     >>> table["network"].unique().tolist()
     ['none', 'trained', 'random']
-
-    References
-    ----------
-    Norman-Haignere, S., Kanwisher, N. G. and McDermott, J. H. (2015). Distinct cortical pathways
-    for music and speech revealed by hypothesis-free voxel decomposition. Neuron 88, 1281-1296.
-    Tuckute, G. et al. (2023). Many but not all deep neural network audio models capture brain
-    responses and exhibit correspondence between model stages and brain regions. PLoS Biology 21,
-    e3002366.
     """
     return encode_sharing(
         network, sounds=sounds, responses=responses, out=out, options=options, splits=splits,

@@ -59,7 +59,7 @@ def encode_timed(
     The responses are those of electrodes, sensors or components to short sounds or to long ones.
     The features of each stage at several lags predict sounds that the fit has not seen, beside an
     acoustic baseline (a cochleagram) and, if the network has weights, the same network with random
-    ones. docs/encoding.md describes the method, docs/files.md the files.
+    ones. docs/how-to/encoding.md describes the method, docs/reference/files.md the files.
 
     Parameters
     ----------
@@ -96,6 +96,11 @@ def encode_timed(
         no sampling rate or do not vary; if a sound has no file, or several; if a network's
         activations are not finite; or if ``out`` contains something else.
 
+    References
+    ----------
+    Crosse, M. J. et al. (2016). The multivariate temporal response function (mTRF) toolbox.
+    Frontiers in Human Neuroscience 10, 604.
+
     Examples
     --------
     >>> import numpy as np
@@ -110,11 +115,6 @@ def encode_timed(
     >>> table = pd.read_csv(out / "targets.tsv", sep="\\t", keep_default_na=False)
     >>> table["network"].unique().tolist()
     ['none', 'trained', 'random']
-
-    References
-    ----------
-    Crosse, M. J. et al. (2016). The multivariate temporal response function (mTRF) toolbox.
-    Frontiers in Human Neuroscience 10, 604.
     """
     sounds, responses, out = as_path(sounds), as_path(responses), as_path(out)
     check_target(out, COMMAND)

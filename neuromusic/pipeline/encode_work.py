@@ -125,7 +125,7 @@ def _summary(inputs: EncodingInputs, components: "StageComponents") -> Mapping[s
         "areas x stages of one network (and copy), in each subject",
         "Contrasts": "two-sided; p_holm: Holm over all contrasts of an area, in each subject",
         "ControlSeeds": options.control_seeds,
-        "Columns": "docs/encoding.md",
+        "Columns": "docs/how-to/encoding.md",
         **atlas,
     }
 

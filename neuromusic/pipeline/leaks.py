@@ -70,6 +70,11 @@ def find_leaks(
         If there is only one side, a held-out run does not exist, a table or sound is not readable,
         or ``out`` is another file and ``overwrite`` is False.
 
+    References
+    ----------
+    Sturm (2013). The GTZAN dataset: its contents, its faults, their effects on evaluation, and its
+    future use. arXiv 1306.1461.
+
     Examples
     --------
     >>> import neuromusic as nm
@@ -79,11 +84,6 @@ def find_leaks(
     ('training', 'test')
     >>> sorted(set(comparisons[0].pairs["kind"]))
     ['artists']
-
-    References
-    ----------
-    Sturm (2013). The GTZAN dataset: its contents, its faults, their effects on evaluation, and its
-    future use. arXiv 1306.1461.
     """
     check_channel(channel)
     lists, artists = as_path(lists), as_path(artists) if artists else None

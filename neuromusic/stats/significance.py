@@ -1,6 +1,6 @@
 """Significance tests: is a difference, a similarity or a prediction more than chance?
 
-docs/trust.md lists the test behind each number in the output files.
+docs/explanation/trust.md lists the test behind each number in the output files.
 """
 
 import itertools

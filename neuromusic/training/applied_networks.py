@@ -87,7 +87,8 @@ def load_features(directory: Path | str) -> AppliedNetwork:
     ----------
     directory : Path or str
         A folder of .npy with JSON, .npz or HDF5 files: one array (frames, units) per stage and
-        sound, with ``frame_s`` and ``first_frame_s``; docs/networks.md describes the layouts.
+        sound, with ``frame_s`` and ``first_frame_s``; docs/how-to/networks.md describes the
+        layouts.
 
     Returns
     -------

@@ -66,21 +66,22 @@ class Model(Section):
     """Which network is trained."""
 
     name: str = "cortex-z"  # see `neuromusic models`
-    activation: Literal["relu", "leaky_relu", "elu"] = "relu"
+    activation: Literal["relu", "leaky_relu", "elu"] = "relu"  # of all layers that have one
     options: dict[str, Any] = Field(default_factory=dict)  # keyword arguments of the model
 
 
 class Train(Section):
     """How the network is trained."""
 
-    seed: int = Field(0, ge=0)
-    epochs: int = Field(60, ge=1)
+    seed: int = Field(0, ge=0)  # of the initial weights and of all random draws of the training
+    epochs: int = Field(60, ge=1)  # each has data.windows_per_epoch windows
     batch_size: int = Field(32, ge=2)  # windows per step, over all devices
     optimizer: Literal["sgd", "adam", "adamw"] = "adamw"  # sgd: with Nesterov momentum
     lr: float = Field(1e-3, gt=0)  # learning rate, at its highest
     momentum: float = Field(0.9, ge=0, lt=1)  # of sgd
     weight_decay: float = Field(0.01, ge=0)  # L2 penalty; with adamw, decoupled from the gradient
     l1: float = Field(0.0, ge=0)  # penalty on the sum of the absolute weights
+    # How the learning rate changes during the training.
     schedule: Literal["constant", "cosine", "one-cycle", "plateau"] = "cosine"
     warmup: float = Field(0.05, ge=0, lt=1)  # proportion of steps with rising lr: cosine, one-cycle
     plateau_factor: float = Field(0.2, gt=0, lt=1)  # plateau: factor that lowers lr
@@ -91,7 +92,7 @@ class Train(Section):
     ema: float = Field(0.0, ge=0, lt=1)  # decay per step of the averaged weights; 0: no averaging
     clip_norm: float = Field(0.0, ge=0)  # largest norm of the gradient; 0: no limit
     precision: Literal["32-true", "16-mixed", "bf16-mixed"] = "32-true"  # as Lightning names it
-    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"  # auto: a GPU if there is one
     devices: int = Field(1, ge=1)  # per machine
     nodes: int = Field(1, ge=1)  # machines with that many devices each; see experiments/slurm
 
@@ -128,11 +129,11 @@ class Dimension(Section):
     A range is of whole numbers if all of its numbers are whole.
     """
 
-    low: int | float | None = None
-    high: int | float | None = None
+    low: int | float | None = None  # lowest value of a range
+    high: int | float | None = None  # highest value of a range
     log: bool = False  # draw from a logarithmic scale
-    step: int | float | None = Field(None, gt=0)
-    choices: list[Any] | None = Field(None, min_length=1)
+    step: int | float | None = Field(None, gt=0)  # distance of the values of a range
+    choices: list[Any] | None = Field(None, min_length=1)  # the values, in place of a range
 
     @model_validator(mode="after")
     def _is_one_kind(self) -> Self:
@@ -152,8 +153,9 @@ class Dimension(Section):
 class Sweep(Section):
     """What `neuromusic sweep` tries, and how it compares trials."""
 
+    # What trials are compared by, on the validation clips.
     metric: Literal["valid_loss", "valid_accuracy"] = "valid_loss"
-    sampler: Literal["tpe", "random"] = "tpe"
+    sampler: Literal["tpe", "random"] = "tpe"  # how values are drawn; tpe learns from other trials
     pruner: Literal["median", "none"] = "median"  # stop trials worse than the others' median
     warmup_epochs: int = Field(5, ge=0)  # no trial is stopped in its first epochs
     # Setting, such as "train.lr" -> values.
@@ -190,7 +192,7 @@ def _leaves(tree: dict[str, Any], prefix: str) -> dict[str, Any]:
 class Track(Section):
     """Where the progress of a training is shown besides metrics.csv."""
 
-    tensorboard: bool = False
+    tensorboard: bool = False  # write event files into the directory of the network
     wandb: Literal["off", "offline", "online"] = "off"  # Weights & Biases; offline: no account
     project: str = "neuromusic"  # project at Weights & Biases
 
@@ -198,7 +200,7 @@ class Track(Section):
 class Published(Section):
     """A number from the literature that `neuromusic compare` shows next to ours."""
 
-    accuracy: float | None = Field(None, ge=0, le=1)
+    accuracy: float | None = Field(None, ge=0, le=1)  # share of clips that were right
     what: str = ""  # the data that it was measured on
 
 
@@ -207,6 +209,31 @@ class Config(Section):
 
     Each section and field has a default; ``config.toml`` in the directory of any trained network
     lists them all. Sections are immutable; `model_copy` makes a changed copy.
+
+    Parameters
+    ----------
+    paths : Paths or dict
+        Input and output of `run`.
+    data : Data or dict
+        What the network is trained and scored on.
+    model : Model or dict
+        Which network is trained.
+    train : Train or dict
+        How it is trained.
+    augment : Augment or dict
+        Random changes of the windows of a batch.
+    sweep : Sweep or dict
+        What `sweep` tries.
+    track : Track or dict
+        Where the progress of a training is shown.
+    published : Published or dict
+        A number from the literature, for `compare`.
+
+    Raises
+    ------
+    pydantic.ValidationError
+        If a key is unknown or a value is outside its limits. Functions that take a dictionary or a
+        file instead raise InputError, with the closest key.
 
     Examples
     --------

@@ -78,6 +78,12 @@ class TrainedNetwork(AppliedNetwork):
     prepared_hash : str
         Hash of the prepared set's record; it identifies the set wherever it is stored.
 
+    Raises
+    ------
+    InputError
+        By `load_network`, which makes it, if the directory is not a trained network, or if its
+        weights do not fit its settings.
+
     Examples
     --------
     >>> import neuromusic as nm

@@ -4,6 +4,7 @@ import hashlib
 import json
 
 import h5py
+import nibabel
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,10 +20,11 @@ from exports import (
     stage_rows,
     training_rows,
 )
+from pages import blocks_of
 
 from neuromusic.cli.main import cli
 from neuromusic.core.errors import InputError
-from neuromusic.design.orders import GENRES
+from neuromusic.design.orders import GENRES, read_order
 from neuromusic.fmri.export.formats import WRITERS, Regressors
 from neuromusic.pipeline.export import export
 
@@ -64,6 +66,43 @@ def test_octave_loads_all_units(exported, octave):
     units = stage_rows(exported, TEST, "belt").shape[1]
     first = presentations(exported, "test", 1)["clip"].iloc[1]
     assert octave(code, exported / "out") == f"single 410 {units} {first} 10"
+
+
+@pytest.fixture
+def as_in_the_pages(exported, tmp_path):
+    """A directory with the export, under the name that the pages give it."""
+    (tmp_path / "derivatives").mkdir()
+    (tmp_path / "derivatives/neuromusic").symlink_to(exported / "out")
+    return tmp_path
+
+
+def test_the_matlab_code_of_the_pages_runs(as_in_the_pages, octave):
+    for page, folder in (("matlab_and_spm.md", "."), ("export.md", "derivatives/neuromusic")):
+        code = [block.code for block in blocks_of(f"docs/how-to/{page}", "matlab")]
+        assert code
+        octave("\n".join(code), as_in_the_pages / folder)
+    order = read_order(as_in_the_pages / "my_order.mat", "train")
+    assert order.clips[1].tolist() == ["jazz.00001_15s.wav", "blues.00001_15s.wav"]
+
+
+def test_the_python_code_of_the_export_page_runs(as_in_the_pages, exported, monkeypatch):
+    """The fixture has two training runs of 210 volumes, the page twelve."""
+    monkeypatch.chdir(exported / "out")
+    rng = np.random.default_rng(0)
+    head = np.pad(np.full((6, 6, 6), 100.0), 3)[..., None]  # air around it
+    images = {
+        n: nibabel.Nifti1Image(head + rng.random((12, 12, 12, n)), np.eye(4)) for n in (210, 410)
+    }
+    mask = as_in_the_pages / "mask.nii"
+    nibabel.save(nibabel.Nifti1Image((head[..., 0] > 0).astype(np.int8), np.eye(4)), mask)
+    names = {"images": [images[210]] * 2, "image": images[410]}
+    for block in blocks_of("docs/how-to/export.md", "python"):
+        code = block.code.replace("range(1, 13)", "range(1, 3)").replace("mask.nii", str(mask))
+        code = code.replace('"jazz-rock_z.nii"', repr(str(as_in_the_pages / "z.nii")))
+        exec(compile(code, str(block), "exec"), names)
+    assert np.isfinite(nibabel.load(as_in_the_pages / "z.nii").get_fdata()).all()
+    assert names["x"].shape == (200, stage_rows(exported, TRAINING, "belt").shape[1])
+    assert names["signals"].shape[0] == 410
 
 
 def test_all_units_can_be_regressors(exported, tmp_path):
@@ -170,7 +209,7 @@ def test_regressors_can_be_chosen_on_the_command_line(exported, tmp_path):
     )
     result = CliRunner().invoke(cli, line.split())
     assert result.exit_code == 0, result.output
-    assert "docs/export.md" in result.output
+    assert "docs/how-to/export.md" in result.output
     out = tmp_path / "out"
     assert {path.name for path in out.iterdir() if path.is_dir()} == {
         "spm", "fsl", "afni", "activations", "sub-cortexz",

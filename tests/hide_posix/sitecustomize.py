@@ -4,7 +4,7 @@
 
 Python imports this file when it starts. Worker processes are then spawned, and code that needs the
 rest without checking for it fails. The files, paths and signals are still those of this system; see
-docs/platforms.md.
+docs/reference/platforms.md.
 """
 
 import contextlib

@@ -379,7 +379,7 @@ def test_what_the_app_wrote_can_be_repeated(place, serial, name):
 @pytest.mark.slow
 def test_the_commands_of_the_page_run(tiny_run, tmp_path):
     """Those with simulated images, with a tiny network in place of the demo's."""
-    text = (ROOT / "docs/bids-app.md").read_text("utf-8").replace("\\\n", " ")
+    text = (ROOT / "docs/how-to/bids_app.md").read_text("utf-8").replace("\\\n", " ")
     lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
     lines = [line for line in lines if "simulated" in line]
     assert len(lines) == 6

@@ -59,6 +59,12 @@ class Regressors:
         Regressors that nilearn's designs contain beside genres, dummy and drift: "probability",
         stages, or "all". None by default, because they inflate the variance of the genres.
 
+    Raises
+    ------
+    InputError
+        By `export`, if the network has no such stage or component, if a stage has as many units as
+        a run has volumes, or if ``slice_time_ref`` is not between 0 and 1.
+
     Examples
     --------
     >>> import neuromusic as nm

@@ -62,6 +62,12 @@ class Planted:
     images : {"nifti", "cifti", "gifti"}
         Volumes, grayordinates, or the surfaces of both hemispheres.
 
+    Raises
+    ------
+    InputError
+        By `simulate`, if there is no such form of images, if the network has no such stage, or if
+        ``motion`` is negative.
+
     Examples
     --------
     >>> import neuromusic as nm
