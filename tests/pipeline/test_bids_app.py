@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -380,8 +381,8 @@ def test_what_the_app_wrote_can_be_repeated(place, serial, name):
 def test_the_commands_of_the_page_run(tiny_run, tmp_path):
     """Those with simulated images, with a tiny network in place of the demo's."""
     text = (ROOT / "docs/how-to/bids_app.md").read_text("utf-8").replace("\\\n", " ")
-    lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
-    lines = [line for line in lines if "simulated" in line]
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.S)
+    lines = [line for line in "".join(blocks).splitlines() if "simulated" in line]
     assert len(lines) == 6
     (tmp_path / "demo").mkdir()
     (tmp_path / "demo/run").symlink_to(tiny_run.directory)
