@@ -10,6 +10,7 @@ import click
 import pytest
 from pages import ROOT, Block, blocks, indented_code, pages
 
+from neuromusic.cli.bids_app import command as bids_app
 from neuromusic.cli.main import cli
 from neuromusic.core.settings import validated
 from neuromusic.design.experiment import Experiment
@@ -35,8 +36,14 @@ RUN_BY = {
 # Programs in shell blocks besides ours; those of other laboratories' software need a mark.
 SHELL = {
     "basename", "cat", "cp", "cut", "do", "done", "for", "gunzip", "head", "lint-imports", "ls",
-    "mkdir", "mypy", "pre-commit", "pytest", "ruff", "source", "sphinx-build",
+    "mkdir", "mypy", "pre-commit", "pytest", "ruff", "source", "sphinx-build", "wait",
 }  # fmt: skip
+# Those of a release and of containers, on pages that say which of them were run.
+OF_RELEASES = {
+    ".", ".ci/wheel", "apptainer", "cd", "cffconvert", "cyclonedx-py", "git", "hadolint",
+    "lowest/bin/pytest", "pip-licenses", "podman", "shellcheck", "twine", "uv",
+}  # fmt: skip
+RELEASES = ("licences.md", "platforms.md", "releasing.md", "bids_app.md")
 
 
 def test_every_block_is_fenced_and_has_a_language():
@@ -79,6 +86,8 @@ def commands_of(code: str) -> list[list[str]]:
 
 def parse(words: list[str]) -> None:
     """Parse a command of ours with all its options, as the command line does."""
+    if words == ["--system"]:  # prints and ends as soon as it is parsed
+        return
     context = cli.make_context("neuromusic", list(words))
     command, rest = cli, [*context._protected_args, *context.args]
     while isinstance(command, click.Group):
@@ -92,17 +101,22 @@ def check_shell(block: Block) -> None:
     extras = configparser.ConfigParser()
     extras.read(ROOT / "setup.cfg")
     for words in commands_of(block.code):
+        while re.fullmatch(r"[A-Z]+=\S*", words[0]):  # a variable of the environment
+            words = words[1:]
         program, *rest = words
         if program == "neuromusic":
             parse(rest)
+        elif program == "neuromusic-bids":
+            bids_app.make_context("neuromusic-bids", rest)
         elif program == "pip":
             for name in re.findall(r"\[([\w,]+)\]", " ".join(rest)):
                 assert set(name.split(",")) <= set(extras["options.extras_require"]), words
-        elif program in ("python", "sbatch"):
-            scripts = [word for word in rest if word.endswith((".py", ".sbatch"))]
+        elif program in ("python", "sbatch", "bash"):
+            scripts = [word for word in rest if word.endswith((".py", ".sbatch", "/run"))]
             assert "-m" in rest or (scripts and (ROOT / scripts[0]).is_file()), words
         else:
-            assert block.not_run or program in SHELL, words
+            is_release = Path(block.page).name in RELEASES and program in OF_RELEASES
+            assert block.not_run or is_release or program in SHELL, words
 
 
 SHELL_BLOCKS = [block for block in ALL if block.language == "bash"]
