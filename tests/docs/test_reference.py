@@ -60,8 +60,9 @@ def test_every_command_is_on_a_page():
     assert named == cli.list_commands(click.Context(cli))
     folder = ROOT / "docs/reference/commands"
     pages = "".join(path.read_text("utf-8") for path in folder.iterdir())
-    assert sorted(re.findall(r":: neuromusic\.cli\.(\w+):command", pages)) == sorted([*named, "bids_app"])
-    assert sorted(re.findall(r"\(#command-(\w+)\)", pages)) == sorted([*named, "bids_app"])
+    wanted = sorted([*named, "bids_app"])  # the latter is a program of its own
+    assert sorted(re.findall(r":: neuromusic\.cli\.(\w+):command", pages)) == wanted
+    assert sorted(re.findall(r"\(#command-(\w+)\)", pages)) == wanted
 
 
 def sections_of(kind: type[BaseModel]) -> dict[str, type[BaseModel]]:
