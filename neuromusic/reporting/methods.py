@@ -66,8 +66,8 @@ def training(
     scores : mapping
         The content of evaluation.json; empty if there is none.
     data : mapping
-        The prepared set: front_end, n_bands, frame_s, classes, n_train, n_variants, as far as they
-        are known.
+        What is known of the training set: front_end, n_bands, frame_s, classes, n_train (clips),
+        n_variants, has_validation.
     """
     settings = record["settings"]
     model, train, windows = settings["model"], settings["train"], settings["data"]
@@ -75,7 +75,7 @@ def training(
     size = f" ({n_parameters:,} parameters)".replace(",", "\N{NBSP}") if n_parameters else ""
     text = [f"The network {model['name']}{size} was trained with {software(record)}"]
     text[0] += f" to classify {len(data['classes'])} classes." if "classes" in data else "."
-    text += [_input_text(data, windows), _optimisation_text(settings)]
+    text += [_input_text(data, windows), _optimisation_text(settings, data.get("has_validation"))]
     references = [ADAMW] if train["optimizer"] == "adamw" else []
     augmented, sources = _augmentation_text(settings.get("augment", {}))
     text.append(augmented)
@@ -107,15 +107,16 @@ def _input_text(data: Mapping[str, Any], windows: Mapping[str, Any]) -> str:
     return f"{text}."
 
 
-def _optimisation_text(settings: Mapping[str, Any]) -> str:
+def _optimisation_text(settings: Mapping[str, Any], has_validation: bool | None) -> str:
     train, windows = settings["train"], settings["data"]
-    held = windows.get("validation_runs")
-    n_held = held if isinstance(held, int) else len(held or [])
-    kept = (
-        f"The epoch with the lowest cross-entropy in {count(n_held, 'held-out run')} was kept."
-        if n_held
-        else "No clips were held out for validation; the last epoch was kept."
-    )
+    runs = windows.get("validation_runs")
+    n_held = runs if isinstance(runs, int) else len(runs or [])
+    of_runs = f" of {count(n_held, 'held-out run')}" if n_held else ""
+    kept = {
+        True: f"The epoch with the lowest cross-entropy of the validation clips{of_runs} was kept.",
+        False: "No clips were held out for validation; the last epoch was kept.",
+        None: "",
+    }[has_validation]
     decay = f", weight decay {train['weight_decay']:g}" if train.get("weight_decay") else ""
     smoothing = train.get("label_smoothing")
     smooth = f", label smoothing {smoothing:g}" if smoothing else ""

@@ -33,6 +33,8 @@ from neuromusic.reporting.figures import draw_scores
 from neuromusic.reporting.numbers import accuracy, count
 from neuromusic.reporting.origin import Origin, origin
 from neuromusic.stimuli.variants import VARIANTS
+from neuromusic.training.config import Data
+from neuromusic.training.selection import select
 from neuromusic.training.trained import (
     LAST,
     METRICS,
@@ -255,17 +257,32 @@ class _Files:
         if self.scores:
             known["classes"] = self.classes
         if self.prepared is not None:
-            data, rows = self.prepared, self.prepared.rows
-            train = rows[rows["split"] == "train"]
+            data = self.prepared
             known |= {
                 "classes": data.classes,
                 "front_end": data.meta.front_end_name,
                 "n_bands": data.meta.n_bands * data.meta.n_channels,
                 "frame_s": data.frame_s,
-                "n_train": train["clip"].nunique(),
-                "n_variants": int(train["variant"].max()) + 1 if len(train) else 1,
+                **self._trained_on(data),
             }
+        for path in (self.directory / METRICS, self.directory / "fold-1" / METRICS):
+            if path.is_file():
+                known["has_validation"] = "valid_loss" in pd.read_csv(path, nrows=0)
         return known
+
+    def _trained_on(self, data: PreparedSet) -> dict[str, int]:
+        """Return how many clips a network was trained on, and in how many variants.
+
+        The folds of a cross-validation are trained on different clips. Nothing is returned if the
+        settings are those of another version.
+        """
+        if "folds" in self.scores:
+            return {}
+        try:
+            rows = data.rows.iloc[select(data, Data.model_validate(self.settings["data"])).train]
+        except (KeyError, ValueError):
+            return {}
+        return {"n_train": rows["clip"].nunique(), "n_variants": rows["variant"].nunique()}
 
 
 def score_table(scores: Mapping[str, Any]) -> pd.DataFrame:

@@ -88,6 +88,10 @@ def test_the_numbers_are_those_of_the_evaluation(outputs, made):
     sentence = f"The network is right for {percent[0]} % ({percent[1]} to {percent[2]} %), "
     assert f"{sentence}{clip['n']} clips. Chance is 10 %." in text
     assert f"{scores['calibration']['error']:.3f}" in text
+    # Three training runs of ten clips, of which one is for validation.
+    assert "one frame every 155 ms) of 20 training clips." in text
+    kept = "The epoch with the lowest cross-entropy of the validation clips of 1 held-out run was"
+    assert kept in text
     assert f"{scores['parameters']:,}".replace(",", " ") in text
 
 
