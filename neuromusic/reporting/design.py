@@ -92,12 +92,20 @@ def _leaks(table: pd.DataFrame) -> list[Block]:
 # --- Runs as bars ---------------------------------------------------------------------------------
 
 
-def bars_of_runs(presentations: pd.DataFrame, directory: Path = Path()) -> list[Block]:
-    """Return the figure of all runs, of presentations from a prepared set or from lists."""
+def bars_of_runs(presentations: pd.DataFrame, directory: Path) -> list[Block]:
+    """Return the figure of all runs of presentations from a prepared set without lists.
+
+    ``directory`` is that of the set.
+    """
     columns = [*LIST_COLUMNS, *OF_EVENTS, DROPPED]
     whole = ["run", "trial", "repeat", "volume"]
     table = presentations.reindex(columns=columns).astype(dict.fromkeys(whole, "Int64"))
     return _bars(table, directory)
+
+
+def bars_of_lists(directory: Path) -> list[Block]:
+    """Return the figure of all runs of stimulus lists."""
+    return _bars(read_lists(directory), directory)
 
 
 def _bars(table: pd.DataFrame, directory: Path) -> list[Block]:

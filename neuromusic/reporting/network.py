@@ -10,8 +10,9 @@ import pandas as pd
 
 from neuromusic.core.figures import percent
 from neuromusic.core.files import read_json
-from neuromusic.core.records import places_of, read_plain_json, record_hash
+from neuromusic.core.records import places_of, read_plain_json, read_record, record_hash
 from neuromusic.core.tables import read_table
+from neuromusic.design.lists import LIST_FILES, read_lists
 from neuromusic.evaluation import plots, training_plots
 from neuromusic.evaluation.clean import read_predictions
 from neuromusic.evaluation.metrics import confusion_matrix, reliability
@@ -28,7 +29,7 @@ from neuromusic.reporting.blocks import (
     Sounds,
     Table,
 )
-from neuromusic.reporting.design import bars_of_runs
+from neuromusic.reporting.design import bars_of_lists, bars_of_runs
 from neuromusic.reporting.figures import draw_scores
 from neuromusic.reporting.numbers import accuracy, count
 from neuromusic.reporting.origin import Origin, origin
@@ -243,7 +244,7 @@ class _Files:
             if hear:
                 blocks.append(_sounds(data, rows))
         if data.presentations is not None:
-            blocks += bars_of_runs(data.presentations)
+            blocks += _runs(data, data.presentations)
         return blocks or [Paragraph("The prepared set has neither variants nor scanner runs.")]
 
     def where_from(self) -> Sequence[Block]:
@@ -350,27 +351,45 @@ def _variants(data: PreparedSet, rows: pd.DataFrame) -> Drawing:
 
 def _sounds(data: PreparedSet, rows: pd.DataFrame) -> Block:
     """Return the variants of a clip as sounds, computed again from its file."""
-    from neuromusic.design.lists import read_lists
     from neuromusic.features.worker import variant_waves
     from neuromusic.reporting.sounds_to_hear import as_ogg
     from neuromusic.stimuli import audio
 
-    record = read_plain_json(data.directory / "provenance.json") or {}
-    place = record.get("places", {}).get("lists")
-    clip = rows["clip"].iat[0]
-    if place is None:
+    clip, lists = rows["clip"].iat[0], _lists_of(data)
+    if lists is None:
         return Paragraph("The set was prepared without sounds, so there is none to hear.")
-    for lists in places_of(Path(place), data.directory):
-        if not (lists / "train.tsv").is_file():
-            continue
+    if lists.is_dir():
         table = read_lists(lists)
         paths = table.loc[(table["clip"] == clip) & table["path"].notna(), "path"]
         if len(paths):
             wave = audio.read(lists / paths.iat[0], channel=data.meta.channel)
-            seed = record["settings"]["seed"]
+            seed = (read_record(data.directory) or {})["settings"]["seed"]
             waves = variant_waves(wave, clip, len(VARIANTS), seed)
             return Sounds([
                 (f"{number} {name}", training_plots.brief(json.dumps(drawn)), as_ogg(sound.numpy()))
                 for number, (name, (sound, drawn)) in enumerate(zip(VARIANTS, waves, strict=True))
             ])  # fmt: skip
-    return Paragraph(f"The sound of {clip} is no longer at {place}, so it cannot be heard here.")
+    return Paragraph(f"The sound of {clip} is no longer in {lists}, so it cannot be heard here.")
+
+
+def _lists_of(data: PreparedSet) -> Path | None:
+    """Return the lists of a prepared set: where they are, or were. None if it had none."""
+    place = (read_record(data.directory) or {}).get("places", {}).get("lists")
+    if place is None:
+        return None
+    found = (path for path in places_of(Path(place), data.directory) if _has_lists(path))
+    return next(found, Path(place))
+
+
+def _has_lists(path: Path) -> bool:
+    return any((path / name).is_file() for name in LIST_FILES.values())
+
+
+def _runs(data: PreparedSet, presentations: pd.DataFrame) -> list[Block]:
+    """Return the figure of all runs; only lists describe an experiment other than ds003720."""
+    lists = _lists_of(data)
+    if lists is None:
+        return bars_of_runs(presentations, data.directory)
+    if not _has_lists(lists):
+        return [Paragraph(f"The lists are no longer in {lists}, so the runs cannot be drawn.")]
+    return bars_of_lists(lists)

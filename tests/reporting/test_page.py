@@ -102,6 +102,13 @@ def test_the_same_inputs_give_the_same_bytes(outputs, made, tmp_path):
     assert again.path.read_bytes() == made.path.read_bytes()
 
 
+def test_files_of_the_working_directory_do_not_matter(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("runs.tsv").write_text("another table\nx\n")
+    Path("experiment.toml").write_text("not settings")
+    assert nm.report(run, out="page.html").problems == []
+
+
 def test_each_figure_is_written_in_the_formats_with_its_data(outputs, made):
     folder = outputs / "report_figures"
     stems = {path.stem for path in folder.iterdir()}

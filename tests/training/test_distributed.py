@@ -108,7 +108,8 @@ def test_dropout_equals_the_share_of_torchs_dropout(layout):
         assert torch.equal(dropout.eval()(share), share)
 
 
-@pytest.mark.parametrize("name", ["cortex-z", pytest.param("cnn4-gru", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["cortex-z", "cnn4-gru"])
 def test_two_processes_give_the_result_of_one(place, name):
     # 55 windows in batches of 16: the last batch has 23, so the shares are uneven. The settings
     # include augmentations and an averaged network.
