@@ -68,7 +68,10 @@ def make_data(root: Path) -> None:
             name = f"{1 + clip % 2}-g{genre}.{clip:05d}.wav"  # two folds
             soundfile.write(root / f"sounds/g{genre}/{name}", wave, RATE_HZ)
     lists = nm.make_file_lists(
-        nm.Corpus("folder", root / "sounds"), split=None, clip_s=CLIP_S, out=root / "lists"
+        nm.Corpus("folder", root / "sounds", folds=True),
+        split=None,
+        clip_s=CLIP_S,
+        out=root / "lists",
     )
     nm.prepare(lists, out=root / "prepared", machine=nm.Machine(workers=1))
     settings = {"data": {"window_s": 5.0, "validation_runs": 0, "windows_per_epoch": 32},
