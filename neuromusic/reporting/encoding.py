@@ -32,7 +32,7 @@ def encoding_part(directory: Path, record: Mapping[str, Any]) -> Part:
     files = [directory / name for name in ("areas.tsv", "unique.tsv", "group.tsv")]
     from_where = Origin(directory, record, record.get("settings", {}), files)
     sections = [
-        Section("What was done", lambda: [methods.encoding(record, summary)]),
+        Section("What was done", lambda: [methods.encoding(record, summary, _left_out(directory))]),
         Section("Which stage predicts which area", lambda: _areas(directory, summary["Stages"])),
         Section("What a stage adds", lambda: _unique(directory)),
         Section("Maps", lambda: _maps(directory)),
@@ -62,6 +62,14 @@ def _of_subjects(directory: Path, ending: str) -> list[Path]:
 
 def _subject(path: Path) -> str:
     return path.name.partition("_")[0]
+
+
+def _left_out(directory: Path) -> str:
+    """Return what each fold left out, as the subjects' summaries say; see `methods.FITTED`."""
+    for path in sorted(directory.glob("**/sub-*_encoding.json")):
+        left_out = str(read_json(path, REMEDY).get("LeftOutInEachFold", ""))
+        return left_out if left_out in methods.FITTED else "unknown"
+    return "unknown"
 
 
 def _table(path: Path) -> pd.DataFrame:

@@ -195,8 +195,27 @@ def comparing(over: str, n_settings: int, n_pairs: int, version: str) -> Methods
     return Methods(text, [WILSON, MCNEMAR, HOLM])
 
 
-def encoding(record: Mapping[str, Any], summary: Mapping[str, Any]) -> Methods:
-    """Return how responses in images were predicted; ``summary`` is encoding.json."""
+FITTED = {
+    "": "Ridge regression was fitted to the training runs; the penalty of each voxel was chosen by "
+    "leaving training runs out. In the test runs, the repeats of a clip were averaged.",
+    "runs": "Ridge regression was fitted in folds that each leave out one run, whose responses "
+    "were then predicted; the penalty of each voxel was chosen within the other runs.",
+    "sounds": "Ridge regression was fitted in folds that each leave out some of the sounds, the "
+    "responses to which were then predicted; the penalty of each voxel was chosen within the "
+    "other sounds.",
+    "groups": "Ridge regression was fitted in folds that each leave out all sounds of some groups, "
+    "the responses to which were then predicted; the penalty of each voxel was chosen within the "
+    "other sounds.",
+    "unknown": "Ridge regression was scored on data that it was not fitted to; the records of the "
+    "subjects say what was left out.",
+}
+
+
+def encoding(record: Mapping[str, Any], summary: Mapping[str, Any], left_out: str) -> Methods:
+    """Return how responses in images were predicted; ``summary`` is encoding.json.
+
+    ``left_out`` is what each fold leaves out, a key of FITTED; empty if test runs are a task.
+    """
     options = record["settings"].get("options", {})
     n_components = options.get("components", summary.get("Components", "some"))
     delays = summary["DelaysInVolumes"]
@@ -210,8 +229,7 @@ def encoding(record: Mapping[str, Any], summary: Mapping[str, Any]) -> Methods:
         "Dummy volumes were dropped, a linear trend"
         + (f" and fluctuations slower than {high_pass_hz:.4f} Hz" if high_pass_hz else "")
         + " removed from voxels and components, and each run scaled to unit variance.",
-        "Ridge regression was fitted to the training runs; the penalty of each voxel was chosen by "
-        "leaving training runs out. In the test runs, the repeats of a clip were averaged.",
+        FITTED[left_out],
         f"Tests of areas: {_plain(summary['AreaTests'])}." if "AreaTests" in summary else "",
     ]
     references = [HOLM]
