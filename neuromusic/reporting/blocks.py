@@ -1,9 +1,9 @@
 """What a page is made of: parts (one per directory), sections, and blocks of several kinds."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -165,4 +165,3 @@ class Part:
     source: Path
     sections: Sequence[Section]
     notices: Sequence[str] = ()
-    settings: Mapping[str, Any] = field(default_factory=dict)
