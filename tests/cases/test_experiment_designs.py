@@ -8,7 +8,6 @@ import json
 import re
 import shlex
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -161,11 +160,9 @@ def test_without_a_tr_there_is_one_line(tmp_path, command):
 
 def test_the_real_short_sounds_agree(shared, tmp_path, command):
     bids = shared / "data/ds000113"
-    start = time.monotonic()
     command("experiment", "inspect", bids, "--out", tmp_path / "e.toml")
     checked = command("experiment", "check", tmp_path / "e.toml", "--bids", bids)
     assert "no mismatch in 156 runs" in checked
-    assert time.monotonic() - start < 20
 
 
 # --- From events to scores ------------------------------------------------------------------------

@@ -194,19 +194,23 @@ def test_an_unknown_command_gets_a_suggestion(tmp_path):
     assert "did you mean 'train'?" in result.stderr
 
 
-def shortest(command, times=15):
-    """Return the shortest of several durations of a process, which other work disturbs least."""
-    seconds = []
-    for _ in range(times):
-        begun = time.perf_counter()
-        subprocess.run(command, check=True, capture_output=True)
-        seconds.append(time.perf_counter() - begun)
-    return min(seconds)
-
-
-def test_the_help_is_about_as_fast_as_importing_click():
-    ratio = shortest([*PYTHON, "--help"]) / shortest([sys.executable, "-c", "import click"])
-    assert ratio <= 1.6  # 1.3 on an idle machine
+def test_the_help_imports_little_more_than_click():
+    """What makes a start slow is what is imported; seconds are in the benchmark `start.py`."""
+    script = (
+        "import sys\nfrom neuromusic.cli.main import cli\n"
+        "try:\n    cli(['--help'], prog_name='neuromusic')\nexcept SystemExit:\n    pass\n"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", script], check=True, capture_output=True, text=True
+    )
+    assert "Usage: neuromusic" in result.stdout
+    packages = {name.partition(".")[0] for name in result.stderr.split()}
+    assert "click" in packages
+    ours = sorted(name for name in result.stderr.split() if name.startswith("neuromusic"))
+    assert packages.isdisjoint(
+        {"numpy", "scipy", "pandas", "torch", "matplotlib", "rich", "pydantic", "jinja2", "yaml"}
+    ), ours
 
 
 # --- Tables and pipes -----------------------------------------------------------------------------
@@ -222,9 +226,7 @@ def test_the_table_of_the_networks_is_what_they_are(name):
 
 
 def test_the_networks_are_listed_at_once_without_warnings(tmp_path):
-    begun = time.monotonic()
     result = neuromusic_anew("models", cwd=tmp_path)
-    assert time.monotonic() - begun < 2
     assert (result.returncode, result.stderr) == (0, "")
     header, *lines = (line.split("\t") for line in result.stdout.splitlines())
     assert header[:6] == ["family", "name", "input", "window_s", "parameters", "multiply_adds"]
