@@ -160,6 +160,7 @@ def _write_answers(root: Path) -> None:
     pd.concat(tables).to_csv(root / "decoding.tsv", sep="\t", index=False)
 
 
+@pytest.mark.slow
 def test_the_examples_of_all_docstrings_run(project, monkeypatch, caplog):
     monkeypatch.chdir(project)
     runner = doctest.DocTestRunner(optionflags=FLAGS)

@@ -61,6 +61,7 @@ def probabilities(text):
     return [line.split("\t")[3:] for line in text.splitlines()]
 
 
+@pytest.mark.slow
 def test_a_network_hears_the_channel_that_it_was_trained_on(project):
     def predicted(folder, *options):
         files = sorted((project / folder).glob("*/*.wav"))

@@ -209,6 +209,7 @@ def simulated(pieces, sound_run, runner):
     return pieces / "simulated"
 
 
+@pytest.mark.slow
 def test_lists_and_export_of_each_subject(pieces, simulated, sound_run, command, tmp_path):
     command("lists", "--experiment", pieces / "e.toml", "--bids", pieces / "bids", "--clips",
             pieces / "bids/stimuli", "--out", tmp_path / "lists")  # fmt: skip

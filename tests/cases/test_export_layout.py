@@ -52,6 +52,7 @@ def files_of(folder):
 # --- Overwriting ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_export_with_other_settings_is_refused_and_nothing_of_it_remains(place, tmp_path):
     line = ("export", place / "network", "--lists", place / "lists", "--out", "out")
     assert neuromusic(*line, "--format", "npz,fsl", cwd=tmp_path).returncode == 0
@@ -139,6 +140,7 @@ def test_components_need_a_clip_of_the_training_runs(place, tmp_path):
 # --- Names and modes ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("umask", [0o022, 0o002, 0o077])
 def test_all_files_follow_the_umask(place, tmp_path, umask):
     before = os.umask(umask)
@@ -214,6 +216,7 @@ def in_terminal(line, cwd):
     return b"".join(parts).decode()
 
 
+@pytest.mark.slow
 def test_predictions_are_readable_in_a_terminal_and_tsv_in_a_pipe(sound_run, sounds):
     line = ("predict", sound_run.directory, "first.wav", "a longer name.flac")
     piped = neuromusic(*line, cwd=sounds)

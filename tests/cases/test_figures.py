@@ -539,6 +539,7 @@ def test_noise_and_equal_stages_are_rarely_called_best(mean, n_subjects):
     assert n_framed <= scipy.stats.binom.ppf(0.999, 60, 0.05)
 
 
+@pytest.mark.slow
 def test_of_many_areas_those_with_reliable_voxels_are_drawn():
     names = [f"area {number}" for number in range(40)]
     results, areas = encodings(1, names)
@@ -606,6 +607,7 @@ def volume(tmp_path, name):
     return BrainMaps(space, voxels, values)
 
 
+@pytest.mark.slow
 def test_volumes_in_mni_space_are_drawn_on_slices_and_surfaces(tmp_path):
     maps = volume(tmp_path, "sub-A_space-MNI152NLin2009cAsym_bold.nii.gz")
     figure = brain(maps, "sub-A", "correlation r (q < .05)", FigureStyle(width_mm=120))
@@ -702,6 +704,7 @@ def test_commands_refuse_other_formats_first(tmp_path, line, option, message):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["t.toml"]
 
 
+@pytest.mark.slow
 def test_compare_and_confusions_write_every_format(run, tmp_path):
     evaluate(run)
     result = neuromusic("compare", run, "--out", "out", "--figures=png,pdf,svg", cwd=tmp_path)

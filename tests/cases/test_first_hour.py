@@ -406,6 +406,7 @@ def test_the_line_comes_every_30_s(tmp_path):
     assert re.match(r"prepare: [12] of 4, about \d+ s left", result.stderr.splitlines()[0])
 
 
+@pytest.mark.slow
 def test_training_shows_its_epochs_and_batches(tmp_path):
     prepare_features(write_features(tmp_path / "x.npz"), out=tmp_path / "prepared")
     (tmp_path / "tiny.toml").write_text(TINY_TOML)

@@ -121,6 +121,7 @@ def test_an_output_is_replaced_only_on_request(project, runner, name):
     assert contents(project) == after
 
 
+@pytest.mark.slow
 def test_nothing_of_an_older_training_remains(project, runner):
     assert (project / "runs/a/figures/confusion.png").is_file()
     run(runner, "train tiny.toml --prepared prepared --out runs/a --set train.lr=0.01 --overwrite")
@@ -153,6 +154,7 @@ def test_other_paths_to_the_same_inputs_are_the_same_output(project, runner, mon
     assert "is gone" in stderr and "is new" in stderr
 
 
+@pytest.mark.slow
 def test_a_cross_validation_is_replaced_only_on_request(project, runner):
     tiny = "--set data.validation_runs=0 --set data.windows_per_epoch=32"
     crossval = f"crossval tiny.toml --prepared prepared --folds 3 --out cv {tiny}"
@@ -174,6 +176,7 @@ def test_a_cross_validation_is_replaced_only_on_request(project, runner):
     assert "changed: cv/fold-1/model.safetensors" in run(runner, "verify cv", code=1)[0]
 
 
+@pytest.mark.slow
 def test_a_sweep_is_replaced_only_on_request(project, runner):
     pytest.importorskip("optuna")
     text = (project / "tiny.toml").read_text()
@@ -386,7 +389,10 @@ def test_devices_are_checked_in_python_too(project):
 # --- Modes ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("umask", [0o022, 0o027, 0o002])
+@pytest.mark.parametrize(
+    "umask",
+    [0o027, *(pytest.param(umask, marks=pytest.mark.slow) for umask in (0o022, 0o002))],
+)
 def test_files_have_the_mode_that_the_umask_allows(project, runner, umask):
     before = os.umask(umask)
     try:
@@ -409,6 +415,7 @@ def test_files_have_the_mode_that_the_umask_allows(project, runner, umask):
 # --- The next step --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "line", ["prepare --features train.npz --out set", "prepare lists --out set --workers 1",
              "prepare lists --out set --workers 1 --front-end modulation"],

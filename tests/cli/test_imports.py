@@ -81,9 +81,10 @@ LISTED = "--train-order ExpTrnOrder.mat --test-order ExpValOrder.mat"
         pytest.param("train tiny.toml --prepared prepared --out trained", LIGHTNING,
                      marks=pytest.mark.slow),
         ("export features --lists played --out exported --format hdf5,npz,fsl", NETWORK),
-        ("predict sound clips/blues.00000_15s.wav", SOUND),
-        ("similar sound --clip clips/blues.00000_15s.wav --among clips --index index.npz", SOUND),
-        ("evaluate sound", FIGURES),
+        pytest.param("predict sound clips/blues.00000_15s.wav", SOUND, marks=pytest.mark.slow),
+        pytest.param("similar sound --clip clips/blues.00000_15s.wav --among clips --index i.npz",
+                     SOUND, marks=pytest.mark.slow),
+        pytest.param("evaluate sound", FIGURES, marks=pytest.mark.slow),
     ],
 )  # fmt: skip
 def test_a_command_imports_what_it_needs(place, tmp_path, line, may_import):

@@ -47,8 +47,9 @@ def toml(path, name, *lines):
 @pytest.mark.parametrize(
     ("front_end", "waves", "name", "lines"),
     [("logmel", True, "cnn1d", []),
-     ("logmel", True, "cel-wave", ['normalisation = "clip"']),
-     ("cochleagram", False, "cortex-z", ['front_end = "cochleagram"']),
+     pytest.param("logmel", True, "cel-wave", ['normalisation = "clip"'], marks=pytest.mark.slow),
+     pytest.param("cochleagram", False, "cortex-z", ['front_end = "cochleagram"'],
+                  marks=pytest.mark.slow),
      ("modulation", False, "cortex-z", ['front_end = "modulation"']),
      pytest.param(
          "scattering", False, "cnn2d", ['front_end = "scattering"'], marks=pytest.mark.slow)],

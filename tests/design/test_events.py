@@ -186,6 +186,7 @@ def test_a_run_without_trials_is_refused(bids, rows, message):
         orders_from_bids(bids)
 
 
+@pytest.mark.slow
 def test_ninety_thousand_rows_are_read(tmp_path):
     """Far more than a run has; a million are refused, see test_size_limits.py."""
     path = tmp_path / "e.tsv"

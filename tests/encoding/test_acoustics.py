@@ -41,6 +41,7 @@ def clips(sound_run):
     return sorted(open_prepared(sound_run.prepared).row_of_clip())
 
 
+@pytest.mark.slow
 def test_groups_of_a_sound_are_those_of_librosa(small_clips):
     path = small_clips / "jazz.00001_15s.wav"
     [ours] = sound_volumes(path, "mix", [WHOLE])
@@ -79,6 +80,7 @@ def test_groups_follow_what_is_heard(tmp_path):
     assert (of["octave"]["chroma"].argmax(1) == 9).all()
 
 
+@pytest.mark.slow
 def test_clips_and_layout_are_those_of_the_stages(sound_run, clips):
     wanted = played(["never.heard.wav", *clips[::-1][-12:]])
     genres = {clip: clip.split(".")[0] for clip in clips}

@@ -74,6 +74,7 @@ def encoded(data):
     return encode(run, bids=images, out=root / "out", rois=rois, options=options)
 
 
+@pytest.mark.slow
 def test_areas_have_every_network_copy_and_set_of_clips(encoded, data):
     table = read(encoded / "areas.tsv")
     stages = table[table["network"] != "baseline"]
@@ -99,6 +100,7 @@ def test_areas_have_every_network_copy_and_set_of_clips(encoded, data):
     assert json.loads((encoded / "encoding.json").read_text())["ControlSeeds"] == 2
 
 
+@pytest.mark.slow
 def test_contrasts_are_differences_of_the_area_table(encoded):
     areas, contrasts = read(encoded / "areas.tsv"), read(encoded / "contrasts.tsv")
     areas = areas[areas["clips"] == "all"]
@@ -115,6 +117,7 @@ def test_contrasts_are_differences_of_the_area_table(encoded):
         assert rows["p_holm"].min() == pytest.approx(min(1, 20 * rows["p"].min()), rel=1e-3)
 
 
+@pytest.mark.slow
 def test_group_rows_are_scipys_t_tests_over_subjects(encoded):
     areas, group = read(encoded / "areas.tsv"), read(encoded / "group.tsv")
     areas = areas[areas["clips"] == "all"]

@@ -292,6 +292,7 @@ def test_nothing_is_computed_twice_and_no_other_directory_is_replaced(place, tmp
     assert json.loads((out / "encoding.json").read_text())["seed"] == 1  # the old one is complete
 
 
+@pytest.mark.slow
 def test_the_published_protocol_comes_from_the_same_command(place, tmp_path, runner):
     path = write_npz(tmp_path / "r.npz", np.random.default_rng(0).standard_normal((N, 2)))
     out = tmp_path / "out"

@@ -249,6 +249,7 @@ def test_arrays_and_surfaces_give_the_same_result_as_images(run, data, encoded, 
             ]
 
 
+@pytest.mark.slow
 def test_runs_and_voxels_that_cannot_be_used_are_left_out_and_named(run, data, tmp_path, caplog):
     """A shorter run, one with another TR, voxels with NaN, constant voxels, a missing run."""
     copy = tmp_path / "data"

@@ -35,6 +35,7 @@ def test_the_bids_validator_finds_nothing_in_the_whole_export(exported, without_
     assert validate(broken)["error"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [None, *FORMATS])
 def test_every_format_alone_passes_the_validator(exported, tmp_path, name):
     out = export(

@@ -24,6 +24,8 @@ LEAST = {"alexnet": (64, 64), "baseline-1d": (64, 64), "cnn3-gru": (64, 32), "cn
          "cnn4-gru": (128, 32), "cnn4-gru-dense2": (128, 32), "cel": (64, 64), "cel2": (64, 64),
          "cel3": (64, 64)}  # fmt: skip
 LEAST_WAVE = {"samplecnn": 3**10}
+LARGE = ("alexnet", "densenet121", "googlenet", "resnet34", "resnet50", "samplecnn", "vgg13",
+         "vgg16", "vgg19")  # fmt: skip
 CORTEX = ["cortex-z", "cortex-r", "cortex-rt", "cortex-s"]
 
 
@@ -68,7 +70,10 @@ def memorise(network, x, y):
     return loss.item()
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in LARGE)) for name in list_models()],
+)
 def test_every_network(name, tmp_path):
     spec = spec_of(name)
     state = torch.get_rng_state()

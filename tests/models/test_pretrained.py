@@ -336,6 +336,7 @@ GENRE_TAGS = {"blues": "blues", "country": "country", "hiphop": "Hip-Hop", "jazz
               "metal": "metal", "pop": "pop", "rock": "rock"}  # fmt: skip
 
 
+@pytest.mark.slow
 def test_musicnn_tags_real_music(published, shared, cache):
     """The tag of the genre ranks first among seven, on average over four excerpts."""
     network = published("musicnn")

@@ -22,7 +22,8 @@ from neuromusic.stimuli.audio import RATE_HZ
 
 # They need many samples, or many multiply-adds, for an input longer than their receptive fields.
 SLOW = ("samplecnn", "mixnet", "resnet34", "resnet50", "googlenet", "densenet121", "vgg13", "vgg16",
-        "vgg19", "cortex-s")  # fmt: skip
+        "vgg19", "cortex-s", "alexnet", "vgg11", "cnn3-gru", "cnn4-gru-dense2", "cel2", "cel3",
+        "cortex-rt", "mlp2", "mlp2-1024", "mlp2-4x256", "cel2-wave", "cel3-wave")  # fmt: skip
 FEWEST_BANDS = {"cnn4-gru": 128, "cnn4-gru-dense2": 128, "cnn3-gru": 64, "cnn4": 64, "alexnet": 64,
                 "cel": 64, "cel2": 64, "cel3": 64}  # fmt: skip
 

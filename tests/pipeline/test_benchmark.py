@@ -203,6 +203,7 @@ def test_networks_predict_together(project, tmp_path, monkeypatch, protocol):
     assert "| both " in (tmp_path / "out/benchmark.md").read_text()
 
 
+@pytest.mark.slow
 def test_responses_in_time_are_a_data_set_as_well(project, tmp_path, monkeypatch):
     monkeypatch.chdir(project)
     settings = {
@@ -319,6 +320,7 @@ def test_a_network_that_fails_is_reported_and_the_rest_is_done(done, project, tm
     assert "broken" in set(table(out)["network"])
 
 
+@pytest.mark.slow
 def test_several_processes_give_the_same_table(done, project, tmp_path, monkeypatch):
     monkeypatch.chdir(project)
     nm.benchmark("settings.toml", out=tmp_path / "out", machine=Machine(workers=2))

@@ -132,6 +132,7 @@ def test_the_group_is_that_of_one_encoding_of_all(place, serial):
     assert group["p_t"].notna().any()
 
 
+@pytest.mark.slow
 def test_the_output_is_a_derivative_that_names_its_source(place, serial):
     about = json.loads((serial / "dataset_description.json").read_text())
     assert about["DatasetType"] == "derivative"
@@ -153,6 +154,7 @@ def test_the_doi_of_the_dataset_is_cited(tmp_path):
         }
 
 
+@pytest.mark.slow
 def test_each_participant_and_the_group_have_a_page(serial):
     names = {path.name for path in serial.glob("*.html")}
     assert names == {"sub-A.html", "sub-B.html", "group.html"}
@@ -165,6 +167,7 @@ def test_each_participant_and_the_group_have_a_page(serial):
     assert "not in the page" not in page + group
 
 
+@pytest.mark.slow
 def test_what_is_done_is_skipped(place, serial):
     before = {path: path.stat().st_mtime_ns for path in serial.glob("sub-*/**/*")}
     result = run(place, participant(serial))
@@ -217,6 +220,7 @@ def refused(result, *texts):
         assert text in result.stderr
 
 
+@pytest.mark.slow
 def test_a_group_with_missing_participants_names_them(place, serial, tmp_path):
     out = shutil.copytree(serial, tmp_path / "out")
     for name in ("sub-B", "group"):
@@ -227,6 +231,7 @@ def test_a_group_with_missing_participants_names_them(place, serial, tmp_path):
     assert one.returncode == 0, one.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", ["participant", "group"])
 def test_an_unknown_participant_is_named(place, serial, level, tmp_path):
     more = ("--network", "run") if level == "participant" else ()
@@ -244,6 +249,7 @@ def test_an_output_among_the_inputs_is_refused(place, out):
     assert sorted(place.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_work_among_inputs_or_outputs_and_other_outputs_are_refused(place, serial, tmp_path):
     for work in ("data", "data/work", str(serial), str(serial / "work")):
         refused(run(place, participant(serial, "-w", work)), "files would be mixed with")
@@ -273,6 +279,7 @@ def test_all_participants_with_bad_images_are_named_before_the_work(place, tmp_p
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_group_with_other_settings_or_another_network_is_refused(place, serial, tmp_path):
     words = line(serial, "group")
     words[words.index("4")] = "3"
@@ -286,6 +293,7 @@ def test_a_group_with_other_settings_or_another_network_is_refused(place, serial
     assert run(place, line(serial, "group", "--network", "run")).returncode == 0
 
 
+@pytest.mark.slow
 def test_participants_that_were_encoded_differently_are_not_joined(serial, tmp_path):
     out = shutil.copytree(serial, tmp_path / "out")
     path = out / "sub-B/provenance.json"
@@ -349,6 +357,7 @@ def test_labels_may_be_separated_by_spaces(given, joined):
     assert _with_joined_labels(given.split()) == joined.split()
 
 
+@pytest.mark.slow
 def test_stored_results_are_read_as_they_were_written(serial, tmp_path):
     path = serial / "sub-B/sub-B_results.npz"
     stored = StoredSubject.load(path)

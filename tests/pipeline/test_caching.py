@@ -176,6 +176,7 @@ def test_an_encoding_of_images_is_the_same_and_shares_entries_with_an_export(
     assert (n_found, n_stored) == (N_SOUNDS, 2 * N_SOUNDS)  # also random and permuted weights
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["run", "my_net.py"])
 def test_exports_are_the_same_in_processes_of_their_own(project, tmp_path, network):
     line = ("export", "--network", network, *LINES["export"][1:])

@@ -146,6 +146,7 @@ def test_one_command_encodes_responses_in_time_by_a_network_and_by_its_features(
         assert (tmp_path / f"file/{name}.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_a_trained_network_is_recorded_and_not_computed_twice(project, sound_run, tmp_path):
     out = tmp_path / "out"
 

@@ -104,6 +104,7 @@ def test_the_temperature_is_the_best_of_a_grid_on_the_common_validation_run(proj
     assert load_network(project / "ab").temperature == about["temperature"]
 
 
+@pytest.mark.slow
 def test_evaluate_scores_the_mean_of_the_members_and_compare_ranks_it(copied):
     for name in ("a", "ab"):
         result = neuromusic("evaluate", name, cwd=copied)

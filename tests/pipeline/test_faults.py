@@ -33,7 +33,7 @@ def normal(place):
     return get
 
 
-@pytest.mark.parametrize("name", ["prepare", "train"])
+@pytest.mark.parametrize("name", ["prepare", pytest.param("train", marks=pytest.mark.slow)])
 def test_a_killed_command_can_be_repeated_and_gives_the_same_bytes(place, normal, name):
     assert faults.kill_at_random(place, STEPS[name], normal(STEPS[name]), 2) > 0
 
@@ -73,7 +73,10 @@ def stop(place, step, normal, how, group, workers):
 
 @pytest.mark.parametrize(
     ("name", "how", "group", "workers"),
-    [("prepare", signal.SIGINT, True, 2), ("train", signal.SIGTERM, False, 1)],
+    [
+        ("prepare", signal.SIGINT, True, 2),
+        pytest.param("train", signal.SIGTERM, False, 1, marks=pytest.mark.slow),
+    ],
 )
 def test_a_stopped_command_reports_that_and_can_be_repeated(
     place, normal, name, how, group, workers
@@ -138,7 +141,10 @@ def check_refused(place, step, code, *words):
     assert not (place / step.out / step.complete).exists()
 
 
-@pytest.mark.parametrize("name", list(TOO_SMALL))
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name != "prepare")) for name in TOO_SMALL],
+)
 def test_a_full_disk_is_reported_and_the_step_can_be_repeated(place, normal, small_disk, name):
     step, whole = on_disk(STEPS[name]), normal(STEPS[name]).whole
     disk = small_disk(TOO_SMALL[name])
@@ -152,8 +158,9 @@ def test_a_full_disk_is_reported_and_the_step_can_be_repeated(place, normal, sma
 
 @pytest.mark.parametrize(
     ("name", "limit"),
-    [("prepare", 100_000), ("augment", 50_000), ("train", 60_000), ("train", 200_000),
-     ("export", 100_000)],
+    [("prepare", 100_000), ("train", 60_000),
+     *(pytest.param(name, limit, marks=pytest.mark.slow)
+       for name, limit in (("augment", 50_000), ("train", 200_000), ("export", 100_000)))],
 )  # fmt: skip
 def test_a_file_size_limit_is_reported_and_the_step_can_be_repeated(place, normal, name, limit):
     step = STEPS[name]
@@ -212,7 +219,13 @@ def test_a_clip_that_vanishes_or_changes_during_the_preparation_is_named(place, 
     faults.check_tidy(place, PREPARE_OTHER)
 
 
-@pytest.mark.parametrize("name", ["prepare", "augment", "train", "export"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "prepare",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("augment", "train", "export")),
+    ],
+)
 def test_a_second_process_cannot_write_the_same_directory(place, normal, name):
     step = STEPS[name]
     whole = normal(step).whole
@@ -229,7 +242,9 @@ def test_a_second_process_cannot_write_the_same_directory(place, normal, name):
     faults.check_tidy(place, step)
 
 
-@pytest.mark.parametrize("command", ["prepare", "augment", "lists"])
+@pytest.mark.parametrize(
+    "command", ["prepare", "lists", pytest.param("augment", marks=pytest.mark.slow)]
+)
 def test_a_pipe_in_place_of_a_clip_is_refused_at_once(place, other_lists, command):
     first, _ = other_lists
     first.unlink()
@@ -275,7 +290,9 @@ def first_worker(server):
     return workers[0]
 
 
-@pytest.mark.parametrize(("name", "age_s"), [("prepare", 0.02), ("augment", 0)])
+@pytest.mark.parametrize(
+    ("name", "age_s"), [("prepare", 0.02), pytest.param("augment", 0, marks=pytest.mark.slow)]
+)
 def test_a_killed_worker_ends_the_command(place, normal, name, age_s):
     step = STEPS[name]
     whole = normal(step).whole
@@ -286,6 +303,7 @@ def test_a_killed_worker_ends_the_command(place, normal, name, age_s):
     check_ended_without_worker(place, step, process, whole)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_while_another_starts_ends_the_command(place, normal):
     step = STEPS["augment"]
     whole = normal(step).whole

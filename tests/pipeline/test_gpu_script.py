@@ -74,6 +74,7 @@ def test_every_measurement_gives_its_rows_without_an_error(tmp_path):
         assert outcome["card_peak_mb"] is None
 
 
+@pytest.mark.slow
 def test_a_failed_measurement_keeps_its_rows_and_the_next_ones_run(tmp_path):
     script = tmp_path / "failing.py"
     script.write_text(FAILING.format(benchmarks=str(BENCHMARKS)))

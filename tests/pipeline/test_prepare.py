@@ -77,6 +77,7 @@ def test_the_recorded_parameters_are_those_of_the_seed(prepared):
         assert json.loads(row.parameters) == draw(7, row.clip, row.variant)
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_no_byte(prepared, lists):
     other = prepare(lists, out=lists.parent / "prepared2", seed=7, machine=Machine(workers=2))
     for name in ("features.npy", "rows.tsv", "prepared.json"):
@@ -225,6 +226,7 @@ def test_every_variant_equals_librosas(prepared, lists):
     assert_equals_librosas(prepared, train["clip"], wave)
 
 
+@pytest.mark.slow
 def test_every_variant_of_real_music_equals_librosas(shared, tmp_path):
     tree = tmp_path / "tree"
     for genre in ("classical", "metal"):
@@ -321,6 +323,7 @@ def wait_for(condition, seconds=60):
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.posix  # distributed needs the module resource, unless it is on Windows
 def test_a_scheduler_that_does_not_answer_is_named(lists, tmp_path):
     machine = Machine(dask="tcp://127.0.0.1:9")

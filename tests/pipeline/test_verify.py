@@ -94,6 +94,7 @@ def test_the_hashes_are_those_of_sha256sum(made):
         assert set(outputs) <= here
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["run_dataset", "prepared", "runs/a", "derivatives"])
 def test_a_repeated_command_gives_the_same_bytes(made, runner, name):
     code, text, _ = verify(runner, made / name, "--rerun")
@@ -288,6 +289,7 @@ def test_held_out_runs_are_scored_after_the_set_was_moved(tmp_path):
     assert set(table["run"]) == {2}
 
 
+@pytest.mark.slow
 def test_cross_validations_sweeps_and_variants_have_records(made, tmp_path, runner):
     prepare_features(write_features(tmp_path / "t.npz"), out=tmp_path / "prepared")
     settings = {

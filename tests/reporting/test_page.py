@@ -270,6 +270,7 @@ def test_hostile_names_are_text(run, browser, tmp_path):
     seen.page.close()
 
 
+@pytest.mark.slow
 def test_five_thousand_clips_fit(run, browser, tmp_path):
     nm.evaluate(run)
     table = make_hostile(run, 5_000)

@@ -73,6 +73,7 @@ def _one_rank(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_normalisation_over_uneven_shares_equals_torchs_over_the_whole_batch(tmp_path):
     mp.spawn(_one_rank, (str(tmp_path),), nprocs=2)
     network, x, target = _problem()

@@ -193,6 +193,7 @@ def test_what_follows_a_training_works_for_readouts(project, tmp_path):
     assert found["file"].iat[0].endswith("g1.0.wav")
 
 
+@pytest.mark.slow
 def test_one_command_prepares_and_trains(project, tmp_path):
     done = neuromusic(
         "train", "linear", "--network", "my_net.py", "--stages", "early,late", "--lists", "lists",
@@ -257,6 +258,7 @@ def test_features_from_elsewhere_can_be_read_out(project, tmp_path):
         nm.prepare_folder(project / "lists", tmp_path / "features", out=tmp_path / "other")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["prepared", "linear"])
 def test_rerun_makes_the_same_bytes(project, name):
     assert nm.verify(project / name, rerun=True)
