@@ -6,8 +6,7 @@
 
 Each member is a cross-validation over the same four folds: of artists, of scanner runs, or those
 of ESC-10. Members differ in the seed, the length of the windows, the network or one part of the
-recipe.
-Nothing is chosen by looking at the folds: every member has its row, and so has the mean of the
+recipe. Nothing is chosen by looking at the folds: every member has its row, and so has the mean of the
 probabilities of all seeds and of all members. A member that is not ready after ``--limit-s`` is
 left out, in the order below; what was trained is kept, and the next call continues.
 """
@@ -61,7 +60,12 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--only", default=",".join(ORDER), help="members, separated by commas")
     parser.add_argument("--limit-s", type=float, default=float("inf"))
-    parser.add_argument("--set", action="append", default=[], help="a setting of all members")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        help="a setting of all members, such as train.epochs=1",
+    )
     args = parser.parse_args()
     if (args.what == "esc10") == (args.artists is not None):
         parser.error("--artists: is needed for artists and runs, and only there")
@@ -74,6 +78,8 @@ def main() -> None:
     if not tables:
         sys.exit(f"no member was ready after {args.limit_s:g} s; see the logs in {args.out}")
     print_table(tables, by_artist=args.what == "artists")
+    if not set(names) <= set(tables):
+        sys.exit(f"not ready: {', '.join(sorted(set(names) - set(tables)))}")
 
 
 def train_all(names: Sequence[str], args: argparse.Namespace) -> None:

@@ -185,47 +185,49 @@ READERS = {  # kind -> module, expression that reads ``path``
     "json": ("core.files", "module.read_json(path)"),
 }
 SCRIPT = """
-import resource, sys
+import resource, sys, time
 from importlib import import_module
 from pathlib import Path
 from neuromusic.core.errors import InputError
 from neuromusic.design.experiment import load_experiment
 path = Path(sys.argv[1])
 module = import_module(f"neuromusic.{sys.argv[2]}")
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
 try:
     eval(sys.argv[3])
 except InputError as error:
     print(error)
+print(time.process_time() - began)
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print((after - before) / 1000)
 """
 
 
 def read_in_new_process(path, kind):
-    """Read a file in a process of its own; return its output and its growth in MB."""
+    """Read a file in a process of its own; return (its output, CPU seconds, growth in MB)."""
     pytest.importorskip("resource")
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(path), *READERS[kind]],
         capture_output=True, text=True, check=True, timeout=120,  # a hang would never end
     )  # fmt: skip
-    *output, growth_mb = done.stdout.splitlines()
-    return "\n".join(output), float(growth_mb)
+    *output, seconds, growth_mb = done.stdout.splitlines()
+    return "\n".join(output), float(seconds), float(growth_mb)
 
 
 @pytest.mark.parametrize(("make", "kind", "message"), BOMBS)
 def test_a_file_that_would_grow_is_refused_before_it_does(tmp_path, make, kind, message):
     path = tmp_path / f"a.{'npz' if kind == 'npz' else 'x'}"
     make(path)
-    output, growth_mb = read_in_new_process(path, kind)
+    output, seconds, growth_mb = read_in_new_process(path, kind)
     assert re.search(message, output), output
+    assert seconds < 3  # of processor time: other work does not count
     assert growth_mb < 200
 
 
 def test_a_long_sound_can_be_read_in_blocks(tmp_path):
     long_flac(tmp_path / "a.flac")
     assert (tmp_path / "a.flac").stat().st_size < 300_000
-    output, growth_mb = read_in_new_process(tmp_path / "a.flac", "streamed")
+    output, _, growth_mb = read_in_new_process(tmp_path / "a.flac", "streamed")
     assert int(output) == 7200 * audio.RATE_HZ
     assert growth_mb < 100
 

@@ -20,7 +20,8 @@ from neuromusic.models.receptive_field import trace
 from neuromusic.models.registry import create_model, list_models, model_entry
 from neuromusic.stimuli.audio import RATE_HZ
 
-# They need many samples, or many multiply-adds, for an input longer than their receptive fields.
+# They need many samples, or many multiply-adds, for an input longer than their receptive fields, or
+# are much like one that is not listed.
 SLOW = ("samplecnn", "mixnet", "resnet34", "resnet50", "googlenet", "densenet121", "vgg13", "vgg16",
         "vgg19", "cortex-s", "alexnet", "vgg11", "cnn3-gru", "cnn4-gru-dense2", "cel2", "cel3",
         "cortex-rt", "mlp2", "mlp2-1024", "mlp2-4x256", "cel2-wave", "cel3-wave")  # fmt: skip

@@ -261,7 +261,9 @@ def test_a_pipe_in_place_of_a_clip_is_refused_at_once(place, other_lists, comman
     faults.clear(place, STEPS["prepare"])
     faults.clear(place, STEPS["lists"])
     faults.finish(place, ["--version"])  # starts the server
+    began = time.monotonic()
     check_refused(place, step, faults.finish(place, step.command()), first.name)
+    assert time.monotonic() - began < 60  # it does not wait for a writer
 
 
 def begin_with_workers(place, step):
