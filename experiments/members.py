@@ -6,9 +6,9 @@
 
 Each member is a cross-validation over the same four folds: of artists, of scanner runs, or those
 of ESC-10. Members differ in the seed, the length of the windows, the network or one part of the
-recipe. Nothing is chosen by looking at the folds: every member has its row, and so has the mean of the
-probabilities of all seeds and of all members. A member that is not ready after ``--limit-s`` is
-left out, in the order below; what was trained is kept, and the next call continues.
+recipe. Nothing is chosen by looking at the folds: every member has its row, and so has the mean of
+the probabilities of all seeds and of all members. A member that is not ready after ``--limit-s``
+is left out, in the order below, and the exit code is 1; the next call continues its training.
 """
 
 import argparse
