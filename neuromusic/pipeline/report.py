@@ -113,7 +113,7 @@ def report(
     heading = title or f"neuromusic: {sources[0].absolute().name}"
     with locked(out):
         made = page.write_page(parts, out, heading, figures or FigureStyle(), folder)
-    log.info("wrote %s: %d parts; open it in a browser", out, n)
+    log.info("wrote %s: %d part%s; open it in a browser", out, n, "" if n == 1 else "s")
     if folder is not None:
         log.info("wrote %s: %d figures and tables", folder, len(made.figures))
     for problem in made.problems:

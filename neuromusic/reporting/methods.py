@@ -50,7 +50,7 @@ OPTIMIZERS = {"adamw": "AdamW", "adam": "Adam", "sgd": "stochastic gradient desc
 def software(record: Mapping[str, Any]) -> str:
     """Return name and version of the software that a record names."""
     packages = record.get("packages", {})
-    torch = f", PyTorch {packages['torch']}" if "torch" in packages else ""
+    torch = f" and PyTorch {packages['torch']}" if "torch" in packages else ""
     return f"neuromusic {record.get('code_version', 'of unknown version')}{torch}"
 
 
