@@ -213,7 +213,8 @@ def make_file_lists(
     ------
     InputError
         If there are no files, or files of one class only; a file is too short; a name cannot be
-        used; or ``out`` contains something else or other lists.
+        used; ``split`` is None and the corpus has no split; or ``out`` contains something else or
+        other lists.
 
     Examples
     --------
@@ -226,6 +227,11 @@ def make_file_lists(
     files = _without_faults(corpus)
     if split is not None:
         files = splits.split_tracks(files, splits.proportions(split), seed)
+    if "split" not in files:
+        raise InputError(
+            f"{corpus.path}: a {corpus.kind} corpus without folds has no split of its own; "
+            'give split="70:15:15", the shares of training, validation and test'
+        )
     table = lists.list_files(files)
     tables = {name: table[table["split"] == name] for name in lists.LIST_FILES}
     if drop_leaks:

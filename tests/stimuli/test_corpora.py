@@ -159,6 +159,15 @@ def test_every_layout_makes_lists(layout, tmp_path, tmp_path_factory, caplog):
         assert any(line.startswith(f"{source}: ") for line in warnings)
 
 
+def test_a_corpus_without_a_split_is_not_listed_without_one(layout, tmp_path):
+    corpus = layout.corpus(tmp_path)
+    if "split" in corpus.table():
+        pytest.skip("has its own split")
+    with pytest.raises(InputError, match='give split="70:15:15"'):
+        make_file_lists(corpus, split=None, clip_s=0.9, out=tmp_path / "lists")
+    assert not (tmp_path / "lists").exists()
+
+
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: type(layout).__name__)
 def test_every_layout_refuses_other_directories(layout, tmp_path):
     for place in (tmp_path / "nowhere", tmp_path):
