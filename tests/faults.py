@@ -104,12 +104,28 @@ STEPS = {
             "encoding",
             "provenance.json",
         ),
+        Step(
+            "benchmark",
+            ("benchmark", "benchmark.toml", "--out", "bench"),
+            "bench",
+            "provenance.json",
+            several=True,
+        ),
+        Step(
+            "report",
+            ("report", "trained", "order", "--figures", "svg", "--out", "page/report.html"),
+            "page",
+            "report_figures",
+        ),
     )
 }  # fmt: skip
 
 
 def make_place(root: Path) -> Path:
-    """Write what the steps read: eight clips of 2 s, features of whole runs, a trained network."""
+    """Write what the steps read: eight clips of 2 s, features of whole runs, a trained network.
+
+    And features of two other networks, and responses to the clips, for the benchmark.
+    """
     for index, genre in enumerate(("blues", "rock")):
         (root / "tree" / genre).mkdir(parents=True)
         for number in range(4):
@@ -129,7 +145,28 @@ def make_place(root: Path) -> Path:
     write_events(network.prepared, root / "events")
     planted = Planted(voxels=5, noise_voxels=5)
     simulate(network, bids=root / "events", planted=planted, out=root / "data")
+    write_benchmark(root)
     return root
+
+
+def write_benchmark(root: Path) -> None:
+    """Write features of two networks for 20 sounds, responses, and the settings of a benchmark."""
+    rng = np.random.default_rng(SEED)
+    (root / "sounds").mkdir()
+    lines = ["sound\tarea"]
+    for number in range(20):
+        name = f"s{number:02d}"
+        soundfile.write(root / f"sounds/{name}.wav", rng.uniform(-0.3, 0.3, RATE_HZ), RATE_HZ)
+        lines.append(f"{name}\t{rng.normal():.3f}")
+        for network in ("one", "two"):
+            (root / f"features/{network}").mkdir(parents=True, exist_ok=True)
+            np.savez(root / f"features/{network}/{name}.npz", layer=rng.normal(size=(50, 6)),
+                     frame_s=0.02, first_frame_s=0.01)  # fmt: skip
+    (root / "responses.tsv").write_text("\n".join(lines) + "\n")
+    (root / "responses.toml").write_text('sounds = "sounds"\nresponses = "responses.tsv"\n')
+    networks = "".join(f'[networks.{n}]\nfeatures = "features/{n}"\n' for n in ("one", "two"))
+    data = '[datasets.noise]\ndescription = "responses.toml"\n'
+    (root / "benchmark.toml").write_text(f'protocol = "ours"\nsplits = 2\n{networks}{data}')
 
 
 def write_orders(rows: pd.DataFrame, root: Path) -> None:
@@ -151,8 +188,8 @@ def clear(root: Path, step: Step) -> None:
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     if step.name == "augment":
         shutil.copytree(root / "lists", root / step.out, symlinks=True)
-    if step.name == "sweep":
-        (root / step.out).mkdir()  # its database is written there
+    if step.name in ("sweep", "report"):
+        (root / step.out).mkdir()  # the sweep's database and the page are written there
 
 
 def start(root: Path, command: list[str], limits: dict[str, int] | None = None) -> Process:
@@ -207,6 +244,8 @@ def has_begun(root: Path, step: Step) -> bool:
         return any((root / step.out).rglob("*_*.wav")) or any(root.rglob(".*.partial.wav"))
     if step.name == "sweep":
         return any((root / step.out).glob("trial-*"))
+    if step.name == "report":
+        return any((root / step.out).iterdir())
     return (root / step.out).exists() or any(root.glob(f".{step.out}.partial*"))
 
 
@@ -249,7 +288,7 @@ def check_nothing_looks_finished(root: Path, step: Step, whole: dict[str, str]) 
 def check_tidy(root: Path, step: Step) -> None:
     """Assert that no half-written files are left."""
     assert not [path.name for path in root.glob(f".{step.out}.*")]
-    assert {path.name for path in (root / step.out).rglob(".*")} <= {".bidsignore"}
+    assert {path.name for path in (root / step.out).rglob(".*")} <= {".bidsignore", ".baselines"}
 
 
 @dataclass

@@ -140,7 +140,7 @@ class Step:
             part = kept if keep else kept.with_name(f"{kept.name}-{os.getpid()}")
             _begin(part, content, keep)
             try:
-                with _naming_a_full_disk(self.out):
+                with naming_a_full_disk(self.out):
                     yield part
                     outputs = _hash_outputs(part, self.hashes)
                     (part / PLAN).unlink(missing_ok=True)
@@ -360,7 +360,7 @@ def add_resume_note(out: Path, marker: Path, note: str) -> Iterator[None]:
     full.
     """
     try:
-        with _naming_a_full_disk(out):
+        with naming_a_full_disk(out):
             yield
     except BaseException as error:
         if marker.exists() and not _is_users(error):
@@ -369,7 +369,7 @@ def add_resume_note(out: Path, marker: Path, note: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _naming_a_full_disk(out: Path) -> Iterator[None]:
+def naming_a_full_disk(out: Path) -> Iterator[None]:
     """Raise ResourceError, naming the file, for any error that a full disk caused."""
     try:
         yield

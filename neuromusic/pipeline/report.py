@@ -1,7 +1,9 @@
 """Make one page of what other commands wrote: results for people, in a single HTML file."""
 
+import contextlib
 import logging
-from collections.abc import Sequence
+import shutil
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +11,7 @@ from neuromusic.core import plan
 from neuromusic.core.errors import InputError
 from neuromusic.core.figures import FigureStyle
 from neuromusic.core.files import as_path
-from neuromusic.core.outputs import locked
+from neuromusic.core.outputs import locked, naming_a_full_disk
 from neuromusic.reporting import directories, page
 from neuromusic.training.trained import TrainedNetwork
 
@@ -78,7 +80,8 @@ def report(
     ------
     InputError
         If a path is not the output of a command that has a part, the page would be larger than
-        25 MB, or ``out`` is another file and ``overwrite`` is False.
+        25 MB, ``out`` is another file and ``overwrite`` is False, or the disk is full
+        (ResourceError).
 
     Examples
     --------
@@ -108,17 +111,39 @@ def report(
             parts.append(directories.part_of(directory, hear))
         except (InputError, KeyError, TypeError, ValueError) as error:
             parts.append(directories.failed_part(directory, error))
-    if folder is not None:
-        folder.mkdir(exist_ok=True)
     heading = title or f"neuromusic: {sources[0].absolute().name}"
-    with locked(out):
-        made = page.write_page(parts, out, heading, figures or FigureStyle(), folder)
+    with locked(out), naming_a_full_disk(out), _filling(folder) as part:
+        made = page.write_page(parts, out, heading, figures or FigureStyle(), part)
     log.info("wrote %s: %d part%s; open it in a browser", out, n, "" if n == 1 else "s")
+    written = []
     if folder is not None:
-        log.info("wrote %s: %d figures and tables", folder, len(made.figures))
+        written = [folder / path.name for path in made.figures]
+        log.info("wrote %s: %d figures and tables", folder, len(written))
     for problem in made.problems:
         log.warning("not in the page: %s", problem)
-    return Report(out, made.problems, made.figures)
+    return Report(out, made.problems, written)
+
+
+@contextlib.contextmanager
+def _filling(folder: Path | None) -> Iterator[Path | None]:
+    """Yield a directory beside ``folder``; move its files into ``folder`` if all goes well.
+
+    Other files in ``folder`` stay. The caller holds a lock, so what is there already was left by a
+    process that was killed.
+    """
+    if folder is None:
+        yield None
+        return
+    part = folder.with_name(f".{folder.name}.partial")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir()
+    try:
+        yield part
+        folder.mkdir(exist_ok=True)
+        for path in sorted(part.iterdir()):
+            path.replace(folder / path.name)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _check_out(out: Path, overwrite: bool) -> None:

@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from neuromusic.core.errors import InputError
+from neuromusic.core.errors import InputError, ResourceError
 from neuromusic.core.figures import FigureStyle, as_svg, save
 from neuromusic.core.files import write_text
+from neuromusic.core.outputs import naming_a_full_disk
 from neuromusic.core.plan import size_text
 from neuromusic.core.progress import track
 from neuromusic.core.version import __version__
@@ -146,6 +147,8 @@ class _Maker:
     def _view(self, part: Part, block: Block) -> dict[str, Any]:
         try:
             return self._shown(block)
+        except ResourceError:  # the disk for the figures is full
+            raise
         except Exception as error:
             what = getattr(block, "name", type(block).__name__.lower())
             return self._shown(self._problem(part, what, error))
@@ -184,12 +187,13 @@ class _Maker:
         image = as_svg(figure)
         if self.folder is not None:
             stem = self.folder / self._unique(block.name)
-            self.made.figures += save(figure, stem, self.style)
             table = stem.with_suffix(".tsv")
-            block.data.to_csv(
-                table, sep="\t", index=False, na_rep="n/a", float_format="%.6g",
-                lineterminator="\n",
-            )  # fmt: skip
+            with naming_a_full_disk(self.folder):
+                self.made.figures += save(figure, stem, self.style)
+                block.data.to_csv(
+                    table, sep="\t", index=False, na_rep="n/a", float_format="%.6g",
+                    lineterminator="\n",
+                )  # fmt: skip
             self.made.figures.append(table)
         width_mm = figure.get_size_inches()[0] * 25.4
         return {

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import matplotlib as mpl
 import matplotlib.image
 import numpy as np
 import pandas as pd
@@ -307,7 +308,8 @@ def test_the_same_figure_has_the_same_bytes_in_every_format_and_process(names, t
         subprocess.run(
             [sys.executable, "-c", code, str(tmp_path / number), *names], check=True,
             capture_output=True,
-            env={"PYTHONHASHSEED": number, "PATH": "/usr/bin:/bin", "TZ": f"UTC+{number}"},
+            env={"PYTHONHASHSEED": number, "PATH": "/usr/bin:/bin", "TZ": f"UTC+{number}",
+                 "MPLCONFIGDIR": mpl.get_cachedir()},  # it knows the fonts
         )  # fmt: skip
     files = sorted(path.name for path in (tmp_path / "1").iterdir())
     assert files == sorted(f"{name}.{form}" for name in names for form in FORMATS)

@@ -67,7 +67,7 @@ def data(run, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def encoded(run, data):
-    return encode_all(run, data, data.parent / "encoded", banded=True)
+    return encode_all(run, data, data.parent / "encoded")
 
 
 def voxel_table(out):
@@ -311,7 +311,7 @@ def test_the_command_skips_what_is_done_and_refuses_an_unknown_subject(
 ):
     line = f"encode {run.directory} --bids {data} --roi all --components 8 --out"
     atlas = data / "derivatives/truth/areas.nii.gz"
-    result = neuromusic(*line.split(), encoded, "--atlas", atlas, "--banded", cwd=tmp_path)
+    result = neuromusic(*line.split(), encoded, "--atlas", atlas, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert "is up to date" in result.stdout
     result = neuromusic(*line.split(), "new", "--subjects", "B", cwd=tmp_path)
@@ -321,10 +321,6 @@ def test_the_command_skips_what_is_done_and_refuses_an_unknown_subject(
 
 
 @pytest.mark.slow
-def test_an_encoding_is_repeated_from_its_record(run, data, tmp_path):
-    assert verify(encode_all(run, data, tmp_path / "out"), rerun=True)
-
-
-@pytest.mark.slow
-def test_a_banded_encoding_is_repeated_from_its_record(encoded):
-    assert verify(encoded, rerun=True)
+@pytest.mark.parametrize("banded", [False, True])
+def test_an_encoding_is_repeated_from_its_record(run, data, tmp_path, banded):
+    assert verify(encode_all(run, data, tmp_path / "out", banded=banded), rerun=True)

@@ -158,7 +158,7 @@ def test_a_full_disk_is_reported_and_the_step_can_be_repeated(place, normal, sma
 
 @pytest.mark.parametrize(
     ("name", "limit"),
-    [("prepare", 100_000), ("train", 60_000),
+    [("prepare", 100_000), ("train", 60_000), ("report", 20_000),
      *(pytest.param(name, limit, marks=pytest.mark.slow)
        for name, limit in (("augment", 50_000), ("train", 200_000), ("export", 100_000)))],
 )  # fmt: skip
@@ -173,7 +173,9 @@ def test_a_file_size_limit_is_reported_and_the_step_can_be_repeated(place, norma
     faults.check_tidy(place, step)
 
 
-@pytest.mark.parametrize("name", ["lists", "prepare", "train", "sweep", "export", "encode"])
+@pytest.mark.parametrize(
+    "name", ["lists", "prepare", "train", "sweep", "export", "encode", "benchmark"]
+)
 def test_a_read_only_disk_is_reported(place, small_disk, name):
     step = on_disk(STEPS[name])
     disk = small_disk(1000)
