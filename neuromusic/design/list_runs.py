@@ -56,7 +56,9 @@ def scanner_runs(table: pd.DataFrame, lists: Path) -> Design:
 def _trials(rows: pd.DataFrame, experiment: Experiment) -> pd.DataFrame:
     """Return `RunDesign.trials` from the rows of a run."""
     rows = rows.sort_values("trial").reset_index(drop=True)
-    duration_s = rows["duration_s"].fillna(experiment.time.duration_s)
+    duration_s = rows["duration_s"]
+    if experiment.time.duration_s is not None:
+        duration_s = duration_s.fillna(experiment.time.duration_s)
     return pd.DataFrame(
         {
             "trial": rows["trial"].astype(int),

@@ -122,6 +122,7 @@ def test_workers_end_with_the_main_process(tmp_path, number):
     assert errors.count("Traceback") <= 1  # that of the main process
 
 
+@pytest.mark.slow  # it waits for ten seconds
 def test_a_missing_dask_scheduler_is_reported():
     pytest.importorskip("distributed")
     with pytest.raises(InputError, match=r"dask='tcp://127\.0\.0\.1:9': no scheduler answers"):

@@ -104,6 +104,7 @@ def test_the_planted_ceiling_is_in_its_interval(encoded, data):
     assert not both.loc[both["area"] == "noise", "reliable"].all()
 
 
+@pytest.mark.slow
 def test_noise_is_not_predicted(run, data, tmp_path):
     atlas = nibabel.load(data / "derivatives/truth/areas.nii.gz")
     noise = (np.asarray(atlas.dataobj) == 5).astype(np.uint8)

@@ -102,7 +102,7 @@ def test_training_with_new_settings_removes_the_old_scores(place, tmp_path):
     assert fit(other, data, tmp_path / "run", overwrite=True, advance=rows.append)
     assert not (tmp_path / "run" / "evaluation.json").exists()
     metrics = pd.read_csv(tmp_path / "run" / "metrics.csv")
-    assert rows == metrics.to_dict("records")
+    pd.testing.assert_frame_equal(pd.DataFrame(rows), metrics, rtol=1e-12)
     assert len(pd.read_csv(tmp_path / "run" / "seconds.csv")) == 2
 
 
