@@ -115,7 +115,7 @@ STEPS = {
             "report",
             ("report", "trained", "order", "--figures", "svg", "--out", "page/report.html"),
             "page",
-            "report_figures",
+            "report.html",
         ),
     )
 }  # fmt: skip

@@ -1,6 +1,7 @@
 """Make one page of what other commands wrote: results for people, in a single HTML file."""
 
 import contextlib
+import filecmp
 import logging
 import shutil
 from collections.abc import Iterator, Sequence
@@ -10,7 +11,7 @@ from pathlib import Path
 from neuromusic.core import plan
 from neuromusic.core.errors import InputError
 from neuromusic.core.figures import FigureStyle
-from neuromusic.core.files import as_path
+from neuromusic.core.files import as_path, write_text
 from neuromusic.core.outputs import locked, naming_a_full_disk
 from neuromusic.reporting import directories, page
 from neuromusic.training.trained import TrainedNetwork
@@ -69,7 +70,7 @@ def report(
         Also write each figure in these formats, with its data as TSV, into a directory beside the
         page (report_figures). Its width is that of the figures in the page, too.
     overwrite : bool
-        Replace a file that is not a page.
+        Replace a file that is not a page, and figures that differ.
 
     Returns
     -------
@@ -80,8 +81,8 @@ def report(
     ------
     InputError
         If a path is not the output of a command that has a part, the page would be larger than
-        25 MB, ``out`` is another file and ``overwrite`` is False, or the disk is full
-        (ResourceError).
+        25 MB, ``out`` is another file or a figure would change and ``overwrite`` is False, or the
+        disk is full (ResourceError).
 
     Examples
     --------
@@ -97,9 +98,6 @@ def report(
     out = as_path(out)
     _check_out(out, overwrite)
     folder = None if figures is None else out.with_name(f"{out.stem}_figures")
-    if folder is not None and folder.is_dir() and any(folder.iterdir()) and not overwrite:
-        raise InputError(f"{folder}: contains files; remove it, choose another out, or pass "
-                         "with overwrite=True (--overwrite)")  # fmt: skip
     found = directories.find(sources)
     n = len(found)
     plan.begin(
@@ -112,8 +110,11 @@ def report(
         except (InputError, KeyError, TypeError, ValueError) as error:
             parts.append(directories.failed_part(directory, error))
     heading = title or f"neuromusic: {sources[0].absolute().name}"
-    with locked(out), naming_a_full_disk(out), _filling(folder) as part:
-        made = page.write_page(parts, out, heading, figures or FigureStyle(), part)
+    with locked(out), naming_a_full_disk(out), _directory_beside(folder) as part:
+        made = page.make_page(parts, out, heading, figures or FigureStyle(), part)
+        if part is not None and folder is not None:
+            _move(part, folder, overwrite)
+        write_text(out, made.text)
     log.info("wrote %s: %d part%s; open it in a browser", out, n, "" if n == 1 else "s")
     written = []
     if folder is not None:
@@ -125,11 +126,10 @@ def report(
 
 
 @contextlib.contextmanager
-def _filling(folder: Path | None) -> Iterator[Path | None]:
-    """Yield a directory beside ``folder``; move its files into ``folder`` if all goes well.
+def _directory_beside(folder: Path | None) -> Iterator[Path | None]:
+    """Yield an empty directory beside ``folder``, and remove what is left of it afterwards.
 
-    Other files in ``folder`` stay. The caller holds a lock, so what is there already was left by a
-    process that was killed.
+    The caller holds a lock, so what is there already was left by a process that was killed.
     """
     if folder is None:
         yield None
@@ -139,11 +139,30 @@ def _filling(folder: Path | None) -> Iterator[Path | None]:
     part.mkdir()
     try:
         yield part
-        folder.mkdir(exist_ok=True)
-        for path in sorted(part.iterdir()):
-            path.replace(folder / path.name)
     finally:
         shutil.rmtree(part, ignore_errors=True)
+
+
+def _move(part: Path, folder: Path, overwrite: bool) -> None:
+    """Move the files of ``part`` into ``folder``, in which files of other names stay.
+
+    Raises
+    ------
+    InputError
+        If a file would be replaced by another content and ``overwrite`` is False: somebody may have
+        worked on the figure. Nothing is moved then.
+    """
+    files = sorted(part.iterdir())
+    for path in files:
+        old = folder / path.name
+        if old.exists() and not overwrite and not filecmp.cmp(path, old, shallow=False):
+            raise InputError(
+                f"{old}: is another figure than the one that would replace it; remove {folder}, "
+                "choose another out, or pass with overwrite=True (--overwrite)"
+            )
+    folder.mkdir(exist_ok=True)
+    for path in files:
+        path.replace(folder / path.name)
 
 
 def _check_out(out: Path, overwrite: bool) -> None:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from neuromusic.core.errors import InputError, ResourceError
 from neuromusic.core.figures import FigureStyle, as_svg, save
-from neuromusic.core.files import write_text
 from neuromusic.core.outputs import naming_a_full_disk
 from neuromusic.core.plan import size_text
 from neuromusic.core.progress import track
@@ -45,23 +44,24 @@ DARK = 0.78  # share of a true class from which numbers are white: both have a c
 
 @dataclass
 class Made:
-    """What was written beside the page, and what could not be made."""
+    """The page, what was written beside it, and what could not be made."""
 
+    text: str = ""
     figures: list[Path] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
-def write_page(
+def make_page(
     parts: Sequence[Part], out: Path, title: str, style: FigureStyle, folder: Path | None
 ) -> Made:
-    """Write a page of parts as one HTML file.
+    """Make one HTML page of parts.
 
     Parameters
     ----------
     parts : sequence of Part
         What the page is made of.
     out : Path
-        The file.
+        The file that the page is for; the caller writes it.
     title : str
         Title of the page.
     style : FigureStyle
@@ -72,7 +72,7 @@ def write_page(
     Returns
     -------
     Made
-        The files in ``folder``, and why sections or figures are missing.
+        The page, the files in ``folder``, and why sections or figures are missing.
 
     Raises
     ------
@@ -99,14 +99,13 @@ def write_page(
         }
         for index, part in enumerate(parts, 1)
     ]
-    text = _filled(title, views, made.problems)
-    if len(text.encode()) > MOST_BYTES:
+    made.text = _filled(title, views, made.problems)
+    if len(made.text.encode()) > MOST_BYTES:
         raise InputError(
-            f"{out}: the page would have {size_text(len(text.encode()))}, more than the "
+            f"{out}: the page would have {size_text(len(made.text.encode()))}, more than the "
             f"{size_text(MOST_BYTES)} that can be sent by mail; report fewer directories at once"
             ", or without sounds"
         )
-    write_text(out, text)
     return made
 
 

@@ -150,8 +150,7 @@ def test_the_table_has_the_numbers_of_the_encodings(done, project, tmp_path):
     assert (out / "benchmark.png").stat().st_size > 10_000
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("protocol", ["ours", "tuckute2023"])
+@pytest.mark.parametrize("protocol", [pytest.param("ours", marks=pytest.mark.slow), "tuckute2023"])
 def test_networks_predict_together(project, tmp_path, monkeypatch, protocol):
     """Two networks joined are one network that has the stages of both."""
     monkeypatch.chdir(project)

@@ -102,6 +102,30 @@ def test_the_same_inputs_give_the_same_bytes(outputs, made, tmp_path):
     assert again.path.read_bytes() == made.path.read_bytes()
 
 
+def test_a_figure_that_was_changed_by_hand_is_kept(run, tmp_path):
+    style = nm.FigureStyle(("svg",))
+
+    def write(**options):
+        return nm.report(run, out=tmp_path / "page.html", figures=style, **options)
+
+    figures = write().figures
+    (tmp_path / "page_figures/notes.txt").write_text("mine")
+    assert write().figures == figures  # the same figures again
+    drawn = figures[0].read_bytes()
+    figures[0].write_text("changed")
+    (tmp_path / "page.html").write_bytes((tmp_path / "page.html").read_bytes() + b"<!-- old -->")
+    with pytest.raises(nm.InputError, match=f"{figures[0].name}: is another figure"):
+        write()
+    assert figures[0].read_text() == "changed"
+    assert (tmp_path / "page.html").read_text().endswith("<!-- old -->")
+    write(overwrite=True)
+    assert figures[0].read_bytes() == drawn
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "page.html", "page_figures", "run",
+    ]  # fmt: skip
+    assert (tmp_path / "page_figures/notes.txt").exists()
+
+
 def test_files_of_the_working_directory_do_not_matter(run, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("runs.tsv").write_text("another table\nx\n")
@@ -327,14 +351,14 @@ def test_other_directories_and_files_are_refused(run, tmp_path):
 
 def test_a_page_too_large_for_mail_is_not_written(tmp_path):
     from neuromusic.reporting.blocks import Part, Picture, Section
-    from neuromusic.reporting.page import write_page
+    from neuromusic.reporting.page import make_page
 
     picture = tmp_path / "brain.svg"
     picture.write_bytes(b" " * 20_000_000)  # 26.7 MB in base64
     section = Section("Maps", lambda: [Picture("brain", "", "", picture)])
     part = Part("Encoding", tmp_path, [section])
     with pytest.raises(InputError, match=r"more than the 25.0 MB"):
-        write_page([part], tmp_path / "page.html", "", nm.FigureStyle(), None)
+        make_page([part], tmp_path / "page.html", "", nm.FigureStyle(), None)
     assert not (tmp_path / "page.html").exists()
 
 
