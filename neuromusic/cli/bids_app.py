@@ -9,6 +9,7 @@ from neuromusic.cli import options
 from neuromusic.cli.image_options import ImageArguments, image_options
 from neuromusic.cli.main import Ending
 from neuromusic.core.cores import set_thread_environment
+from neuromusic.core.errors import counted
 from neuromusic.core.figures import FigureStyle
 from neuromusic.core.version import __version__
 
@@ -146,7 +147,7 @@ def command(
     busy = [label for label, state in states.items() if state == "busy"]
     done = len(states) - len(busy)
     click.echo(
-        f"{done} of {len(states)} participants are done"
+        f"{done} of {counted(len(states), 'participant')} done"
         + (f"; another process is encoding sub-{', sub-'.join(busy)}" if busy else "")
     )
     options.next_step(f"neuromusic-bids {bids_dir} {output_dir} group, when all are done")

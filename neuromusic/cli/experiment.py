@@ -64,6 +64,8 @@ def check(context: click.Context, experiment: Path, bids: Path, sounds: Path | N
     n = len(result.mismatches)
     found = f"{n} mismatch{'es' * (n > 1)}" if n else "no mismatch"
     click.echo(f"{found} in {result.n_runs} runs")
+    if any(", row " in line for line in result.mismatches):
+        click.echo("row 1 is the first below the header")
     context.exit(1 if n else 0)
 
 

@@ -59,10 +59,16 @@ class DryRun(Exception):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return ``"; did you mean 'x'?"`` for the closest known word, or an empty string."""
+    closest = closest_word(word, known)
+    return "" if closest is None else f"; did you mean {closest!r}?"
+
+
+def closest_word(word: str, known: Iterable[str]) -> str | None:
+    """Return the known word that is spelt most alike, or None if none is."""
     import difflib  # here and below: `--help` must start fast
 
     closest = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {closest[0]!r}?" if closest else ""
+    return closest[0] if closest else None
 
 
 def listed(names: Iterable[object], most: int = MOST_NAMES) -> str:
@@ -71,6 +77,11 @@ def listed(names: Iterable[object], most: int = MOST_NAMES) -> str:
     n_more = len(texts) - most
     shown = ", ".join(texts[:most])
     return f"{shown} and {n_more} more" if n_more > 0 else shown
+
+
+def counted(n: int, noun: str) -> str:
+    """Return ``"1 subject"`` or ``"12 subjects"``."""
+    return f"{n} {noun}{'s' * (n != 1)}"
 
 
 def need_package(package: str, extra: str) -> None:

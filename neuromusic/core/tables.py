@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from neuromusic.core.errors import InputError, did_you_mean
+from neuromusic.core.errors import InputError, closest_word
 from neuromusic.core.files import check_size, readable
 
 if TYPE_CHECKING:  # numpy and pandas are imported where they are used: `--help` must start fast
@@ -232,13 +232,15 @@ def _check_header(
     missing = [name for name in columns if name not in header]
     if not missing:
         return
-    hint = did_you_mean(missing[0], [name for name in header if name])
+    closest = closest_word(missing[0], [name for name in header if name and name not in columns])
+    but = "" if closest is None else f", but {closest!r}"
+    hint = ""
     first_line = text.partition("\n")[0]
     if len(header) == 1 and any(s in first_line for s in (",", ";", " ")):
-        hint = "; its columns are not separated by tabs"
+        but, hint = "", "; its columns are not separated by tabs"
     what_to_do = f"; {remedy}" if remedy else ""
     raise InputError(
-        f"{path}: has no column {', '.join(missing)}; expected {' '.join(columns)}{hint}"
+        f"{path}: has no column {', '.join(missing)}{but}; expected {' '.join(columns)}{hint}"
         f"{what_to_do}"
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from neuromusic.core.errors import InputError, listed
+from neuromusic.core.errors import InputError, counted, listed
 from neuromusic.design.bids import BidsIndex, RunId
 from neuromusic.design.event_rows import read_run_events
 from neuromusic.design.experiment import Experiment
@@ -39,6 +39,8 @@ class RunFacts:
         Why the image was not read; "" if it was, or if there is none.
     is_missing : bool
         Whether the image is a link to content that has not been fetched.
+    tr_source : Path or None
+        The JSON file with the TR; None if it is from the header of the image.
     """
 
     tr_s: float | None = None
@@ -46,6 +48,7 @@ class RunFacts:
     source: Path | None = None
     reason: str = ""
     is_missing: bool = False
+    tr_source: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -126,8 +129,9 @@ def compare(
     for subject in design.subjects:
         of_subject = design.of_subject(subject)
         lines = [
-            f"{run.label}: has images but no events"
-            for run in missing_events if run.subject == subject and facts[run][0].source
+            f"{run.label}: has images but no events; add its events.tsv beside {source.name}"
+            for run in missing_events
+            if run.subject == subject and (source := facts[run][0].source)
         ]  # fmt: skip
         has_images = any(each.source for run in of_subject.runs for each in facts.get(run, ()))
         for run, each in of_subject.runs.items():
@@ -135,11 +139,12 @@ def compare(
             lines += _events_lines(each, design.experiment)
             lines += _image_lines(each, of_run, design.experiment, result.information)
             if has_images and not any(image.source for image in of_run):
-                lines.append(f"{run.label}: has events but no image")
+                lines.append(f"{run.label}: has events but no image; add it, or remove the events")
         lines += _tr_lines(of_subject, facts)
         unknown = [run for run, each in of_subject.runs.items() if not _knows_tr(each, facts)]
         without_tr += unknown
         _report_missing_images(subject, of_subject, facts, result.information)
+        _report_repeats(subject, of_subject, result.information)
         result.mismatches.extend(lines)
         result.agreements.append(_summary(subject, of_subject, facts, len(lines) + len(unknown)))
     if without_tr:
@@ -150,7 +155,9 @@ def compare(
         )
     if not any(each.source for images in facts.values() for each in images):
         result.information.append("there are no images, so volumes were not compared")
-    if durations_s is not None:
+    if durations_s is None:
+        result.information.append("sounds were not compared; give their folder with --sounds")
+    elif design.runs:
         _compare_sounds(design, durations_s, result)
     return result
 
@@ -163,15 +170,15 @@ def _summary(
         any(image.n_volumes for image in facts.get(run, ()) if image.source) for run in design.runs
     )
     texts = [
-        f"{len(design.runs)} run{'s' * (len(design.runs) != 1)}",
-        f"{len(clips)} presentations of {len(set(clips))} sounds",
+        counted(len(design.runs), "run"),
+        f"{counted(len(clips), 'presentation')} of {counted(len(set(clips)), 'sound')}",
     ]
     if trs := sorted({each.tr_s for each in design.runs.values() if each.tr_s}):
         texts.append(f"TR {listed(f'{tr_s:g}' for tr_s in trs)} s")
     if counts := sorted({each.n_volumes for each in design.runs.values() if each.n_volumes}):
         texts.append(f"{listed(counts)} volumes")
     if n_images:
-        texts.append(f"{n_images} image{'s' * (n_images != 1)}")
+        texts.append(counted(n_images, "image"))
     result = f"{n_lines} mismatch{'es' * (n_lines != 1)}" if n_lines else "as described"
     return f"sub-{subject}: {', '.join(texts)}: {result}"
 
@@ -245,7 +252,8 @@ def _image_lines(
         if image.reason and not image.is_missing:
             lines.append(image.reason)
         if tr_s and image.tr_s and abs(image.tr_s - tr_s) > TR_TOLERANCE_S:
-            lines.append(f"{name}: has a TR of {image.tr_s:g} s; expected {tr_s:g} s")
+            tr_name = image.tr_source.name if image.tr_source else name
+            lines.append(f"{tr_name}: has a TR of {image.tr_s:g} s; {_origin(experiment, tr_s)}")
         if image.n_volumes is None or not (run_tr_s := tr_s or image.tr_s):
             continue
         expected = experiment.time.n_volumes
@@ -260,6 +268,13 @@ def _image_lines(
     if n_volumes and tr_s and not any(image.n_volumes for image in images):
         lines += _beyond(run, n_volumes * tr_s, "the run", tr_s)
     return lines
+
+
+def _origin(experiment: Experiment, tr_s: float) -> str:
+    """Return what another TR of the run comes from."""
+    if experiment.time.tr_s is None:
+        return f"expected {tr_s:g} s, as beside the events"
+    return f"expected {tr_s:g} s, which is time.tr_s of the description; correct the wrong one"
 
 
 def _beyond(run: RunDesign, end_s: float, image: str, tr_s: float) -> list[str]:
@@ -309,8 +324,23 @@ def _report_missing_images(
     missing = [fact for run in design.runs for fact in facts.get(run, ()) if fact.is_missing]
     if missing:
         information.append(
-            f"sub-{subject}: {len(missing)} images were not read, so their volumes were not "
-            f"compared; {missing[0].reason}"
+            f"sub-{subject}: {len(missing)} image{'s were' if len(missing) > 1 else ' was'} not "
+            f"read, so volumes were not compared; {missing[0].reason}"
+        )
+
+
+def _report_repeats(subject: str, design: Design, information: list[str]) -> None:
+    """Say if the sounds that are scored were not all played equally often."""
+    scored = [each.trials for each in design.runs.values() if each.split == "test"]
+    counts: dict[str, int] = {}
+    for trials in scored:
+        for clip in trials["clip"][~trials["is_dummy"]]:
+            counts[clip] = counts.get(clip, 0) + 1
+    if len(found := sorted(set(counts.values()))) > 1:
+        information.append(
+            f"sub-{subject}: sounds of the test runs are played {listed(found)} times; encode needs "
+            "equal numbers. If the first sounds of a run are dummies, give time.lead_in_s in the "
+            "description"
         )
 
 
@@ -324,8 +354,11 @@ def _compare_sounds(
     played: dict[str, set[float]] = {}
     first: dict[str, str] = {}
     for run, each in design.runs.items():
-        for clip, duration_s in zip(each.trials["clip"], each.trials["duration_s"], strict=True):
-            first.setdefault(clip, run.label)
+        rows = each.events.rows if each.events else [None] * len(each.trials)
+        trials = zip(each.trials["clip"], each.trials["duration_s"], rows, strict=True)
+        for clip, duration_s, row in trials:
+            where = f"{each.events.path.name}, row {row.row}" if each.events and row else run.label
+            first.setdefault(clip, where)
             known = played.setdefault(clip, set())
             if not math.isnan(duration_s):
                 known.add(float(duration_s))
@@ -333,7 +366,10 @@ def _compare_sounds(
     for clip, known in played.items():
         found = durations_s.get(clip)
         if found is None:
-            result.mismatches.append(f"{clip}: has no sound file (first played in {first[clip]})")
+            result.mismatches.append(
+                f"{clip}: has no sound file (first played in {first[clip]}); add it to the folder "
+                "of the sounds, or correct its name in the events"
+            )
         elif isinstance(found, str):
             result.mismatches.append(found)
         elif differing := [each for each in sorted(known)
@@ -346,4 +382,5 @@ def _compare_sounds(
             n_agree += 1
     result.agreements.append(f"sounds: {n_agree} of {len(played)} found, as long as played")
     if unused := sorted(set(durations_s) - set(played)):
-        result.information.append(f"{len(unused)} sounds are not played: {listed(unused)}")
+        are = "sounds are" if len(unused) > 1 else "sound is"
+        result.information.append(f"{len(unused)} {are} not played: {listed(unused)}")

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import tomli_w
 
-from neuromusic.core.errors import InputError, listed
+from neuromusic.core.errors import InputError, counted, listed
 from neuromusic.design.agreement import RunFacts
 from neuromusic.design.bids import BidsIndex, RunId, check_events_present
 from neuromusic.design.event_columns import Columns, RunCells, choose_columns, read_columns
@@ -184,7 +184,7 @@ def _described(
     sessions = sorted({run.session for run in events if run.session})
     files = {"tasks": list(tasks)} | ({"sessions": sessions} if sessions else {})
     subjects = {run.subject for run in events}
-    comments.files.append(f"{len(subjects)} subjects, {len(events)} runs.")
+    comments.files.append(f"{counted(len(subjects), 'subject')}, {counted(len(events), 'run')}.")
     if any(run.session for run in events) and not all(run.session for run in events):
         files.pop("sessions")
         comments.files.append("Some runs have no session, so all are read.")

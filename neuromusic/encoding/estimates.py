@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from neuromusic.core.cores import available_cores
+from neuromusic.core.errors import counted
 from neuromusic.core.plan import Work
 from neuromusic.design.presentations import Design
 from neuromusic.encoding.inputs import SubjectInputs
@@ -57,7 +58,7 @@ def encoding_work(
     return Work(
         f"activations of {n_clips} clips, with trained, random and permuted weights "
         f"({n_networks} networks), and their acoustic features; {n_fits} ridge regressions of "
-        f"{len(opened)} subjects with {sum(n_voxels):,} voxels",
+        f"{counted(len(opened), 'subject')} with {sum(n_voxels):,} voxels",
         seconds,
         written + 4 * n_rows * max(n_voxels),
     )

@@ -301,7 +301,8 @@ def repeat_rows(
     if counts.nunique() != 1:
         raise InputError(
             f"test runs: {len(counts)} clips can be used, played {sorted(set(counts))} times; "
-            "expected clips that were all played equally often"
+            "expected clips that were all played equally often. If the first sounds of a run are "
+            "dummies, give time.lead_in_s in the description of the experiment"
         )
     clips = list(counts.index)
     if scored["split"].isna().any():  # in an order that does not depend on the runs of a subject

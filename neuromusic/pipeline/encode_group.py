@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from neuromusic.core.errors import InputError, listed
+from neuromusic.core.errors import InputError, counted, listed
 from neuromusic.core.figures import FigureStyle
 from neuromusic.core.files import as_path, read_json, write_json
 from neuromusic.core.folders import why_no_folder
@@ -99,7 +99,7 @@ def encode_group(
     log_scores(areas, len(labels))
     log.info(
         "wrote %s: areas.tsv, contrasts.tsv, group.tsv, similarity.tsv, unique.tsv and figures of "
-        "%d subjects", out, len(labels),
+        "%s", out, counted(len(labels), "subject"),
     )  # fmt: skip
     return out
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pandas as pd
 
-from neuromusic.core.errors import listed
+from neuromusic.core.errors import counted, listed
 from neuromusic.core.parallel import Machine
 from neuromusic.design.timing import all_placements
 from neuromusic.encoding.atlas import TALAIRACH_ABOUT
@@ -158,6 +158,6 @@ def log_scores(areas: pd.DataFrame, n_subjects: int) -> None:
         index="area", columns="stage", values=measure, sort=False, dropna=False
     )
     log.info(
-        "%s by area and stage, mean over %d subjects:\n%s", label, n_subjects,
+        "%s by area and stage, mean over %s:\n%s", label, counted(n_subjects, "subject"),
         mean.round(3).to_string(),
     )  # fmt: skip

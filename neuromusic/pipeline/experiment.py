@@ -217,7 +217,8 @@ def _image_facts(path: Path, index: BidsIndex) -> RunFacts:
         image = open_run([path])
     except InputError as error:
         return RunFacts(tr_s, None, path, str(error))
-    return RunFacts(tr_s or image.tr_s, image.n_volumes, path)
+    tr_source = declared[1] if declared else None
+    return RunFacts(tr_s or image.tr_s, image.n_volumes, path, tr_source=tr_source)
 
 
 def _joined(facts: list[RunFacts]) -> RunFacts:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from neuromusic.core.errors import counted
 from neuromusic.core.files import as_path, write_text
 from neuromusic.core.outputs import Step, check_target
 from neuromusic.core.progress import track
@@ -107,8 +108,9 @@ def make_experiment_lists(
             directory / RUN_TABLE, sep="\t", index=False, na_rep="n/a", lineterminator="\n"
         )
     n_runs = len(shared_runs(design))
-    of = "every subject" if n_runs < len(design.runs) else f"{len(design.subjects)} subjects"
-    log.info("wrote %s: %d runs of %s, %d sounds", out, n_runs, of, len(design.clips))
+    of = "every subject" if n_runs < len(design.runs) else counted(len(design.subjects), "subject")
+    log.info("wrote %s: %s of %s, %s", out, counted(n_runs, "run"), of,
+             counted(len(design.clips), "sound"))  # fmt: skip
     return out
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from neuromusic.core.cores import available_cores
-from neuromusic.core.errors import InputError, need_package
+from neuromusic.core.errors import InputError, counted, need_package
 from neuromusic.core.files import as_path
 from neuromusic.core.outputs import Step, check_target
 from neuromusic.core.plan import Work
@@ -144,9 +144,9 @@ def simulate(
     with step.directory() as directory:
         write_simulation(trained, clip_inputs, sessions, experiment, planted, seed, directory)
     log.info(
-        "wrote %s: %d subjects, %d runs of %d volumes; %d voxels for each of %s, %d of noise",
+        "wrote %s: %s, %d runs of %d volumes; %d voxels for each of %s, %d of noise",
         out,
-        len({session.id.subject for session in sessions}),
+        counted(len({session.id.subject for session in sessions}), "subject"),
         len(sessions),
         sessions[0].n_volumes,
         planted.voxels,

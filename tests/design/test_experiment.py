@@ -42,7 +42,8 @@ def check(tmp_path, bids, **changes):
 
 def test_agreement(tmp_path):
     result = check(tmp_path, dataset(tmp_path))
-    assert (result.mismatches, result.information) == ([], [])
+    assert result.mismatches == []
+    assert result.information == ["sounds were not compared; give their folder with --sounds"]
     assert result.agreements == [
         "sub-1: 1 run, 4 presentations of 4 sounds, TR 1 s, 20 volumes, 1 image: as described"
     ]
@@ -120,7 +121,10 @@ def test_the_tr_of_the_json_comes_before_that_of_the_header(tmp_path):
     sidecar = bids / "sub-1" / "func" / "sub-1_task-listen_run-1_bold.json"
     write_json(sidecar, RepetitionTime=1.5)
     (line,) = check(tmp_path, bids).mismatches
-    assert "has a TR of 1.5 s; expected 1 s" in line
+    assert line == (
+        f"{sidecar.name}: has a TR of 1.5 s; expected 1 s, which is time.tr_s of the description; "
+        "correct the wrong one"
+    )
     assert check(tmp_path, bids, time={"tr_s": 1.5}).mismatches == []
 
 
@@ -139,18 +143,36 @@ def test_overlapping_sounds(tmp_path):
     assert "row 2: begins at 3 s, before row 1 ends (5 s)" in line
 
 
+def test_dummies_that_are_not_described_are_noticed(tmp_path):
+    """The first sound of the test run is a dummy: it is played once more than the others."""
+    rows = [(5 * index, 5, f"{name}.wav") for index, name in enumerate("babab")]
+    bids = dataset(tmp_path, rows, stem="sub-1_task-test_run-1", n_volumes=25)
+    dataset(tmp_path, stem="sub-1_task-train_run-1")
+    parts = {
+        "files": {"tasks": ["train", "test"]},
+        "encoding": {"split": "tasks", "train": ["train"], "test": ["test"]},
+    }
+    notes = check(tmp_path, bids, **parts, time={"tr_s": 1.0}).information
+    assert sum("played 2, 3 times" in note and "time.lead_in_s" in note for note in notes) == 1
+    notes = check(tmp_path, bids, **parts, time={"tr_s": 1.0, "lead_in_s": 5.0}).information
+    assert not any("times" in note for note in notes)
+
+
 def test_a_run_without_events(tmp_path):
     bids = dataset(tmp_path)
     write_image(bids / "sub-1" / "func" / "sub-1_task-listen_run-2_bold.nii.gz", 20, 1.0)
     (line,) = check(tmp_path, bids).mismatches
-    assert line == "sub-1 task-listen run-02: has images but no events"
+    assert line == (
+        "sub-1 task-listen run-02: has images but no events; add its events.tsv beside "
+        "sub-1_task-listen_run-2_bold.nii.gz"
+    )
 
 
 def test_a_run_without_image(tmp_path):
     dataset(tmp_path)
     bids = dataset(tmp_path, stem="sub-1_task-listen_run-2", n_volumes=None)
     (line,) = check(tmp_path, bids).mismatches
-    assert line == "sub-1 task-listen run-02: has events but no image"
+    assert line.startswith("sub-1 task-listen run-02: has events but no image; add it")
 
 
 def test_a_class_only_in_the_test_set(tmp_path):
@@ -217,9 +239,12 @@ def test_sounds(tmp_path):
     result = check_experiment(described(tmp_path), bids=bids, sounds=tmp_path / "sounds")
     short, missing = sorted(result.mismatches)
     assert short.startswith("c.wav: the file is 3.000 s long; played for 5 s")
-    assert missing.startswith("d.wav: has no sound file")
+    assert missing == (
+        "d.wav: has no sound file (first played in sub-1_task-listen_run-1_events.tsv, row 4); add "
+        "it to the folder of the sounds, or correct its name in the events"
+    )
     assert "sounds: 2 of 4 found, as long as played" in result.agreements
-    assert any("1 sounds are not played: extra.wav" in line for line in result.information)
+    assert any("1 sound is not played: extra.wav" in line for line in result.information)
 
 
 def test_no_events_at_all(tmp_path):

@@ -173,7 +173,7 @@ def test_what_is_done_is_skipped(place, serial):
     result = run(place, participant(serial))
     assert result.returncode == 0, result.stderr
     assert result.stdout.count("is up to date") == 2
-    assert "2 of 2 participants are done" in result.stdout
+    assert "2 of 2 participants done" in result.stdout
     assert {path: path.stat().st_mtime_ns for path in serial.glob("sub-*/**/*")} == before
     assert "is up to date" in run(place, line(serial, "group")).stdout
 
@@ -183,7 +183,7 @@ def test_a_participant_of_another_process_is_left_to_it(place, tmp_path):
     with locked(out / "sub-A-claim"):
         result = run(place, participant(out, "--participant_label", "sub-A"))
     assert result.returncode == 0, result.stderr
-    assert "0 of 1 participants are done; another process is encoding sub-A" in result.stdout
+    assert "0 of 1 participant done; another process is encoding sub-A" in result.stdout
     assert not list(out.glob("sub-*")) and not list(out.glob(".sub*"))
 
 
