@@ -7,6 +7,15 @@ import click
 
 from neuromusic.cli import options
 
+# What to do with the files of a format; {} is their directory.
+USES = {
+    "spm": "in SPM, {0}/*_conditions.mat are Multiple conditions, and {0}/*_regressors.mat "
+    "Multiple regressors",
+    "fsl": "in FEAT, {}/STEM/*.txt are EVs in the 3 column format",
+    "afni": "3dDeconvolve reads {0}/*_times.1D as -stim_times, and {0}/*_regressors.1D as -ortvec",
+    "nilearn": "FirstLevelModel.fit(images, design_matrices=...) takes the tables {}/*_design.tsv",
+}
+
 
 def _components(_: click.Context, __: click.Parameter, value: str) -> int | str:
     if value == "all":
@@ -90,7 +99,9 @@ def command(
         regressors=regressors, binning=binning, overwrite=overwrite,
     )  # fmt: skip
     example = min((out / "activations").glob("*_activations.npy"))
-    options.next_step(
-        f"numpy.load('{example}') in Python, or load('{out}/activations/activations.mat') in "
-        "MATLAB; docs/how-to/export.md explains which file is used where"
+    use = (
+        f"numpy.load('{example}') in Python, or load('{out}/activations/activations.mat') in MATLAB"
     )
+    if formats and formats[0] in USES:
+        use = USES[formats[0]].format(out / formats[0])
+    options.next_step(f'{use}; the page "Which file goes where" (docs/how-to/export.md) has more')

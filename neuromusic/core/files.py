@@ -282,9 +282,14 @@ def checksum(path: Path) -> int:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file atomically: completely or not at all, with the same bytes everywhere."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file atomically: completely or not at all."""
     part = path.with_name(f".{path.name}.partial")
     part.unlink(missing_ok=True)  # it may be a link to a file elsewhere
-    part.write_text(text, "utf-8", newline="\n")
+    part.write_bytes(content)
     os.replace(part, path)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from neuromusic.core import plan
 from neuromusic.core.errors import BusyError, InputError, ResourceError
-from neuromusic.core.files import sha256, write_text
+from neuromusic.core.files import sha256, write_bytes
 from neuromusic.core.records import (
     RECORD,
     is_current,
@@ -192,19 +192,20 @@ def is_up_to_date(
     return is_current(directory, new, name)
 
 
-def write_result(path: Path, text: str, overwrite: bool = False) -> None:
-    """Write a text file that a command adds somewhere.
+def write_result(path: Path, content: str | bytes, overwrite: bool = False) -> None:
+    """Write a file that a command adds somewhere.
 
     Raises InputError if it exists, its content differs and ``overwrite`` is False.
     """
     if path.is_dir():
         raise InputError(f"{path}: is a directory; out must name a file")
-    if path.exists() and not overwrite and path.read_bytes() != text.encode():
+    data = content.encode() if isinstance(content, str) else content
+    if path.exists() and not overwrite and path.read_bytes() != data:
         raise InputError(
             f"{path}: exists, and its content differs: choose another out, or replace it with "
             "overwrite=True (--overwrite)"
         )
-    write_text(path, text)
+    write_bytes(path, data)
 
 
 def remove_recorded(directory: Path, name: str) -> None:

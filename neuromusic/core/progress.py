@@ -16,6 +16,7 @@ T = TypeVar("T")
 
 LINE_S = 30.0  # from one line to the next in a pipe or a log file
 SHORT_S = 2.0  # work that ends sooner is not mentioned there
+SETTLED_S = 3.0  # after the first item, for which much is compiled and read once
 REFRESH_HZ = 5  # in a terminal
 
 
@@ -25,12 +26,23 @@ class Bar:
     def __init__(self, label: str, total: float | None, done: float = 0) -> None:
         self.label = label
         self.total = total
-        self.first = self.done = done
+        self.done = done
         self.started = time.monotonic()
+        self._since: tuple[float, float] | None = (
+            None  # when the first item was done, and done then
+        )
 
     def advance(self, n: float = 1) -> None:
         """Count ``n`` more as done."""
-        self.done += n
+        self.set(self.done + n)
+
+    def set(self, done: float) -> None:
+        """Count ``done`` as done; less than before begins anew."""
+        if done < self.done:
+            self.started, self._since = time.monotonic(), None
+        elif done > self.done and self._since is None:
+            self._since = time.monotonic(), done
+        self.done = done
 
     def end(self) -> None:
         """Stop showing this work."""
@@ -45,11 +57,17 @@ class Bar:
         return "" if self.total is None else f"{self.done:,.0f} of {self.total:,.0f}"
 
     def time(self) -> str:
-        """Return how long the work will still take, or has taken if that cannot be estimated."""
-        n = self.done - self.first
-        if self.total is None or n <= 0:
+        """Return how long the work will still take, or has taken if that cannot be estimated.
+
+        The first item does not count: it often takes many times as long as the others.
+        """
+        if self.total is None or self._since is None:
             return f"{duration(self.seconds())} so far"
-        left = self.seconds() / n * max(0, self.total - self.done)
+        since_s, first = self._since
+        seconds, n = time.monotonic() - since_s, self.done - first
+        if n <= 0 or seconds < SETTLED_S:
+            return f"{duration(self.seconds())} so far"
+        left = seconds / n * max(0, self.total - self.done)
         return f"about {duration(max(1, left))} left"
 
     def __str__(self) -> str:
@@ -99,9 +117,8 @@ def epoch_bars(totals: dict[str, int], disable: bool = False) -> Iterator[Callab
 
     def update(label: str, completed: float, text: str = "") -> None:
         bar = bars[label]
-        if completed < bar.done:  # the next trial of a sweep
-            bar.started, bar.first = time.monotonic(), completed
-        bar.done, bar.label = completed, text or label
+        bar.set(completed)  # less in the next trial of a sweep
+        bar.label = text or label
 
     with contextlib.ExitStack() as stack:
         if not disable:

@@ -338,9 +338,9 @@ def _report_repeats(subject: str, design: Design, information: list[str]) -> Non
             counts[clip] = counts.get(clip, 0) + 1
     if len(found := sorted(set(counts.values()))) > 1:
         information.append(
-            f"sub-{subject}: sounds of the test runs are played {listed(found)} times; encode needs "
-            "equal numbers. If the first sounds of a run are dummies, give time.lead_in_s in the "
-            "description"
+            f"sub-{subject}: sounds of the test runs are played {listed(found)} times; encode "
+            "needs equal numbers. If the first sounds of a run are dummies, give time.lead_in_s in "
+            "the description"
         )
 
 

@@ -1,6 +1,7 @@
 """Describe an experiment, compare its description with the data, and draw it."""
 
 import logging
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -134,7 +135,7 @@ def show_experiment(
     subject : str, optional
         Label of the subject that is drawn; by default the first one.
     overwrite : bool
-        Replace an existing picture.
+        Replace another picture.
 
     Returns
     -------
@@ -144,8 +145,8 @@ def show_experiment(
     Raises
     ------
     InputError
-        If the events cannot be read, there is no such subject, or ``out`` exists or has another
-        ending.
+        If the events cannot be read, there is no such subject, or ``out`` is another picture or has
+        another ending.
 
     Examples
     --------
@@ -160,17 +161,16 @@ def show_experiment(
     described, bids, out = as_experiment(experiment), as_path(bids), as_path(out)
     if out.suffix[1:] not in FORMATS:
         raise InputError(f"{out}: expected a name that ends with .{', .'.join(FORMATS)}")
-    if out.exists() and not overwrite:
-        raise InputError(
-            f"{out}: exists; choose another out, or replace it with overwrite=True (--overwrite)"
-        )
     design = load_design(index_bids(bids), described)
     chosen = (subject or design.subjects[0]).removeprefix("sub-")
     if chosen not in design.subjects:
         load_design(index_bids(bids), described, [chosen])  # raises the message
     counts = count_table(design)
     out.parent.mkdir(parents=True, exist_ok=True)
-    save(draw_design(design, chosen), out.with_suffix(""), FigureStyle((out.suffix[1:],)))
+    with tempfile.TemporaryDirectory() as directory:
+        style = FigureStyle((out.suffix[1:],))
+        (drawn,) = save(draw_design(design, chosen), Path(directory) / "design", style)
+        write_result(out, drawn.read_bytes(), overwrite)
     log.info("wrote %s", out)
     return counts
 

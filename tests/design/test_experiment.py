@@ -277,7 +277,8 @@ def test_counts_of_a_picture(tmp_path):
     assert (tmp_path / "x.png").stat().st_size > 10_000
     assert (counts["runs"], counts["sounds"], counts["classes"]) == (6, 4, 0)
     assert counts["volumes per run"] == 628 and counts["silence after a sound (s)"] == 0
-    with pytest.raises(InputError, match="exists"):
+    show_experiment(experiment, bids=bids, out=tmp_path / "x.png", subject="02")  # the same picture
+    with pytest.raises(InputError, match="exists, and its content differs"):
         show_experiment(experiment, bids=bids, out=tmp_path / "x.png")
     with pytest.raises(InputError, match="no events of sub-9"):
         show_experiment(experiment, bids=bids, out=tmp_path / "y.png", subject="9")
