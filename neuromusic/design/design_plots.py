@@ -35,10 +35,11 @@ SHORT_MM = 3.0  # the name of a sound is not written into a bar that is shorter
 
 @styled
 def draw_design(design: Design, subject: str) -> "Figure":
-    """Return a figure of all runs of one subject: bars are sounds, lines connect their repeats.
+    """Return a figure of all runs of one subject: bars are sounds.
 
-    Bars have the colours of classes, or of sounds without classes. The lead-in is hatched, and
-    silence is white.
+    Bars have the colours of classes, and the second and further presentations of a sound in a run
+    have numbers. Without classes, each sound has a colour and a number. Lines connect the
+    presentations of a sound in different runs. The lead-in is hatched, and silence is white.
     """
     runs = list(design.of_subject(subject).runs.values())
     height_mm = FIXED_MM + ROW_MM * len(runs)
@@ -52,8 +53,9 @@ def draw_design(design: Design, subject: str) -> "Figure":
     places: dict[str, list[tuple[float, int]]] = {}
     for row, run in enumerate(runs):
         _draw_run(axis, row, run, colours, bool(classes))
-        if not classes:
-            _write_numbers(axis, row, run, clips, PAGE_MM * 0.8 / (length_s - first_s))
+        numbers = run.trials["repeat"] if classes else run.trials["clip"].map(clips.index) + 1
+        is_shown = run.trials["repeat"] > 1 if classes else numbers > 0
+        _write_numbers(axis, row, run, numbers[is_shown], PAGE_MM * 0.8 / (length_s - first_s))
         for trial in run.trials[~run.trials["is_dummy"]].itertuples():
             duration_s = np.nan_to_num(trial.duration_s)
             places.setdefault(trial.clip, []).append((trial.onset_s + duration_s / 2, row))
@@ -66,7 +68,7 @@ def draw_design(design: Design, subject: str) -> "Figure":
     axis.tick_params(axis="y", length=0)
     axis.spines["left"].set_visible(False)
     axis.set_xlabel("Seconds after the first image")
-    figure.suptitle(_title(design, subject, runs, n_lines))
+    figure.suptitle(_title(design, subject, runs) + _legend(runs, bool(classes), n_lines))
     if classes:
         add_legend(figure, axis, PAGE_MM - 10)
     return figure
@@ -108,15 +110,15 @@ def _draw_run(
 
 
 def _write_numbers(
-    axis: "Axes", row: int, run: RunDesign, clips: list[str], mm_per_s: float
+    axis: "Axes", row: int, run: RunDesign, numbers: pd.Series, mm_per_s: float
 ) -> None:
-    """Write the number of each sound into its bar, if it fits."""
-    for trial in run.trials.itertuples():
+    """Write a number into the bar of each trial that has one, if it fits."""
+    for trial in run.trials.loc[numbers.index].itertuples():
         duration_s = np.nan_to_num(trial.duration_s)
         if duration_s * mm_per_s < SHORT_MM:
             continue
         axis.text(
-            trial.onset_s + duration_s / 2, row, str(clips.index(trial.clip) + 1), fontsize=5.5,
+            trial.onset_s + duration_s / 2, row, str(numbers[trial.Index]), fontsize=5.5,
             ha="center", va="center", zorder=4,
             bbox={"boxstyle": "round,pad=0.15", "facecolor": "white", "edgecolor": "none",
                   "alpha": 0.8},
@@ -124,18 +126,15 @@ def _write_numbers(
 
 
 def _connect(axis: "Axes", places: dict[str, list[tuple[float, int]]]) -> int:
-    """Connect the repeats of each sound, and return how many lines were drawn."""
+    """Connect the repeats of each sound between runs, and return how many lines were drawn."""
     from matplotlib.collections import LineCollection
 
-    lines = []
-    for repeats in places.values():
-        for (first_s, first), (second_s, second) in pairwise(repeats):
-            if first == second:  # above the bars of the run, as steps
-                y = first - BAR / 2 - 0.06
-                lines.append([(first_s, first - BAR / 2), (first_s, y), (second_s, y),
-                              (second_s, first - BAR / 2)])  # fmt: skip
-            else:
-                lines.append([(first_s, first + BAR / 2), (second_s, second - BAR / 2)])
+    lines = [
+        [(first_s, first + BAR / 2), (second_s, second - BAR / 2)]
+        for repeats in places.values()
+        for (first_s, first), (second_s, second) in pairwise(repeats)
+        if first != second
+    ]
     if len(lines) > MOST_LINES:
         return 0
     # Only between the bars, so that the colours stay visible.
@@ -161,13 +160,20 @@ def _label(run: RunDesign, design: Design) -> str:
     return " ".join(parts)
 
 
-def _title(design: Design, subject: str, runs: list[RunDesign], n_lines: int) -> str:
+def _title(design: Design, subject: str, runs: list[RunDesign]) -> str:
     clips = {clip for run in runs for clip in run.trials["clip"]}
     classes = {name for run in runs for name in run.trials["class"] if name}
     of = f", sub-{subject}" if subject else ""
     text = f"{design.experiment.name}{of}: {len(runs)} runs, {len(clips)} sounds"
-    text += f", {len(classes)} classes" if classes else ", no classes"
-    return f"{text}; lines connect repeats" if n_lines else text
+    return text + (f", {len(classes)} classes" if classes else ", no classes")
+
+
+def _legend(runs: list[RunDesign], has_classes: bool, n_lines: int) -> str:
+    """Return what lines and numbers mean, if there are any."""
+    text = ""
+    if has_classes and any((run.trials["repeat"] > 1).any() for run in runs):
+        text += "; numbers count the presentations of a sound"
+    return text + ("; lines connect repeats" if n_lines else "")
 
 
 # --- Counts ---------------------------------------------------------------------------------------

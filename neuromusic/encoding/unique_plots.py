@@ -29,11 +29,8 @@ from neuromusic.encoding.panels import (
 )
 from neuromusic.stats.group import subject_t_test
 
-PALE_BLUE = "#A6CEE8"
-BAR = 0.34  # width, in stages
-SHIFT = 0.19  # of the two bars of a stage
-HEIGHT_MM = 38.0  # of a row of panels
-BASE = "0.75"
+SHIFT = 0.15  # of the two points of a stage
+HEIGHT_MM = 42.0  # of a row of panels
 SILENT = "0.94"  # background of areas without a reliable response
 
 
@@ -51,11 +48,12 @@ def save_figure(
 
 @styled
 def unique_variance(unique: pd.DataFrame, areas: pd.DataFrame, style: FigureStyle) -> Figure:
-    """Draw the R2 of nested models as stacked bars: a panel per area, two bars per stage.
+    """Draw the R2 that stages add to smaller models: a panel per area, up to two points per stage.
 
-    The left bar is the acoustic baseline and what the stage adds to it; the right one the baseline,
-    what the stage below adds to it, and what the stage adds to both. An increment below 0 is drawn
-    downwards. All panels share one scale; areas without a reliable voxel come last, on grey.
+    One point is what the stage adds to the acoustic baseline, the other what it adds to the
+    baseline and the stage below. The R2 of the baseline is in the title of the panel: beside it,
+    as bars from 0, most increments could not be seen. All panels share one scale; areas without a
+    reliable voxel come last, on grey.
 
     Parameters
     ----------
@@ -76,18 +74,25 @@ def unique_variance(unique: pd.DataFrame, areas: pd.DataFrame, style: FigureStyl
     n_subjects = unique["subject"].nunique()
     of = f"mean of {n_subjects} subjects" if n_subjects > 1 else f"sub-{unique['subject'].iat[0]}"
     over = "subjects" if n_subjects > 1 else "test runs"
-    title = f"R² of nested models in the test clips, {of}, 95 % intervals over {over}{note}"
+    title = f"R² that stages add in the test clips, {of}, 95 % intervals over {over}{note}"
     title = wrapped(title, width)
     figure = new_figure(width, 30 + HEIGHT_MM * n_rows + 4 * title.count("\n"))
     figure.suptitle(title)
     axes = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
     for area, axis in zip(drawn, axes.flat, strict=False):
-        _draw_area(axis, means[means["area"] == area], stages)
-        axis.set_title(area, fontsize=FONT_SIZE)
+        rows = means[means["area"] == area]
+        _draw_area(axis, rows, stages)
+        baseline = rows.loc[rows["is_beyond_baseline"], "smaller_r2"].mean()
+        lines = [area]
+        if not np.isnan(baseline):
+            lines.append(f"baseline R² {baseline:.2f}".replace("-", "−"))
         if area in silent:
+            lines.append("no reliable response")
             axis.set_facecolor(SILENT)
-            axis.set_title(f"{area} (no reliable response)", fontsize=FONT_SIZE, color=GREY)
-    finish_panels(figure, axes, Grid(drawn, stages, n_rows, n_columns), "mean R²", width)
+        axis.set_title(
+            "\n".join(lines), fontsize=FONT_SIZE, color=GREY if area in silent else "black"
+        )
+    finish_panels(figure, axes, Grid(drawn, stages, n_rows, n_columns), "mean R² added", width)
     return figure
 
 
@@ -112,26 +117,19 @@ def _over_subjects(unique: pd.DataFrame) -> pd.DataFrame:
 
 
 def _draw_area(axis: Axes, rows: pd.DataFrame, stages: list[str]) -> None:
-    """Draw both stacks of bars of each stage."""
+    """Draw what each stage adds, with intervals."""
     position = {stage: number for number, stage in enumerate(stages)}
-    of_baseline = rows.loc[rows["is_beyond_baseline"], "smaller_r2"]
-    baseline = float(of_baseline.mean()) if len(of_baseline) else np.nan
     has_below = not rows["is_beyond_baseline"].all()
     looks = (
-        (True, -SHIFT * has_below, BLUE, "stage, beyond the baseline"),
-        (False, SHIFT, GREEN, "stage, beyond the baseline and the stage below"),
+        (True, -SHIFT * has_below, BLUE, "o", "beyond the acoustic baseline"),
+        (False, SHIFT, GREEN, "s", "beyond the baseline and the stage below"),
     )
-    for is_first, shift, colour, label in looks[: 1 + has_below]:
+    for is_first, shift, colour, marker, label in looks[: 1 + has_below]:
         of_kind = rows[rows["is_beyond_baseline"] == is_first]
         x = of_kind["stage"].map(position).to_numpy(float) + shift
-        smaller, r2 = (of_kind[name].to_numpy(float) for name in ("smaller_r2", "r2"))
-        axis.bar(x, baseline, BAR, color=BASE, label="acoustic baseline" if is_first else None)
-        if not is_first:
-            axis.bar(
-                x, smaller - baseline, BAR, baseline, color=PALE_BLUE,
-                label="stage below, beyond the baseline",
-            )  # fmt: skip
-        axis.bar(x, r2, BAR, smaller, color=colour, label=label)
+        r2 = of_kind["r2"].to_numpy(float)
         sides = np.stack([r2 - of_kind["r2_low"], of_kind["r2_high"] - r2])
-        axis.errorbar(x, smaller + r2, np.maximum(sides, 0), fmt="none", ecolor="black", lw=0.8)
+        axis.errorbar(
+            x, r2, np.maximum(sides, 0), fmt=marker, color=colour, ms=4, lw=1, label=label
+        )  # fmt: skip
     axis.axhline(0, color=GREY, lw=0.6, zorder=0)

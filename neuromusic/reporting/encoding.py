@@ -137,8 +137,8 @@ def _unique(directory: Path) -> list[Block]:
     return [
         Drawing(
             "unique_variance",
-            "R² of nested models: what each stage adds to the acoustic baseline, and to the "
-            "baseline with the stage below.",
+            "What each stage adds in R² to the acoustic baseline, and to the baseline with the "
+            "stage below.",
             "; ".join(
                 f"{row.area}, {row.stage} beyond {row.beyond}: {value(row.r2, 3)}"
                 for row in unique.head(30).itertuples()

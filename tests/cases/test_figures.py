@@ -24,11 +24,11 @@ from neuromusic.core.errors import InputError
 from neuromusic.core.figures import FORMATS, FigureStyle, percent, save
 from neuromusic.design.orders import GENRES
 from neuromusic.encoding import plots as encoding_plots
-from neuromusic.encoding import sound_plots
+from neuromusic.encoding import sound_plots, unique_plots
 from neuromusic.encoding.area_intervals import area_intervals
 from neuromusic.encoding.area_results import AreaResults
 from neuromusic.encoding.brain_plots import BrainMaps, brain, why_not_drawn
-from neuromusic.encoding.model_names import JOINT
+from neuromusic.encoding.model_names import BASELINE, JOINT
 from neuromusic.evaluation import plots, training_plots
 from neuromusic.evaluation.training_plots import brief
 from neuromusic.fmri.plots import timeline
@@ -103,6 +103,17 @@ def similarity_rows(n_subjects):
     table = encodings(1)[1].rename(columns={"r": "rho"}).drop(columns=["reliable", "voxels"])
     table = table[table["stage"] != JOINT]
     return table.assign(p=0.5, ceiling_low=0.2, ceiling_high=0.3, subjects=n_subjects)
+
+
+def unique_rows(areas):
+    """Return what each stage adds to the baseline, and to the baseline and the stage below."""
+    found = areas[(areas["network"] == "trained") & (areas["stage"] != JOINT)]
+    found = found[["subject", "area", "stage"]]
+    parts = [found.assign(beyond=BASELINE, smaller_r2=0.4, r2=0.004)]
+    above = found[found["stage"] != STAGES[0]]
+    parts.append(above.assign(beyond="the stage below", smaller_r2=0.41, r2=-0.002))
+    rows = pd.concat(parts, ignore_index=True)
+    return rows.assign(r2_low=rows["r2"] - 0.003, r2_high=rows["r2"] + 0.003)
 
 
 def sound_rows(n_targets):
@@ -194,6 +205,7 @@ def drawn(name, style):
         "stage_by_area": lambda: encoding_plots.stage_by_area(
             areas, intervals_of(results), STAGES, style
         ),
+        "unique_variance": lambda: unique_plots.unique_variance(unique_rows(areas), areas, style),
         "similarity": lambda: encoding_plots.similarities(similarity_rows(3), STAGES, style),
         "stages": lambda: sound_plots.stages(
             sound_rows(6), sound_rows(1), [*STAGES, "all"], 10, style
@@ -204,7 +216,8 @@ def drawn(name, style):
 
 NAMES = (
     "confusion", "confusions", "reliability", "comparison", "learning_curves", "one_epoch",
-    "history", "variants", "timeline", "stage_by_area", "similarity", "stages",
+    "history", "variants", "timeline", "stage_by_area", "unique_variance", "similarity",
+    "stages",
 )  # fmt: skip
 
 
