@@ -5,11 +5,11 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from neuromusic.core.errors import InputError, listed
+from neuromusic.core.errors import InputError, listed, printable
 
 # Written by file servers, archivers and operating systems; compared in lower case. Names that begin
 # with a dot, such as .git, .DS_Store or ._song.wav, are left out too.
@@ -49,6 +49,8 @@ class Found:
         Name of a hidden or system folder -> number of files in all folders of that name.
     n_hidden : int
         Number of hidden and system files in the folders that were searched.
+    names : dict of str
+        (suffix, folder directly below the start or "") -> name of the first such file.
     """
 
     files: list[Path] = field(default_factory=list)
@@ -57,17 +59,20 @@ class Found:
     others: Counter[tuple[str, str]] = field(default_factory=Counter)
     system: Counter[str] = field(default_factory=Counter)
     n_hidden: int = 0
+    names: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @property
     def left_out(self) -> str:
-        """What was left out, such as "12 .png in images_original, 3 in @eaDir"; "" if nothing."""
+        """What was left out, such as "12 .png in images, notes.txt, 3 in @eaDir"; "" if nothing."""
         parts = []
         for suffix in dict.fromkeys(suffix for suffix, _ in self.others):
             places = {place: n for (each, place), n in self.others.items() if each == suffix}
             where = f" in {len(places)} folders" if len(places) > 1 else ""
             if len(places) == 1 and "" not in places:
                 where = f" in {next(iter(places))}"
-            parts.append(f"{sum(places.values())} {suffix}{where}")
+            n = sum(places.values())
+            what = f"{n} {suffix}" if n > 1 else self.names[suffix, next(iter(places))]
+            parts.append(what + where)
         for name, n in self.system.items():
             parts.append(f"{'over ' if n > MOST_COUNTED else ''}{min(n, MOST_COUNTED)} in {name}")
         if self.n_hidden:
@@ -138,10 +143,12 @@ def find_files(
             elif kind == "file" and is_wanted(entry.name):
                 found.files.append(path)
             else:
-                found.others[_suffix(entry.name, kind), _top(path, directory)] += 1
+                key = _suffix(entry.name, kind), _top(path, directory)
+                found.others[key] += 1
+                found.names.setdefault(key, printable(entry.name))
     found.files.sort()
     found.broken.sort()
-    return Found(found.files, found.broken, found.same, found.others, found.system, n_hidden)
+    return replace(found, n_hidden=n_hidden)
 
 
 def _entries(folder: Path) -> list["os.DirEntry[str]"]:
