@@ -32,6 +32,10 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "compcor": {"strategy": ("high_pass", "motion", "compcor")},
     "ica_aroma": {"strategy": ("wm_csf", "ica_aroma")},
 }
+# A volume is scrubbed if the head moved by more mm from the one before, or if it differs more in
+# intensity (standardised DVARS); and so are stretches of at most `scrub` volumes between such ones.
+# These are fMRIPrep's thresholds and nilearn's defaults since 0.13; those of 0.12 are .2 and 3.
+SCRUBBING = {"fd_threshold": 0.5, "std_dvars_threshold": 1.5, "scrub": 5}
 # Names that earlier versions of fMRIPrep (before 20.2) give to the tables come last.
 SUFFIXES = ("timeseries", "regressors")
 AROMA = "smoothAROMAnonaggr"  # desc- of images from which fMRIPrep has removed noise components
@@ -132,7 +136,9 @@ def _chosen_columns(
     import pandas as pd
     from nilearn.interfaces import fmriprep
 
-    wanted: dict[str, Any] = {"ica_aroma": "full" if is_aroma else "basic", "demean": False}
+    wanted: dict[str, Any] = {
+        "ica_aroma": "full" if is_aroma else "basic", "demean": False, **SCRUBBING
+    }  # fmt: skip
     for name in strategies:
         wanted |= {key: value for key, value in STRATEGIES[name].items() if key != "strategy"}
     parts = [part for name in strategies for part in STRATEGIES[name]["strategy"]]

@@ -111,6 +111,21 @@ def test_strategies_are_combined(folder):
     }
 
 
+@pytest.mark.parametrize(
+    ("column", "value", "is_kept"),
+    [("framewise_displacement", 0.49, True), ("framewise_displacement", 0.51, False),
+     ("std_dvars", 1.49, True), ("std_dvars", 1.51, False)],
+)  # fmt: skip
+def test_volumes_are_scrubbed_at_the_thresholds_of_fmriprep(tmp_path, column, value, is_kept):
+    """With every version of nilearn, whose own defaults have changed."""
+    table, meta = fmriprep_table()
+    table["framewise_displacement"], table["std_dvars"] = 0.1, 1.0
+    table.loc[60, column] = value
+    write_confounds(tmp_path, table, meta)
+    found = load_confounds([tmp_path / IMAGE], ["scrub"], N)
+    assert np.flatnonzero(~found.kept).tolist() == ([] if is_kept else [60])
+
+
 def test_scrubbed_and_first_volumes_are_not_kept(tmp_path):
     table, meta = fmriprep_table(n_start=2)
     table.loc[60, "framewise_displacement"] = 3.0
