@@ -148,7 +148,8 @@ def probe_axes(external: External, axes: Axes) -> Measured:
     pending = list(axes)
     while pending:
         found = runs.supports(pending, length)
-        is_longest = 2 * length > runs.most or not runs.works(2 * length)
+        tried, longer = length, min(2 * length, runs.most)
+        is_longest = longer <= length or not runs.works(longer)
         for stage, support in found.items():
             supports[stage], lengths[stage] = support, length
         pending = [
@@ -156,9 +157,9 @@ def probe_axes(external: External, axes: Axes) -> Measured:
             for stage in pending
             if not is_longest and not _is_settled(runs, found.get(stage), stage, length)
         ]
-        length *= 2
+        length = longer
     timings = {
-        stage: _timing(runs, stage, supports.get(stage), lengths.get(stage, length // 2))
+        stage: _timing(runs, stage, supports.get(stage), lengths.get(stage, tried))
         for stage in axes
     }
     return timings, False
