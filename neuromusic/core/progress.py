@@ -28,9 +28,7 @@ class Bar:
         self.total = total
         self.done = done
         self.started = time.monotonic()
-        self._since: tuple[float, float] | None = (
-            None  # when the first item was done, and done then
-        )
+        self._since: tuple[float, float] | None = None  # time and done after the first item
 
     def advance(self, n: float = 1) -> None:
         """Count ``n`` more as done."""
