@@ -12,9 +12,9 @@ import math
 import os
 import zipfile
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from neuromusic.core.errors import InputError
 from neuromusic.core.folders import check_name, is_unsafe, windows_fault
@@ -22,11 +22,14 @@ from neuromusic.core.folders import check_name, is_unsafe, windows_fault
 if TYPE_CHECKING:  # numpy is imported where it is used: `--help` must start fast
     from numpy.typing import NDArray
 
+T = TypeVar("T")
+
 MOST_NAME_BYTES = 255  # in a file name, on every common file system
 MOST_JSON_BYTES = 64_000_000
 # How much a .zip or .npz may grow: deflate compresses at most a thousandfold, real arrays tenfold.
 FREE_BYTES = 100_000_000
 MOST_GROWTH = 50
+MOST_RACES = 20  # in a row that `retried` puts up with
 
 # By name, because each system lacks some of them.
 UNREACHABLE = frozenset(
@@ -210,6 +213,21 @@ def read_json(path: Path, remedy: str = "") -> Any:
         return json.loads(path.read_text("utf-8"))
 
 
+def retried(read: Callable[[], T]) -> T:
+    """Return what a function that reads arrays returns, if it fails by a race in Python 3.11.
+
+    numpy reads headers with `ast`, which raises SystemError now and then while other threads parse
+    (python/cpython issue 106905).
+    """
+    for _ in range(MOST_RACES):
+        try:
+            return read()
+        except SystemError as error:
+            if "recursion depth mismatch" not in str(error):
+                raise
+    return read()
+
+
 def read_npz(
     path: Path, remedy: str = "", names: Collection[str] | None = None
 ) -> dict[str, "NDArray[Any]"]:
@@ -220,11 +238,14 @@ def read_npz(
     """
     import numpy as np
 
-    with readable(path, ".npz file", remedy):
-        check_zip(path)
+    def read() -> dict[str, "NDArray[Any]"]:
         with np.load(path, allow_pickle=False) as file:
             found = [name for name in file.files if names is None or name in names]
             return {name: file[name] for name in found}
+
+    with readable(path, ".npz file", remedy):
+        check_zip(path)
+        return retried(read)
 
 
 def names_in(array: "NDArray[Any]", where: str) -> list[Any]:
@@ -247,18 +268,20 @@ def open_array(path: Path, remedy: str = "") -> "NDArray[Any]":
     """
     import numpy as np
 
-    with readable(path, ".npy file", remedy):
+    def declared_bytes() -> int:
         with open(path, "rb") as file:
             version = np.lib.format.read_magic(file)
             read_header = {(1, 0): np.lib.format.read_array_header_1_0}.get(
                 version, np.lib.format.read_array_header_2_0
             )
             shape, _, dtype = read_header(file)
-            expected = file.tell() + math.prod(shape) * dtype.itemsize
-        size = path.stat().st_size
+            return file.tell() + math.prod(shape) * dtype.itemsize
+
+    with readable(path, ".npy file", remedy):
+        expected, size = retried(declared_bytes), path.stat().st_size
         if size != expected:
             raise ValueError(f"it has {size} bytes, but its header declares {expected}")
-        array: NDArray[Any] = np.load(path, mmap_mode="c", allow_pickle=False)
+        array: NDArray[Any] = retried(lambda: np.load(path, mmap_mode="c", allow_pickle=False))
     return array
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from neuromusic.core.files import retried
 from neuromusic.core.progress import track
 from neuromusic.design.bids import RunId
 from neuromusic.design.timing import lead_in_volumes, placements
@@ -40,7 +41,8 @@ class CleanVoxels:
 
     def series(self, block: int) -> NDArray[np.float32]:
         """Return a block (rows of `Scans`, its usable voxels)."""
-        series = np.load(_series_file(self.directory, block), allow_pickle=False)
+        path = _series_file(self.directory, block)
+        series = retried(lambda: np.load(path, allow_pickle=False))  # blocks are read in threads
         usable = self.usable_in(block)
         return np.asarray(series if usable.all() else series[:, usable], np.float32)
 

@@ -1,5 +1,6 @@
 """Typed readers: what they return, what they refuse, and what they call an unreachable file."""
 
+import ast
 import errno
 import io
 import os
@@ -92,3 +93,25 @@ def test_hashes_agree_with_published_values(tmp_path):
     expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert files.sha256(tmp_path / "a") == expected
     assert files.checksum(tmp_path / "b") == 0xCBF43926
+
+
+@pytest.mark.parametrize("n_failures", [1, 3])
+def test_a_race_of_python_311_is_no_damage(tmp_path, monkeypatch, n_failures):
+    """numpy reads headers with `ast`, which fails now and then while other threads parse."""
+    np.savez(tmp_path / "a.npz", x=np.arange(3))
+    np.save(tmp_path / "a.npy", np.arange(3))
+    parse, left = ast.literal_eval, n_failures
+
+    def failing(text):
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise SystemError("AST constructor recursion depth mismatch (before=57, after=54)")
+        return parse(text)
+
+    monkeypatch.setattr(ast, "literal_eval", failing)
+    assert files.read_npz(tmp_path / "a.npz")["x"].tolist() == [0, 1, 2]
+    assert left < 0
+    left = n_failures
+    assert files.open_array(tmp_path / "a.npy").tolist() == [0, 1, 2]
+    assert left < 0
