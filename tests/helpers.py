@@ -86,7 +86,11 @@ def neuromusic(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str
 
 def neuromusic_anew(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
     """Run a command as a user does, in a new Python interpreter."""
+    program = ["-m", "neuromusic"]
+    if arguments[:1] == ("neuromusic-bids",):  # the other command of the package
+        code = "import sys; sys.argv.pop(0); from neuromusic.cli.bids_app import main; main()"
+        program = ["-c", code]
     return subprocess.run(
-        [sys.executable, "-m", "neuromusic", *map(str, arguments)],
+        [sys.executable, *program, *map(str, arguments)],
         cwd=cwd, capture_output=True, text=True, timeout=600, check=False,
     )  # fmt: skip
