@@ -7,13 +7,13 @@ import click
 
 from neuromusic.cli import options
 
-# What to do with the files of a format; {} is their directory.
+# What to do with the files of a format; {0} is their directory.
 USES = {
     "spm": "in SPM, {0}/*_conditions.mat are Multiple conditions, and {0}/*_regressors.mat "
     "Multiple regressors",
-    "fsl": "in FEAT, {}/STEM/*.txt are EVs in the 3 column format",
+    "fsl": "in FEAT, {0}/STEM/*.txt are EVs in the 3 column format",
     "afni": "3dDeconvolve reads {0}/*_times.1D as -stim_times, and {0}/*_regressors.1D as -ortvec",
-    "nilearn": "FirstLevelModel.fit(images, design_matrices=...) takes the tables {}/*_design.tsv",
+    "nilearn": "FirstLevelModel.fit(images, design_matrices=...) takes the tables {0}/*_design.tsv",
 }
 
 

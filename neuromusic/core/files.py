@@ -29,7 +29,7 @@ MOST_JSON_BYTES = 64_000_000
 # How much a .zip or .npz may grow: deflate compresses at most a thousandfold, real arrays tenfold.
 FREE_BYTES = 100_000_000
 MOST_GROWTH = 50
-MOST_RACES = 20  # in a row that `retried` puts up with
+MOST_RACES = 20  # how often `retried` calls again
 
 # By name, because each system lacks some of them.
 UNREACHABLE = frozenset(
@@ -214,7 +214,7 @@ def read_json(path: Path, remedy: str = "") -> Any:
 
 
 def retried(read: Callable[[], T]) -> T:
-    """Return what a function that reads arrays returns, if it fails by a race in Python 3.11.
+    """Return what ``read`` returns; call it again if a race in Python 3.11 makes it fail.
 
     numpy reads headers with `ast`, which raises SystemError now and then while other threads parse
     (python/cpython issue 106905).

@@ -273,7 +273,7 @@ def _image_lines(
 def _origin(experiment: Experiment, tr_s: float) -> str:
     """Return what another TR of the run comes from."""
     if experiment.time.tr_s is None:
-        return f"expected {tr_s:g} s, as beside the events"
+        return f"expected {tr_s:g} s, as the JSON files of the events say"
     return f"expected {tr_s:g} s, which is time.tr_s of the description; correct the wrong one"
 
 

@@ -51,8 +51,8 @@ def unique_variance(unique: pd.DataFrame, areas: pd.DataFrame, style: FigureStyl
     """Draw the R2 that stages add to smaller models: a panel per area, up to two points per stage.
 
     One point is what the stage adds to the acoustic baseline, the other what it adds to the
-    baseline and the stage below. The R2 of the baseline is in the title of the panel: beside it,
-    as bars from 0, most increments could not be seen. All panels share one scale; areas without a
+    baseline and the stage below. The R2 of the baseline is in the title of the panel, because
+    on its scale small increments could not be seen. All panels share one scale; areas without a
     reliable voxel come last, on grey.
 
     Parameters

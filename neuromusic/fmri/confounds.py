@@ -33,7 +33,8 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "ica_aroma": {"strategy": ("wm_csf", "ica_aroma")},
 }
 # A volume is scrubbed if the head moved by more mm from the one before, or if it differs more in
-# intensity (standardised DVARS); and so are stretches of at most `scrub` volumes between such ones.
+# intensity (standardised DVARS); and so are stretches of fewer than `scrub` volumes between such
+# ones, or before the first or after the last.
 # These are fMRIPrep's thresholds and nilearn's defaults since 0.13; those of 0.12 are .2 and 3.
 SCRUBBING = {"fd_threshold": 0.5, "std_dvars_threshold": 1.5, "scrub": 5}
 # Names that earlier versions of fMRIPrep (before 20.2) give to the tables come last.

@@ -127,7 +127,7 @@ def report(
 
 @contextlib.contextmanager
 def _directory_beside(folder: Path | None) -> Iterator[Path | None]:
-    """Yield an empty directory beside ``folder``, and remove what is left of it afterwards.
+    """Yield an empty directory beside ``folder``, and remove it at the end.
 
     The caller holds a lock, so what is there already was left by a process that was killed.
     """

@@ -101,7 +101,6 @@ def test_exports_hear_the_channel_of_the_network(project):
     np.testing.assert_array_equal(stereo.read(clip), left.read(clip))
 
 
-@pytest.mark.slow
 def test_the_index_of_similar_is_one_of_a_channel(project, tmp_path):
     clip = project / "stereo/rock/rock.00000_15s.wav"
     among = project / "stereo"
@@ -118,7 +117,6 @@ def test_the_index_of_similar_is_one_of_a_channel(project, tmp_path):
     np.testing.assert_allclose(found, tables["left"]["similarity"], atol=1e-5)
 
 
-@pytest.mark.slow
 def test_augment_and_leaks_take_a_channel(project):
     done = neuromusic("augment", "lists-stereo", "--channel", "left", "--workers", 1, cwd=project)
     assert done.returncode == 0, done.stderr

@@ -680,7 +680,6 @@ def all_formats(*names):
     return {f"{name}.{form}" for name in names for form in FORMATS}
 
 
-@pytest.mark.slow
 def test_evaluate_writes_every_format_and_replaces_the_old_ones(run, tmp_path):
     shown = ("confusion", "reliability", "learning_curves", "timeline")
     result = neuromusic("evaluate", run, "--figures", "png,pdf", "--figures", "svg", cwd=tmp_path)

@@ -37,16 +37,21 @@ def follow(block: Block, cwd, names: dict) -> str:
 
 
 def is_close(expected: str, printed: str) -> bool:
-    """Return whether texts have the same words, and numbers as close as on another machine."""
+    """Return whether texts have the same words and counts, and other numbers within 2 %.
+
+    Weights trained on another processor differ in their last digits.
+    """
     pairs = list(zip(expected.split(), printed.split(), strict=False))
     if len(expected.split()) != len(printed.split()):
         return False
-    return all(a == b or isclose(number_in(a), number_in(b), rel_tol=0.05, abs_tol=0.05)
+    return all(a == b or isclose(number_in(a), number_in(b), rel_tol=0.02, abs_tol=0.02)
                for a, b in pairs)  # fmt: skip
 
 
 def number_in(word: str) -> float:
-    """Return the number that a word is, of percentages the share; NaN if it is none."""
+    """Return the number with a point or a per cent sign that a word is; NaN if it is none."""
+    if "." not in word and "%" not in word:
+        return float("nan")
     try:
         return float(word.rstrip("%,")) / (100 if "%" in word else 1)
     except ValueError:

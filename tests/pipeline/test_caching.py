@@ -328,9 +328,7 @@ def small_disk(tmp_path):
     subprocess.run(["umount", str(place)], check=True)
 
 
-@pytest.mark.parametrize(
-    "fault", ["full", pytest.param("not writable", marks=pytest.mark.slow), "damaged"]
-)
+@pytest.mark.parametrize("fault", ["full", "not writable", "damaged"])
 def test_a_full_or_damaged_cache_does_not_change_the_result(project, tmp_path, fault, request):
     cache, out = tmp_path / "cache", tmp_path / "out"
     line = ["export", "run", "--lists", "lists", "--out", str(out)]
