@@ -126,6 +126,18 @@ def test_volumes_are_scrubbed_at_the_thresholds_of_fmriprep(tmp_path, column, va
     assert np.flatnonzero(~found.kept).tolist() == ([] if is_kept else [60])
 
 
+@pytest.mark.parametrize(("n_between", "is_kept"), [(4, False), (5, True)])
+def test_short_stretches_between_scrubbed_volumes_are_scrubbed(tmp_path, n_between, is_kept):
+    table, meta = fmriprep_table()
+    table["framewise_displacement"], table["std_dvars"] = 0.1, 1.0
+    last = 60 + n_between + 1
+    table.loc[[60, last], "framewise_displacement"] = 0.6
+    write_confounds(tmp_path, table, meta)
+    found = load_confounds([tmp_path / IMAGE], ["scrub"], N)
+    expected = [60, last] if is_kept else list(range(60, last + 1))
+    assert np.flatnonzero(~found.kept).tolist() == expected
+
+
 def test_scrubbed_and_first_volumes_are_not_kept(tmp_path):
     table, meta = fmriprep_table(n_start=2)
     table.loc[60, "framewise_displacement"] = 3.0
